@@ -1,0 +1,117 @@
+// Package command holds the commands that are replicated through the Raft log,
+// their results, and the records of the state machine (cluster/state).
+//
+// The messages are defined in command.proto. Numbers are append-only and the
+// bytes are golden: see testdata and TestGolden. A node that meets a command of
+// a type or level that it doesn't know must stop (ErrUnknownCommand), because
+// skipping it would make its state differ from the others' without a sign.
+package command
+
+//go:generate protoc --go_out=. --go_opt=paths=source_relative command.proto
+
+import (
+	"errors"
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
+)
+
+// Level is the highest command level that this build applies.
+const Level = 1
+
+// Errors that proposing a command can end with. They live here, below the
+// packages that propose, so that each can tell them apart without importing
+// the cluster.
+var (
+	// ErrNoQuorum: no leader was reachable in time, or the leader has lost its
+	// majority; the command was certainly not carried out.
+	ErrNoQuorum = errors.New("the cluster has no quorum: nothing was changed; try again when two of three nodes see each other")
+	// ErrUnknownOutcome: leadership or connection was lost in between; the
+	// command may be carried out yet. Ask again with the same request id.
+	ErrUnknownOutcome = errors.New("the outcome is not known: repeat the request with the same request id")
+	// ErrUnknownCommand: the bytes are no command, or one of a later version.
+	ErrUnknownCommand = errors.New("unknown command: this node is older than the cluster; upgrade it")
+)
+
+// levels gives each type the level that introduced it.
+var payloads = map[Type]func() proto.Message{
+	Type_PUT_POLICY:           func() proto.Message { return new(PutPolicy) },
+	Type_PUT_SUBSCRIBER:       func() proto.Message { return new(PutSubscriber) },
+	Type_REVOKE_SUBSCRIBER:    func() proto.Message { return new(RevokeSubscriber) },
+	Type_PUT_BARREL:           func() proto.Message { return new(PutBarrel) },
+	Type_REVOKE_BARREL:        func() proto.Message { return new(RevokeBarrel) },
+	Type_CHECK_OUT:            func() proto.Message { return new(CheckOut) },
+	Type_CHECK_IN:             func() proto.Message { return new(CheckIn) },
+	Type_OPEN_SESSION:         func() proto.Message { return new(OpenSession) },
+	Type_MODIFY_SESSION:       func() proto.Message { return new(ModifySession) },
+	Type_ATTACH_WIREGUARD:     func() proto.Message { return new(AttachWireGuard) },
+	Type_SELECT_PATH:          func() proto.Message { return new(SelectPath) },
+	Type_CLOSE_PATH:           func() proto.Message { return new(ClosePath) },
+	Type_ACQUIRE_ADDRESS:      func() proto.Message { return new(AcquireAddress) },
+	Type_BUMP_RESTART_COUNTER: func() proto.Message { return new(BumpRestartCounter) },
+	Type_RESERVE_USES:         func() proto.Message { return new(ReserveUses) },
+	Type_RECORD_RECEIPT:       func() proto.Message { return new(RecordReceipt) },
+	Type_RECORD_EVIDENCE:      func() proto.Message { return new(RecordEvidence) },
+	Type_SETTLE_USE:           func() proto.Message { return new(SettleUse) },
+	Type_DISCONNECT:           func() proto.Message { return new(Disconnect) },
+	Type_ACK_LOCK:             func() proto.Message { return new(AckLock) },
+	Type_SUSPEND_ORDER:        func() proto.Message { return new(SuspendOrder) },
+	Type_RESUME_ORDER:         func() proto.Message { return new(ResumeOrder) },
+	Type_MARK_OVERDUE:         func() proto.Message { return new(MarkOverdue) },
+	Type_RECORD_DECISION:      func() proto.Message { return new(RecordDecision) },
+}
+
+var types = func() map[string]Type {
+	m := make(map[string]Type, len(payloads))
+	for t, fresh := range payloads {
+		m[string(proto.MessageName(fresh()))] = t
+	}
+	return m
+}()
+
+var deterministic = proto.MarshalOptions{Deterministic: true}
+
+// Marshal encodes a message deterministically.
+func Marshal(m proto.Message) []byte {
+	b, err := deterministic.Marshal(m)
+	if err != nil {
+		// Only invalid UTF-8 in a string field can do this, and every string
+		// was validated before it came into a command.
+		panic(fmt.Sprintf("command: marshal %T: %v", m, err))
+	}
+	return b
+}
+
+// New makes the envelope of a payload. The leader stamps its time later.
+func New(clientID, requestID, actor string, payload proto.Message) *Command {
+	t, ok := types[string(proto.MessageName(payload))]
+	if !ok {
+		panic(fmt.Sprintf("command: %T is no payload", payload))
+	}
+	return &Command{Level: 1, Type: t, ClientId: clientID, RequestId: requestID, Actor: actor, Payload: Marshal(payload)}
+}
+
+// Decode reads an envelope and its payload.
+func Decode(b []byte) (*Command, proto.Message, error) {
+	c := new(Command)
+	if err := proto.Unmarshal(b, c); err != nil {
+		return nil, nil, fmt.Errorf("%w: %v", ErrUnknownCommand, err)
+	}
+	fresh, ok := payloads[c.Type]
+	if !ok || c.Level > Level {
+		return nil, nil, fmt.Errorf("%w (type %d, level %d; this build knows level %d)", ErrUnknownCommand, c.Type, c.Level, Level)
+	}
+	p := fresh()
+	if err := proto.Unmarshal(c.Payload, p); err != nil {
+		return nil, nil, fmt.Errorf("%w: payload of %s: %v", ErrUnknownCommand, c.Type, err)
+	}
+	return c, p, nil
+}
+
+// Payload decodes a result's payload into m. It fails unless the result is OK.
+func (r *Result) Into(m proto.Message) error {
+	if r.GetCode() != Code_OK {
+		return fmt.Errorf("%s: %s", r.GetCode(), r.GetMessage())
+	}
+	return proto.Unmarshal(r.GetPayload(), m)
+}
