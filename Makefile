@@ -1,0 +1,46 @@
+# sealedge: `make demo` shows the product, `make test` tests it.
+# Other targets: `make build`, `make verify` (what CI runs), `make bench`, `make fuzz`.
+
+GO      ?= go
+BUILD   := build
+BIN     := $(BUILD)/bin
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -X main.version=$(VERSION)
+FUZZTIME ?= 2s
+STAY    ?=
+
+.PHONY: all build demo test race verify lint fuzz bench conformance soak clean
+
+all: build
+
+build:
+	@mkdir -p $(BIN)
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ ./edge/sealedge ./tools/sealctl ./tools/sealserver ./tools/sealsim
+
+# One seal through the whole story, on loopback, as an ordinary user.
+demo: build
+	$(BIN)/sealsim demo --bin $(BIN) $(if $(STAY),--stay)
+
+# Every fuzz target for a moment, then every test.
+test:
+	.ci/fuzz $(FUZZTIME)
+	$(GO) test ./...
+
+# The packages with goroutines under the race detector.
+race:
+	$(GO) test -race -short ./cluster/... ./apn/... ./edge/... ./tools/sealsim/... ./tools/sealserver/...
+
+lint:
+	.ci/lint
+
+# Each fuzz target for FUZZTIME.
+fuzz:
+	.ci/fuzz $(FUZZTIME)
+
+bench:
+	$(GO) run ./tools/bench
+
+verify: lint race test
+
+clean:
+	rm -rf $(BUILD)
