@@ -21,11 +21,13 @@ var floors = map[string]int{
 	"apn/gtp":             1,
 	"cluster/command":     1,
 	"edge/grant":          1,
+	"edge/keywrap":        1,
 	"edge/wire":           1,
 	"edge/barrel/rfc7905": 1,
 
 	"policy/bundle": 2,
 	"cluster/state": 2,
+	"edge/adminapi": 2,
 
 	"apn/session":  3,
 	"edge/sealuse": 3,
@@ -68,7 +70,7 @@ var homes = map[string][]string{
 	"github.com/urfave/cli":           {"edge/sealedge", "tools/sealctl", "tools/sealserver", "tools/sealsim"},
 	"modernc.org/sqlite":              {"tools/sealserver"},
 	"github.com/veraison/go-cose":     {"edge/grant"},
-	"google.golang.org/protobuf":      {"cluster", "cluster/command", "cluster/state"},
+	"google.golang.org/protobuf":      {"cluster", "cluster/command", "cluster/state", "edge/adminapi"},
 	"golang.org/x/crypto/argon2":      {"tools/sealserver"},
 	"github.com/rogpeppe/go-internal": {},
 }
