@@ -12,6 +12,7 @@ package command
 import (
 	"errors"
 	"fmt"
+	"reflect"
 
 	"google.golang.org/protobuf/proto"
 )
@@ -33,7 +34,7 @@ var (
 	ErrUnknownCommand = errors.New("unknown command: this node is older than the cluster; upgrade it")
 )
 
-// levels gives each type the level that introduced it.
+// payloads gives each type its message.
 var payloads = map[Type]func() proto.Message{
 	Type_PUT_POLICY:           func() proto.Message { return new(PutPolicy) },
 	Type_PUT_SUBSCRIBER:       func() proto.Message { return new(PutSubscriber) },
@@ -61,10 +62,10 @@ var payloads = map[Type]func() proto.Message{
 	Type_RECORD_DECISION:      func() proto.Message { return new(RecordDecision) },
 }
 
-var types = func() map[string]Type {
-	m := make(map[string]Type, len(payloads))
+var types = func() map[reflect.Type]Type {
+	m := make(map[reflect.Type]Type, len(payloads))
 	for t, fresh := range payloads {
-		m[string(proto.MessageName(fresh()))] = t
+		m[reflect.TypeOf(fresh())] = t
 	}
 	return m
 }()
@@ -84,7 +85,7 @@ func Marshal(m proto.Message) []byte {
 
 // New makes the envelope of a payload. The leader stamps its time later.
 func New(clientID, requestID, actor string, payload proto.Message) *Command {
-	t, ok := types[string(proto.MessageName(payload))]
+	t, ok := types[reflect.TypeOf(payload)]
 	if !ok {
 		panic(fmt.Sprintf("command: %T is no payload", payload))
 	}
@@ -108,7 +109,7 @@ func Decode(b []byte) (*Command, proto.Message, error) {
 	return c, p, nil
 }
 
-// Payload decodes a result's payload into m. It fails unless the result is OK.
+// Into decodes a result's payload into m. It fails unless the result is OK.
 func (r *Result) Into(m proto.Message) error {
 	if r.GetCode() != Code_OK {
 		return fmt.Errorf("%s: %s", r.GetCode(), r.GetMessage())

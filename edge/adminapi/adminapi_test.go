@@ -1,0 +1,109 @@
+package adminapi
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/sealedge/sealedge/cluster/command"
+)
+
+func TestRecordNamesEveryMistake(t *testing.T) {
+	_, err := Terminal{
+		IMSI: "46", MSISDN: "x", IMEIs: []string{"35693803564380", "1"}, StaticAddress: "fe80::1",
+		WireGuardPublicKey: "AAAA", DeviceCertSHA256: "zz",
+	}.Record()
+	for _, field := range []string{"imsi", "msisdn", "imeis[1]", "apns", "static_address", "wireguard_public_key", "device_cert_sha256"} {
+		if err == nil || !strings.Contains(err.Error(), field+": ") {
+			t.Errorf("terminal: %q is not named in: %v", field, err)
+		}
+	}
+	_, err = Barrel{ID: "no spaces", MAC: "01:00:00:00:00:00", PSKIdentity: "SB"}.Record()
+	for _, field := range []string{"id", "mac", "seal_type", "receipt_public_key", "psk_identity"} {
+		if err == nil || !strings.Contains(err.Error(), field+": ") {
+			t.Errorf("barrel: %q is not named in: %v", field, err)
+		}
+	}
+}
+
+func TestDevicesRoundTrip(t *testing.T) {
+	term := Terminal{
+		IMSI: "460010000000001", MSISDN: "8613800000001", IMEIs: []string{"35693803564380"}, APNs: []string{"seal.corp"},
+		StaticAddress: "10.90.0.7", WiFiMAC: "02:00:00:00:00:01", Label: "phone 1",
+		DeviceCertSHA256: strings.Repeat("ab", 32), WireGuardPublicKey: strings.Repeat("A", 43) + "=",
+	}
+	s, err := term.Record()
+	if err != nil {
+		t.Fatal(err)
+	}
+	term.State = "active"
+	if got, want := TerminalOf(s, nil), term; marshal(t, got) != marshal(t, want) {
+		t.Errorf("terminal: got %s, want %s", marshal(t, got), marshal(t, want))
+	}
+	b := Barrel{
+		ID: "SB-0001", MAC: "02:00:5e:10:00:01", SealType: "contract", PSKIdentity: "SB-0001",
+		PSK: "AAAAAAAAAAAAAAAAAAAAAA==", ReceiptPublicKey: strings.Repeat("A", 43) + "=",
+	}
+	r, err := b.Record()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.State, b.PSK, b.Alive = "active", "", true
+	if got := BarrelOf(r, true); marshal(t, got) != marshal(t, b) {
+		t.Errorf("barrel: got %s, want %s", marshal(t, got), marshal(t, b))
+	}
+}
+
+func marshal(t *testing.T, v any) string {
+	t.Helper()
+	b, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func entry(reason string) *command.AuditEntry {
+	c := command.New("admin", "1", "operator:li", &command.SuspendOrder{Order: "WO-1", Reason: reason})
+	c.LeaderTime = 1_700_000_000_000_000_000
+	return &command.AuditEntry{
+		Sequence: 7, Index: 9, Term: 2, Command: command.Marshal(c),
+		Result:   command.Marshal(&command.Result{Code: command.Code_OK}),
+		PrevHash: make([]byte, sha256.Size), Hash: make([]byte, sha256.Size),
+	}
+}
+
+func TestAuditLine(t *testing.T) {
+	l, err := AuditLineOf(entry("page differs"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := marshal(t, l)
+	e, err := ParseAuditLine([]byte(line))
+	if err != nil || e.Sequence != 7 || e.Index != 9 || e.Term != 2 {
+		t.Fatalf("ParseAuditLine = %v, %v", e, err)
+	}
+	for old, altered := range map[string]string{
+		"page differs": "all is well", "operator:li": "operator:wu", `"code":"OK"`: `"code":"CONFLICT"`, "SUSPEND_ORDER": "RESUME_ORDER",
+	} {
+		if !strings.Contains(line, old) {
+			t.Fatalf("%q is not in %s", old, line)
+		}
+		if _, err := ParseAuditLine([]byte(strings.Replace(line, old, altered, 1))); err == nil {
+			t.Errorf("%q changed to %q was not noticed", old, altered)
+		}
+	}
+}
+
+func FuzzParseAuditLine(f *testing.F) {
+	l, _ := AuditLineOf(entry("x"))
+	b, _ := json.Marshal(l)
+	f.Add(b)
+	f.Fuzz(func(t *testing.T, line []byte) {
+		e, err := ParseAuditLine(line)
+		if err == nil && e == nil {
+			t.Fatal("neither an entry nor an error")
+		}
+	})
+}
