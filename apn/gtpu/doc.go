@@ -1,0 +1,21 @@
+// Package gtpu is the user plane between the carrier and the inner network: it
+// takes G-PDUs off a UDP socket, checks that a terminal only speaks for
+// itself, and hands the inner packets on; and it puts packets for a terminal
+// into its tunnel (3GPP TS 29.281).
+//
+// What tunnels there should be follows from the replicated sessions and from
+// nothing else. Want turns sessions into tunnels, Diff compares what is wanted
+// with what was, and Carry makes the difference true:
+//
+//	want := gtpu.Want(machine.Sessions())
+//	plane.Carry(gtpu.Diff(have, want))
+//	have = want
+//
+// The same three calls work on the one session that a command just changed, so
+// that an attach among 100,000 costs one insertion and not a walk over all of
+// them. Carry is called by one goroutine, the reconciler.
+//
+// Packets are handled in userspace, in batches, without a lock and without
+// allocating. Nothing that arrives is trusted: each drop counts under a named
+// reason, listed by Counters.
+package gtpu
