@@ -1,9 +1,7 @@
 package policy
 
 import (
-	"errors"
 	"fmt"
-	"net/netip"
 	"strconv"
 	"strings"
 )
@@ -96,68 +94,4 @@ func (r RAT) String() string {
 		return name
 	}
 	return "RAT " + strconv.Itoa(int(r))
-}
-
-// Server is a seal server that requests may name. Port 0 stands for any port.
-type Server struct {
-	Host string // lower case; an IP address in its canonical form
-	Port uint16
-}
-
-var errServer = errors.New(`want a host name or an IP address, with or without a port, such as "seal.example.org:8443"`)
-
-// ParseServer reads "host", "host:port" or "[v6]:port".
-func ParseServer(s string) (Server, error) {
-	if a, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil {
-		return Server{Host: a.Unmap().String()}, nil
-	}
-	host, port := s, uint16(0)
-	if i := strings.LastIndexByte(s, ':'); i >= 0 {
-		p, err := strconv.ParseUint(s[i+1:], 10, 16)
-		if err != nil || p == 0 {
-			return Server{}, fmt.Errorf("server %q: %w", s, errServer)
-		}
-		host, port = s[:i], uint16(p)
-	}
-	if a, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil {
-		return Server{Host: a.Unmap().String(), Port: port}, nil
-	}
-	if !hostname(host) {
-		return Server{}, fmt.Errorf("server %q: %w", s, errServer)
-	}
-	return Server{Host: strings.ToLower(host), Port: port}, nil
-}
-
-func hostname(s string) bool {
-	if s == "" || len(s) > 253 {
-		return false
-	}
-	for label := range strings.SplitSeq(s, ".") {
-		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
-			return false
-		}
-		for _, c := range []byte(label) {
-			if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' {
-				return false
-			}
-		}
-	}
-	return true
-}
-
-// String is what ParseServer reads.
-func (s Server) String() string {
-	host := s.Host
-	if strings.Contains(host, ":") {
-		host = "[" + host + "]"
-	}
-	if s.Port == 0 {
-		return host
-	}
-	return host + ":" + strconv.Itoa(int(s.Port))
-}
-
-// covers tells whether a request for named is a request for s.
-func (s Server) covers(named Server) bool {
-	return s.Host == named.Host && (s.Port == 0 || s.Port == named.Port)
 }
