@@ -1,0 +1,119 @@
+package carrier
+
+import (
+	"net/netip"
+
+	"github.com/wmnsk/go-gtp/gtpv2/ie"
+	"github.com/wmnsk/go-gtp/gtpv2/message"
+)
+
+// Causes of our own answers (TS 29.274 table 8.4-1).
+const (
+	causeAccepted        = 16
+	causeContextNotFound = 64
+	causeUERefuses       = 88
+)
+
+// answerCache remembers answers to the gateway's requests, so that a repeated
+// request gets the same bytes (TS 29.274 7.6). The oldest go first.
+type answerCache struct {
+	answers map[transaction][]byte
+	order   []transaction
+}
+
+type transaction struct {
+	peer     netip.AddrPort
+	sequence uint32
+	kind     uint8
+}
+
+// remembered is how many answers are kept.
+const remembered = 1024
+
+func (a *answerCache) put(t transaction, wire []byte) {
+	if a.answers == nil {
+		a.answers = make(map[transaction][]byte)
+	}
+	if len(a.order) == remembered {
+		delete(a.answers, a.order[0])
+		a.order = a.order[1:]
+	}
+	a.answers[t] = wire
+	a.order = append(a.order, t)
+}
+
+// answer serves a request of the gateway.
+func (c *Carrier) answer(msg *message.Generic, from netip.AddrPort) {
+	t := transaction{peer: from, sequence: msg.Sequence(), kind: msg.MessageType()}
+	c.mu.Lock()
+	wire, again := c.answered.answers[t]
+	c.mu.Unlock()
+	if again {
+		_ = c.sendControl(wire, from)
+		return
+	}
+	reply := c.reply(msg)
+	wire, err := reply.Marshal()
+	if err != nil {
+		c.log.Error("encoding an answer", "type", reply.MessageType(), "error", err)
+		return
+	}
+	if msg.MessageType() != message.MsgTypeEchoRequest {
+		c.mu.Lock()
+		c.answered.put(t, wire)
+		c.mu.Unlock()
+	}
+	_ = c.sendControl(wire, from)
+}
+
+// reply carries a request of the gateway out.
+func (c *Carrier) reply(msg *message.Generic) *message.Generic {
+	kind, seq := msg.MessageType()+1, msg.Sequence()
+	if msg.MessageType() == message.MsgTypeEchoRequest {
+		return message.NewGenericWithoutTEID(kind, 0, seq, ie.NewRecovery(c.cfg.RestartCounter))
+	}
+	b, teid := c.bearerByControl(msg.TEID())
+	if b == nil {
+		return message.NewGeneric(kind, 0, seq, ie.NewCause(causeContextNotFound, 0, 0, 0, nil))
+	}
+	cause := ie.NewCause(causeAccepted, 0, 0, 0, nil)
+	recovery := ie.NewRecovery(c.cfg.RestartCounter)
+	switch msg.MessageType() {
+	case message.MsgTypeDeleteBearerRequest:
+		// With the linked EBI the whole PDN connection goes (TS 29.274
+		// 7.2.9.2); dedicated bearers, which EBIs name, we have none of.
+		linked := find(msg.IEs, ie.EPSBearerID, 0)
+		if linked == nil || len(linked.Payload) == 0 {
+			return message.NewGeneric(kind, teid, seq, ie.NewCause(causeContextNotFound, 0, 0, 0, nil), recovery)
+		}
+		b.end(ErrDeletedByGateway)
+		return message.NewGeneric(kind, teid, seq, cause, ie.NewEPSBearerID(linked.Payload[0]), recovery)
+	case message.MsgTypeUpdateBearerRequest:
+		out := []*ie.IE{cause}
+		for _, context := range msg.IEs {
+			if context.Type != ie.BearerContext || context.Instance() != 0 {
+				continue
+			}
+			if ebi := find(context.ChildIEs, ie.EPSBearerID, 0); ebi != nil {
+				out = append(out, ie.NewBearerContext(ebi, ie.NewCause(causeAccepted, 0, 0, 0, nil)))
+			}
+		}
+		return message.NewGeneric(kind, teid, seq, append(out, recovery)...)
+	default:
+		// Simulated phones have one bearer and want no other.
+		return message.NewGeneric(kind, teid, seq, ie.NewCause(causeUERefuses, 0, 0, 0, nil), recovery)
+	}
+}
+
+// noteRestart keeps the gateway's restart counter. One that changed means that
+// its sessions are lost (TS 23.007 18).
+func (c *Carrier) noteRestart(counter uint8) {
+	c.mu.Lock()
+	restarted := c.peerKnown && c.peerCount != counter
+	c.peerCount, c.peerKnown = counter, true
+	c.mu.Unlock()
+	if restarted {
+		c.log.Warn("the gateway restarted", "counter", counter)
+		c.endAll(ErrGatewayRestarted)
+	}
+}
