@@ -27,7 +27,7 @@ func ParseReprDigest(header string) ([sha256.Size]byte, error) {
 	for member := range strings.SplitSeq(header, ",") {
 		name, value, ok := strings.Cut(strings.Trim(member, " \t"), "=")
 		if !ok || len(value) < 2 || value[0] != ':' || value[len(value)-1] != ':' {
-			return sum, fmt.Errorf("%w: Repr-Digest %q: want sha-256=:<base64>:", ErrMalformed, header)
+			return sum, fmt.Errorf("%w: Repr-Digest %q: want sha-256=:<base64>: with padding", ErrMalformed, header)
 		}
 		if name != "sha-256" {
 			continue
