@@ -62,6 +62,7 @@ var payloads = map[Type]func() proto.Message{
 	Type_RECORD_DECISION:      func() proto.Message { return new(RecordDecision) },
 }
 
+// types finds the type by the full name of its payload.
 var types = func() map[reflect.Type]Type {
 	m := make(map[reflect.Type]Type, len(payloads))
 	for t, fresh := range payloads {
@@ -70,14 +71,16 @@ var types = func() map[reflect.Type]Type {
 	return m
 }()
 
+// deterministic encoding makes equal records equal bytes, on every node: they
+// are hashed.
 var deterministic = proto.MarshalOptions{Deterministic: true}
 
 // Marshal encodes a message deterministically.
 func Marshal(m proto.Message) []byte {
 	b, err := deterministic.Marshal(m)
 	if err != nil {
-		// Only invalid UTF-8 in a string field can do this, and every string
-		// was validated before it came into a command.
+		// Only invalid UTF-8 in a string field can do this: what came over the
+		// wire was validated there, and decoding refuses it as well.
 		panic(fmt.Sprintf("command: marshal %T: %v", m, err))
 	}
 	return b

@@ -1589,7 +1589,8 @@ func (x *GatewayAddress) GetAcquired() int64 {
 }
 
 // Order is the ledger's account of a work order. Always
-// confirmed + reserved <= permitted.
+// confirmed + reserved <= permitted. What barrels counted beyond that stands in
+// excess, and nothing is reserved while there is any.
 type Order struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Number        string                 `protobuf:"bytes,1,opt,name=number,proto3" json:"number,omitempty"`
@@ -1602,6 +1603,7 @@ type Order struct {
 	NotAfter      int64                  `protobuf:"varint,8,opt,name=not_after,json=notAfter,proto3" json:"not_after,omitempty"`
 	SealType      string                 `protobuf:"bytes,9,opt,name=seal_type,json=sealType,proto3" json:"seal_type,omitempty"`
 	Version       uint64                 `protobuf:"varint,10,opt,name=version,proto3" json:"version,omitempty"`
+	Excess        uint64                 `protobuf:"varint,11,opt,name=excess,proto3" json:"excess,omitempty"` // stampings beyond permitted that barrels signed for
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1702,6 +1704,13 @@ func (x *Order) GetSealType() string {
 func (x *Order) GetVersion() uint64 {
 	if x != nil {
 		return x.Version
+	}
+	return 0
+}
+
+func (x *Order) GetExcess() uint64 {
+	if x != nil {
+		return x.Excess
 	}
 	return 0
 }
@@ -4441,7 +4450,8 @@ type Remembered struct {
 	Result        []byte                 `protobuf:"bytes,3,opt,name=result,proto3" json:"result,omitempty"`
 	Applied       int64                  `protobuf:"varint,4,opt,name=applied,proto3" json:"applied,omitempty"`
 	Scope         string                 `protobuf:"bytes,5,opt,name=scope,proto3" json:"scope,omitempty"`                                      // "session:<id>", "order:<number>" or "" (kept for a time)
-	PayloadSha256 []byte                 `protobuf:"bytes,6,opt,name=payload_sha256,json=payloadSha256,proto3" json:"payload_sha256,omitempty"` // a repeat with other content is INVALID
+	PayloadSha256 []byte                 `protobuf:"bytes,6,opt,name=payload_sha256,json=payloadSha256,proto3" json:"payload_sha256,omitempty"` // of what was asked for: a repeat with other content is INVALID
+	Index         uint64                 `protobuf:"varint,7,opt,name=index,proto3" json:"index,omitempty"`                                     // of the log entry that was carried out
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4516,6 +4526,13 @@ func (x *Remembered) GetPayloadSha256() []byte {
 		return x.PayloadSha256
 	}
 	return nil
+}
+
+func (x *Remembered) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
 }
 
 var File_command_proto protoreflect.FileDescriptor
@@ -4636,7 +4653,7 @@ const file_command_proto_rawDesc = "" +
 	"\x06holder\x18\x02 \x01(\tR\x06holder\x12\x14\n" +
 	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\x12'\n" +
 	"\x0frestart_counter\x18\x04 \x01(\rR\x0erestartCounter\x12\x1a\n" +
-	"\bacquired\x18\x05 \x01(\x03R\bacquired\"\xb9\x02\n" +
+	"\bacquired\x18\x05 \x01(\x03R\bacquired\"\xd1\x02\n" +
 	"\x05Order\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\tR\x06number\x12\x1c\n" +
 	"\tpermitted\x18\x02 \x01(\rR\tpermitted\x12\x1a\n" +
@@ -4649,7 +4666,8 @@ const file_command_proto_rawDesc = "" +
 	"\tnot_after\x18\b \x01(\x03R\bnotAfter\x12\x1b\n" +
 	"\tseal_type\x18\t \x01(\tR\bsealType\x12\x18\n" +
 	"\aversion\x18\n" +
-	" \x01(\x04R\aversion\"\x8d\x02\n" +
+	" \x01(\x04R\aversion\x12\x16\n" +
+	"\x06excess\x18\v \x01(\x04R\x06excess\"\x8d\x02\n" +
 	"\x05Stamp\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x18\n" +
 	"\areceipt\x18\x02 \x01(\fR\areceipt\x12\x1a\n" +
@@ -4883,7 +4901,7 @@ const file_command_proto_rawDesc = "" +
 	" \x01(\v2\x1f.sealedge.command.v1.RememberedH\x00R\n" +
 	"remembered\x12\x18\n" +
 	"\x06digest\x18\x0f \x01(\fH\x00R\x06digestB\b\n" +
-	"\x06record\"\xb7\x01\n" +
+	"\x06record\"\xcd\x01\n" +
 	"\n" +
 	"Remembered\x12\x1b\n" +
 	"\tclient_id\x18\x01 \x01(\tR\bclientId\x12\x1d\n" +
@@ -4892,7 +4910,8 @@ const file_command_proto_rawDesc = "" +
 	"\x06result\x18\x03 \x01(\fR\x06result\x12\x18\n" +
 	"\aapplied\x18\x04 \x01(\x03R\aapplied\x12\x14\n" +
 	"\x05scope\x18\x05 \x01(\tR\x05scope\x12%\n" +
-	"\x0epayload_sha256\x18\x06 \x01(\fR\rpayloadSha256*\xd8\x03\n" +
+	"\x0epayload_sha256\x18\x06 \x01(\fR\rpayloadSha256\x12\x14\n" +
+	"\x05index\x18\a \x01(\x04R\x05index*\xd8\x03\n" +
 	"\x04Type\x12\x14\n" +
 	"\x10TYPE_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
