@@ -18,6 +18,7 @@ var floors = map[string]int{
 	"policy/ident": 0,
 
 	"policy":              1,
+	"policy/document":     1,
 	"apn/gtp":             1,
 	"cluster/command":     1,
 	"edge/grant":          1,
