@@ -1,0 +1,70 @@
+package admin
+
+import (
+	"crypto/x509"
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// Role is what a caller may do.
+type Role string
+
+// The roles, as they stand in a certificate's organizational units.
+const (
+	Viewer            Role = "viewer"             // look at everything but the audit chain
+	Operator          Role = "operator"           // end sessions, lock barrels, move the leadership
+	SealAdministrator Role = "seal-administrator" // devices, check-outs, orders, policy
+	Auditor           Role = "auditor"            // read and export the audit chain
+)
+
+var roles = []Role{Viewer, Operator, SealAdministrator, Auditor}
+
+// Caller is an operator, known by his certificate.
+type Caller struct {
+	Name  string
+	Roles []Role
+}
+
+// Actor is how the caller stands in the audit chain.
+func (c Caller) Actor() string { return "operator:" + c.Name }
+
+// May tells whether the caller has the role. Who may change things may look at
+// them.
+func (c Caller) May(r Role) bool {
+	if r == Viewer {
+		return len(c.Roles) > 0
+	}
+	return slices.Contains(c.Roles, r)
+}
+
+// callerOf reads a verified certificate. ok is false when it isn't an
+// operator's: a node's or the seal server's certificate is of the same CA.
+func callerOf(cert *x509.Certificate) (Caller, bool) {
+	for _, u := range cert.URIs {
+		name := strings.TrimPrefix(u.Path, "/")
+		if u.Scheme != "sealedge" || u.Host != "operator" || name == "" {
+			continue
+		}
+		c := Caller{Name: name}
+		for _, ou := range cert.Subject.OrganizationalUnit {
+			if r := Role(ou); slices.Contains(roles, r) {
+				c.Roles = append(c.Roles, r)
+			}
+		}
+		return c, true
+	}
+	return Caller{}, false
+}
+
+// authenticate returns the caller of a request.
+func authenticate(r *http.Request) (Caller, *problem) {
+	if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 {
+		return Caller{}, refuse(http.StatusUnauthorized, "certificate-missing", "The request came without a client certificate.", "", "Use a context that names an operator's certificate and key.")
+	}
+	c, ok := callerOf(r.TLS.VerifiedChains[0][0])
+	if !ok {
+		return Caller{}, refuse(http.StatusForbidden, "not-an-operator", "The certificate is no operator's.", "", "An operator's certificate has a URI such as sealedge://operator/li; have one issued.")
+	}
+	return c, nil
+}

@@ -1,0 +1,201 @@
+package admin
+
+import (
+	"crypto/rand"
+	"fmt"
+	"net/http"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/sealedge/sealedge/cluster/command"
+	"github.com/sealedge/sealedge/cluster/state"
+	"github.com/sealedge/sealedge/edge/adminapi"
+	"github.com/sealedge/sealedge/edge/wire"
+)
+
+func terminalOf(m *state.Machine, s *command.Subscriber) adminapi.Terminal {
+	for _, apn := range s.Apns {
+		if l := m.Lease(apn, s.Imsi); l != nil {
+			return adminapi.TerminalOf(s, l)
+		}
+	}
+	return adminapi.TerminalOf(s, nil)
+}
+
+func (s *Server) terminals(*http.Request, Caller) (any, *problem) {
+	list := []adminapi.Terminal{}
+	s.cfg.Cluster.View(func(m *state.Machine) {
+		for r := range m.Subscribers() {
+			list = append(list, terminalOf(m, r))
+		}
+	})
+	return list, nil
+}
+
+func (s *Server) terminal(r *http.Request, _ Caller) (any, *problem) {
+	var t adminapi.Terminal
+	found := false
+	s.cfg.Cluster.View(func(m *state.Machine) {
+		if rec := m.Subscriber(r.PathValue("imsi")); rec != nil {
+			t, found = terminalOf(m, rec), true
+		}
+	})
+	if !found {
+		return nil, notFound("terminal with IMSI " + r.PathValue("imsi"))
+	}
+	return t, nil
+}
+
+// samePath refuses a document about another object than the path names.
+func samePath(r *http.Request, name, inBody string) *problem {
+	if r.PathValue(name) != inBody {
+		return badRequest(fmt.Errorf("%s: the path says %q, the document %q", name, r.PathValue(name), inBody))
+	}
+	return nil
+}
+
+func (s *Server) putTerminal(r *http.Request, c Caller) (any, *problem) {
+	var t adminapi.Terminal
+	if p := read(r, &t); p != nil {
+		return nil, p
+	}
+	rec, err := t.Record()
+	if err != nil {
+		return nil, badRequest(err)
+	}
+	if p := samePath(r, "imsi", rec.Imsi); p != nil {
+		return nil, p
+	}
+	// A document with the version it was read at must not overwrite a newer one.
+	put := &command.PutSubscriber{Subscriber: rec, BaseVersion: t.Version, AnyVersion: t.Version == 0}
+	out := new(command.Subscriber)
+	if p := s.propose(r, c, put, out); p != nil {
+		return nil, p
+	}
+	return adminapi.TerminalOf(out, nil), nil
+}
+
+func (s *Server) revokeTerminal(r *http.Request, c Caller) (any, *problem) {
+	reason, p := reasonOf(r)
+	if p != nil {
+		return nil, p
+	}
+	return s.revoke(r, c, &command.RevokeSubscriber{Imsi: r.PathValue("imsi"), Reason: reason})
+}
+
+func (s *Server) barrels(*http.Request, Caller) (any, *problem) {
+	list := []adminapi.Barrel{}
+	s.cfg.Cluster.View(func(m *state.Machine) {
+		for b := range m.Barrels() {
+			list = append(list, adminapi.BarrelOf(b, s.cfg.Alive(b.Id)))
+		}
+	})
+	return list, nil
+}
+
+func (s *Server) barrel(r *http.Request, _ Caller) (any, *problem) {
+	var rec *command.Barrel
+	s.cfg.Cluster.View(func(m *state.Machine) { rec = m.Barrel(r.PathValue("id")) })
+	if rec == nil {
+		return nil, notFound("barrel " + r.PathValue("id"))
+	}
+	return adminapi.BarrelOf(rec, s.cfg.Alive(rec.Id)), nil
+}
+
+func (s *Server) putBarrel(r *http.Request, c Caller) (any, *problem) {
+	var b adminapi.Barrel
+	if p := read(r, &b); p != nil {
+		return nil, p
+	}
+	rec, err := b.Record()
+	if err != nil {
+		return nil, badRequest(err)
+	}
+	if p := samePath(r, "id", rec.Id); p != nil {
+		return nil, p
+	}
+	if rec.Psk != nil {
+		if rec.Psk, err = s.cfg.Secrets.Wrap(rec.Id, rec.Psk, rand.Reader); err != nil {
+			return nil, wire.NewProblem(wire.CodeInternal, err.Error())
+		}
+	}
+	out := new(command.Barrel)
+	if p := s.propose(r, c, &command.PutBarrel{Barrel: rec, BaseVersion: b.Version, AnyVersion: b.Version == 0}, out); p != nil {
+		return nil, p
+	}
+	return adminapi.BarrelOf(out, s.cfg.Alive(out.Id)), nil
+}
+
+func (s *Server) revokeBarrel(r *http.Request, c Caller) (any, *problem) {
+	reason, p := reasonOf(r)
+	if p != nil {
+		return nil, p
+	}
+	id := r.PathValue("id")
+	s.pushFor(id, reason)
+	return s.revoke(r, c, &command.RevokeBarrel{Id: id, Reason: reason})
+}
+
+func (s *Server) revoke(r *http.Request, c Caller, cmd proto.Message) (any, *problem) {
+	out := new(command.Revocation)
+	if p := s.propose(r, c, cmd, out); p != nil {
+		return nil, p
+	}
+	v := adminapi.Revoked{Sessions: []uint64{}, Uses: append([]uint64{}, out.Uses...), Locks: append([]uint64{}, out.Locks...)}
+	for _, ses := range out.Sessions {
+		v.Sessions = append(v.Sessions, ses.Id)
+	}
+	return v, nil
+}
+
+func (s *Server) checkOut(r *http.Request, c Caller) (any, *problem) {
+	var b adminapi.CheckOut
+	if p := read(r, &b); p != nil {
+		return nil, p
+	}
+	return s.barrelChange(r, c, &command.CheckOut{Barrel: r.PathValue("id"), Imsi: b.IMSI})
+}
+
+func (s *Server) barrelChange(r *http.Request, c Caller, cmd proto.Message) (any, *problem) {
+	out := new(command.Barrel)
+	if p := s.propose(r, c, cmd, out); p != nil {
+		return nil, p
+	}
+	return adminapi.BarrelOf(out, s.cfg.Alive(out.Id)), nil
+}
+
+func (s *Server) checkIn(r *http.Request, c Caller) (any, *problem) {
+	return s.barrelChange(r, c, &command.CheckIn{Barrel: r.PathValue("id")})
+}
+
+// pushFor sends a lock to a barrel before anything is committed: what revokes
+// never waits for a quorum.
+func (s *Server) pushFor(barrel, reason string) {
+	var b *command.Barrel
+	s.cfg.Cluster.View(func(m *state.Machine) { b = m.Barrel(barrel) })
+	if b != nil {
+		s.cfg.Push(&command.Lock{Barrel: b.Id, Imsi: b.CheckedOutTo, Reason: reason})
+	}
+}
+
+func (s *Server) lockBarrel(r *http.Request, c Caller) (any, *problem) {
+	reason, p := reasonOf(r)
+	if p != nil {
+		return nil, p
+	}
+	id := r.PathValue("id")
+	s.pushFor(id, reason)
+	// A use that is open is stopped with its order; otherwise only the barrel
+	// is locked.
+	cmd := &command.Disconnect{SourceId: "admin:" + c.Name + ":" + rand.Text(), Barrel: id, Reason: reason}
+	s.cfg.Cluster.View(func(m *state.Machine) {
+		if u := m.OpenUseOfBarrel(id); u != nil {
+			cmd.Use, cmd.Order = u.Id, u.Order
+		}
+	})
+	out := new(command.Lock)
+	if p := s.propose(r, c, cmd, out); p != nil {
+		return nil, p
+	}
+	return map[string]uint64{"lock": out.Id}, nil
+}

@@ -1,0 +1,104 @@
+package admin
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/sealedge/sealedge/cluster/command"
+	"github.com/sealedge/sealedge/cluster/state"
+	"github.com/sealedge/sealedge/edge/adminapi"
+)
+
+func (s *Server) status(*http.Request, Caller) (any, *problem) {
+	v := s.cfg.Node.Status()
+	s.cfg.Cluster.View(func(m *state.Machine) {
+		seq, head := m.AuditHead()
+		v.AuditSeq, v.AuditHead = seq, hex.EncodeToString(head[:])
+		v.Policy = m.Policy().GetRevision()
+	})
+	return v, nil
+}
+
+func (s *Server) counters(*http.Request, Caller) (any, *problem) { return s.cfg.Counters(), nil }
+
+func (s *Server) stepDown(r *http.Request, _ Caller) (any, *problem) {
+	ctx, cancel := context.WithTimeout(r.Context(), 10*time.Second)
+	defer cancel()
+	if err := s.cfg.Node.StepDown(ctx); err != nil {
+		return nil, refuse(http.StatusConflict, "conflict", "The leadership was not handed over.", err.Error(), "See who leads with 'sealctl cluster status'.")
+	}
+	return nil, nil
+}
+
+func (s *Server) policy(*http.Request, Caller) (any, *problem) {
+	var p *command.Policy
+	s.cfg.Cluster.View(func(m *state.Machine) { p = m.Policy() })
+	if p == nil {
+		return nil, notFound("policy yet")
+	}
+	return adminapi.Policy{Revision: p.Revision, SHA256: hex.EncodeToString(p.Digest), Document: string(p.Document)}, nil
+}
+
+func (s *Server) putPolicy(r *http.Request, c Caller) (any, *problem) {
+	var b adminapi.Policy
+	if p := read(r, &b); p != nil {
+		return nil, p
+	}
+	if b.Document == "" {
+		return nil, badRequest(errors.New("document: missing"))
+	}
+	pools, err := s.cfg.Pools([]byte(b.Document))
+	if err != nil {
+		return nil, badRequest(err)
+	}
+	out := new(command.Policy)
+	put := &command.PutPolicy{BaseRevision: b.BaseRevision, Document: []byte(b.Document), Pools: pools}
+	if p := s.propose(r, c, put, out); p != nil {
+		return nil, p
+	}
+	return adminapi.Policy{Revision: out.Revision, SHA256: hex.EncodeToString(out.Digest)}, nil
+}
+
+// audit streams the chain from ?from= (1 by default) to the head as it is now,
+// one JSON document a line.
+func (s *Server) audit(r *http.Request, _ Caller) (any, *problem) {
+	from := uint64(1)
+	if q := r.URL.Query().Get("from"); q != "" {
+		n, err := strconv.ParseUint(q, 10, 64)
+		if err != nil || n == 0 {
+			return nil, badRequest(fmt.Errorf("from: %q is no sequence number; the first is 1", q))
+		}
+		from = n
+	}
+	var head uint64
+	s.cfg.Cluster.View(func(m *state.Machine) { head, _ = m.AuditHead() })
+	return stream(func(w http.ResponseWriter) {
+		w.Header().Set("Content-Type", "application/jsonl")
+		enc := json.NewEncoder(w)
+		err := s.cfg.Node.AuditRange(r.Context(), from, func(e *command.AuditEntry) error {
+			if e.Sequence > head {
+				return errHead
+			}
+			line, err := adminapi.AuditLineOf(e)
+			if err != nil {
+				return err
+			}
+			return enc.Encode(line)
+		})
+		if err != nil && !errors.Is(err, errHead) {
+			// The status is sent already: cut the connection, so that the
+			// client can't take a part for the whole.
+			s.cfg.Logger.Error("audit export failed", "err", err)
+			panic(http.ErrAbortHandler)
+		}
+	}), nil
+}
+
+// errHead ends an export at the head that it started with.
+var errHead = errors.New("head reached")

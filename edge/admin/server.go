@@ -1,0 +1,248 @@
+package admin
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/sealedge/sealedge/cluster/command"
+	"github.com/sealedge/sealedge/cluster/state"
+	"github.com/sealedge/sealedge/edge/adminapi"
+	"github.com/sealedge/sealedge/edge/keywrap"
+	"github.com/sealedge/sealedge/edge/wire"
+)
+
+// Cluster is what the API needs of the replicated state.
+type Cluster interface {
+	Propose(ctx context.Context, c *command.Command) (*command.Result, error)
+	View(fn func(*state.Machine))
+	Barrier(ctx context.Context) error
+}
+
+// Node is what the API needs of the node it runs on.
+type Node interface {
+	Status() adminapi.Status
+	StepDown(ctx context.Context) error
+	AuditRange(ctx context.Context, fromSequence uint64, fn func(*command.AuditEntry) error) error
+}
+
+// Config is what a Server is made of.
+type Config struct {
+	TLS      *tls.Config // must require and verify client certificates
+	Cluster  Cluster
+	Node     Node
+	Alive    func(barrel string) bool                  // whether the barrel holds a live lease here
+	Push     func(*command.Lock)                       // sends a lock at once, before it is committed
+	Counters func() map[string]uint64                  // "component.reason" to count
+	Ready    func() error                              // nil: caught up and serving
+	Secrets  *keywrap.Wrapper                          // wraps barrels' pre-shared keys
+	Pools    func(doc []byte) ([]*command.Pool, error) // compiles a policy document, or says what is wrong with it
+	Logger   *slog.Logger
+}
+
+// Server answers operators.
+type Server struct {
+	cfg Config
+	mux *http.ServeMux
+}
+
+// maxBody bounds a request: the largest is a policy document.
+const maxBody = 4 << 20
+
+// New makes a server.
+func New(cfg Config) *Server {
+	s := &Server{cfg: cfg, mux: http.NewServeMux()}
+	s.mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	s.mux.HandleFunc("GET /readyz", s.ready)
+	for _, rt := range s.routes() {
+		s.mux.HandleFunc(rt.pattern, s.guard(rt))
+	}
+	s.mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { notFound("such path").Write(w) })
+	return s
+}
+
+// route is one operation: who may call it and what answers.
+type route struct {
+	pattern string
+	role    Role
+	// answer returns the document to send (nil: 204), or a problem.
+	answer func(r *http.Request, c Caller) (any, *problem)
+}
+
+func (s *Server) routes() []route {
+	return []route{
+		{"GET /v1/status", Viewer, s.status},
+		{"GET /v1/counters", Viewer, s.counters},
+		{"POST /v1/cluster/step-down", Operator, s.stepDown},
+
+		{"GET /v1/terminals", Viewer, s.terminals},
+		{"GET /v1/terminals/{imsi}", Viewer, s.terminal},
+		{"PUT /v1/terminals/{imsi}", SealAdministrator, s.putTerminal},
+		{"POST /v1/terminals/{imsi}/revoke", SealAdministrator, s.revokeTerminal},
+
+		{"GET /v1/barrels", Viewer, s.barrels},
+		{"GET /v1/barrels/{id}", Viewer, s.barrel},
+		{"PUT /v1/barrels/{id}", SealAdministrator, s.putBarrel},
+		{"POST /v1/barrels/{id}/revoke", SealAdministrator, s.revokeBarrel},
+		{"POST /v1/barrels/{id}/checkout", SealAdministrator, s.checkOut},
+		{"POST /v1/barrels/{id}/checkin", SealAdministrator, s.checkIn},
+		{"POST /v1/barrels/{id}/lock", Operator, s.lockBarrel},
+
+		{"GET /v1/orders", Viewer, s.orders},
+		{"POST /v1/orders/suspend", SealAdministrator, s.suspendOrder},
+		{"POST /v1/orders/resume", SealAdministrator, s.resumeOrder},
+		{"GET /v1/uses", Viewer, s.uses},
+
+		{"GET /v1/sessions", Viewer, s.sessions},
+		{"DELETE /v1/sessions/{id}", Operator, s.endSession},
+
+		{"GET /v1/policy", Viewer, s.policy},
+		{"PUT /v1/policy", SealAdministrator, s.putPolicy},
+
+		{"GET /v1/audit", Auditor, s.audit},
+	}
+}
+
+// guard authenticates, authorizes, bounds and answers.
+func (s *Server) guard(rt route) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		caller, p := authenticate(r)
+		if p == nil && !caller.May(rt.role) {
+			p = refuse(http.StatusForbidden, "role-missing", "This is for another role.",
+				fmt.Sprintf("%s has %v; this needs %s.", caller.Name, caller.Roles, rt.role), "Ask somebody who has the role, or have your certificate issued with it.")
+		}
+		if p == nil && r.Method == http.MethodGet && r.URL.Query().Get("stale") != "true" {
+			ctx, cancel := context.WithTimeout(r.Context(), 3*time.Second)
+			if err := s.cfg.Cluster.Barrier(ctx); err != nil {
+				p = problemOf(noQuorum(err))
+			}
+			cancel()
+		}
+		if p != nil {
+			s.cfg.Logger.Info("admin request refused", "operator", caller.Name, "path", r.URL.Path, "code", p.Code)
+			p.Write(w)
+			return
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		v, p := rt.answer(r, caller)
+		if p != nil {
+			p.Write(w)
+			return
+		}
+		send(w, v)
+	}
+}
+
+// noQuorum takes a barrier that ran out of time for what it means.
+func noQuorum(err error) error {
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, command.ErrUnknownOutcome) {
+		return command.ErrNoQuorum
+	}
+	return err
+}
+
+// stream is an answer that writes itself.
+type stream func(w http.ResponseWriter)
+
+func send(w http.ResponseWriter, v any) {
+	switch v := v.(type) {
+	case nil:
+		w.WriteHeader(http.StatusNoContent)
+	case stream:
+		v(w)
+	default:
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(v) // the client may be gone
+	}
+}
+
+// read decodes a JSON body strictly.
+func read(r *http.Request, into any) *problem {
+	dec := json.NewDecoder(r.Body)
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(into); err != nil {
+		return badRequest(fmt.Errorf("the body is not the JSON document that is expected: %w", err))
+	}
+	return nil
+}
+
+// propose carries a change out and decodes the record that came of it into
+// record (nil: none is expected). A client that repeats a request with the
+// same Idempotency-Key gets the first answer.
+func (s *Server) propose(r *http.Request, c Caller, payload, record proto.Message) *problem {
+	id := r.Header.Get("Idempotency-Key")
+	if id == "" {
+		id = rand.Text()
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), 10*time.Second)
+	defer cancel()
+	res, err := s.cfg.Cluster.Propose(ctx, command.New("admin:"+c.Name, id, c.Actor(), payload))
+	if err != nil {
+		return problemOf(err)
+	}
+	if res.Code != command.Code_OK {
+		return problemOfResult(res)
+	}
+	if record == nil {
+		return nil
+	}
+	if err := res.Into(record); err != nil {
+		return wire.NewProblem(wire.CodeInternal, err.Error())
+	}
+	return nil
+}
+
+func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
+	if err := s.cfg.Ready(); err != nil {
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	fmt.Fprintln(w, "ok")
+}
+
+// Serve answers on l until ctx ends, then finishes what is under way.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	hs := &http.Server{
+		Handler:           s.mux,
+		TLSConfig:         s.cfg.TLS,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(s.cfg.Logger.Handler(), slog.LevelDebug),
+	}
+	stop := context.AfterFunc(ctx, func() {
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
+		defer cancel()
+		_ = hs.Shutdown(grace) // what outlives the grace time is cut below
+		_ = hs.Close()
+	})
+	defer stop()
+	err := hs.ServeTLS(l, "", "")
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return fmt.Errorf("admin: %w", err)
+}
+
+// reasonOf reads a body with a reason, which must not be empty.
+func reasonOf(r *http.Request) (string, *problem) {
+	var b adminapi.Reason
+	if p := read(r, &b); p != nil {
+		return "", p
+	}
+	if strings.TrimSpace(b.Reason) == "" {
+		return "", badRequest(errors.New("reason: missing: say why, it goes into the audit chain"))
+	}
+	return b.Reason, nil
+}
