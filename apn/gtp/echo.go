@@ -1,0 +1,28 @@
+package gtp
+
+import (
+	"github.com/wmnsk/go-gtp/gtpv2/ie"
+	"github.com/wmnsk/go-gtp/gtpv2/message"
+)
+
+// EchoRequest asks whether the path lives (TS 29.274 7.1.1).
+type EchoRequest struct {
+	Header
+	Recovery uint8 // the sender's restart counter
+}
+
+// EchoResponse says that it does (TS 29.274 7.1.2).
+type EchoResponse struct {
+	Header
+	Recovery uint8 // the sender's restart counter
+}
+
+// Marshal encodes the request; of the header only Seq counts.
+func (m *EchoRequest) Marshal() []byte { return echo(TypeEchoRequest, m.Seq, m.Recovery) }
+
+// Marshal encodes the response; of the header only Seq counts.
+func (m *EchoResponse) Marshal() []byte { return echo(TypeEchoResponse, m.Seq, m.Recovery) }
+
+func echo(typ uint8, seq uint32, recovery uint8) []byte {
+	return encode(message.NewGenericWithoutTEID(typ, 0, seq, ie.NewRecovery(recovery)))
+}
