@@ -55,6 +55,7 @@ const (
 	CodeDeviceCertificate Code = "device-certificate"
 	CodeRateLimited       Code = "rate-limited"
 	CodeTooLarge          Code = "too-large"
+	CodeNoPolicy          Code = "no-policy"
 	CodeBadRequest        Code = "bad-request"
 	CodeNotFound          Code = "not-found"
 	CodeMethodNotAllowed  Code = "method-not-allowed"
@@ -105,6 +106,7 @@ var kinds = map[Code]Kind{
 	CodeDeviceCertificate: {403, "The terminal's device certificate is missing or another one.", "Install the certificate that was issued for this terminal."},
 	CodeRateLimited:       {429, "Too many requests from this terminal.", "Wait as long as Retry-After says."},
 	CodeTooLarge:          {413, "The request is too large.", "Send less; an image may have 64 MiB."},
+	CodeNoPolicy:          {503, "No policy is in force.", "Have an administrator apply one with \"sealctl policy apply\"."},
 	CodeBadRequest:        {400, "The request cannot be understood.", "Mend the request as the detail says; the API is in docs/api/phone.yaml."},
 	CodeNotFound:          {404, "There is nothing at this path.", "The API's paths are in docs/api/phone.yaml."},
 	CodeMethodNotAllowed:  {405, "This path does not take this method.", "The API's methods are in docs/api/phone.yaml."},

@@ -1,0 +1,58 @@
+package sealuse
+
+import (
+	"bytes"
+	"fmt"
+	"time"
+
+	"github.com/sealedge/sealedge/cluster/command"
+	"github.com/sealedge/sealedge/cluster/state"
+	"github.com/sealedge/sealedge/edge/wire"
+)
+
+// EvidenceWanted decides whether an image of a stamping may be sent: the step
+// is empty if so, and Repeat if that very image is recorded already.
+func EvidenceWanted(use *command.Use, number uint32, digest [32]byte) Step {
+	s := stampOf(use, number)
+	switch {
+	case s == nil:
+		return refuse(wire.NewProblem(wire.CodeStampUnknown, fmt.Sprintf("Use %d has no receipt for stamping %d.", use.GetId(), number)))
+	case len(s.EvidenceDigest) == 0:
+		return Step{}
+	case bytes.Equal(s.EvidenceDigest, digest[:]):
+		return Step{Repeat: use}
+	}
+	return refuse(wire.NewProblem(wire.CodeEvidenceConflict, fmt.Sprintf("Stored is an image with the SHA-256 %x.", s.EvidenceDigest)))
+}
+
+// Evidence proposes to record that the seal server has stored an image. The
+// server's word must be about the image that the terminal sent.
+func Evidence(use *command.Use, number uint32, sent [32]byte, length int64, stored wire.EvidenceState) Step {
+	if step := EvidenceWanted(use, number, sent); step.Refusal != nil || step.Repeat != nil {
+		return step
+	}
+	if stored.Digest != sent || stored.Length != length || !stored.Complete {
+		return Step{
+			Refusal: wire.NewProblem(wire.CodeDigestMismatch, fmt.Sprintf("Sent were %d bytes with SHA-256 %x; stored were %d with %x.", length, sent, stored.Length, stored.Digest)),
+			Alarm:   fmt.Sprintf("the seal server stored another image than was sent for stamping %d of use %d", number, use.Id),
+		}
+	}
+	return Step{Propose: command.New(ClientID(use.Imsi), "", ClientID(use.Imsi), &command.RecordEvidence{
+		Use: use.Id, Number: number, Digest: sent[:], Size: uint64(length),
+	})}
+}
+
+// Overdue proposes to mark every image that was due by now and is missing, and
+// tells when to look again; the zero time if nothing is due.
+func Overdue(m *state.Machine, now time.Time) (mark []*command.Command, next time.Time) {
+	now = Later(now, m.Clock())
+	candidates := m.OverdueCandidates(now)
+	for _, o := range candidates {
+		mark = append(mark, command.New("overdue", "", "gateway", &command.MarkOverdue{Use: o.Use, Number: o.Number}))
+	}
+	next, ok := m.NextEvidenceDue()
+	if !ok {
+		return mark, time.Time{}
+	}
+	return mark, next
+}

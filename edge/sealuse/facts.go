@@ -1,0 +1,100 @@
+package sealuse
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/sealedge/sealedge/cluster/command"
+	"github.com/sealedge/sealedge/cluster/state"
+	"github.com/sealedge/sealedge/policy"
+)
+
+// Gather reads the facts of a request by a terminal at an inner address. Only
+// who is alive is left to the caller.
+func Gather(m *state.Machine, now time.Time, from netip.Addr, ask Ask) Facts {
+	f := Facts{Now: Later(now, m.Clock()), Session: m.SessionByAddress(from)}
+	if f.Session == nil {
+		return f
+	}
+	f.Subscriber = m.Subscriber(f.Session.Imsi)
+	f.Earlier = m.UseByRequest(f.Session.Imsi, ask.RequestID)
+	f.Barrel = m.Barrel(ask.Barrel.String())
+	f.BarrelUse = m.OpenUseOfBarrel(ask.Barrel.String())
+	f.BarrelLock = m.LockOfBarrel(ask.Barrel.String())
+	f.Order = m.Order(ask.Order.String())
+	f.Overdue = overdue(m, f.Order)
+	return f
+}
+
+// overdue tells whether a missing image is why the order is suspended. Once an
+// administrator resumed the order it no longer counts.
+func overdue(m *state.Machine, order *command.Order) bool {
+	if order.GetState() != command.OrderState_SUSPENDED_ORDER {
+		return false
+	}
+	for use := range m.UsesOfOrder(order.Number) {
+		for _, s := range use.Stamps {
+			if s.Overdue && len(s.EvidenceDigest) == 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Later is the time to decide by: the node's clock, but never before the
+// cluster's.
+func Later(now, clock time.Time) time.Time {
+	if clock.After(now) {
+		return clock
+	}
+	return now
+}
+
+// TerminalView is a subscriber record as policy sees it; nil is one that is not
+// on the list.
+func TerminalView(s *command.Subscriber) policy.Subscriber {
+	if s == nil {
+		return policy.Subscriber{}
+	}
+	return policy.Subscriber{
+		Found: true, IMSI: s.Imsi, MSISDN: s.Msisdn, IMEIs: s.Imeis, APNs: s.Apns,
+		State: policy.State(s.State), HasWireGuard: len(s.WireguardPublicKey) > 0,
+	}
+}
+
+// BarrelView is a barrel record as policy sees it; nil is one that is not on
+// the list.
+func BarrelView(b *command.Barrel) policy.Barrel {
+	if b == nil {
+		return policy.Barrel{}
+	}
+	return policy.Barrel{Found: true, ID: b.Id, State: policy.State(b.State), SealType: b.SealType, CheckedOutTo: b.CheckedOutTo}
+}
+
+func (f Facts) ledger() policy.Ledger {
+	if f.Order == nil {
+		return policy.Ledger{}
+	}
+	return policy.Ledger{
+		Found: true, State: policy.State(f.Order.State), Reason: words(f.Order.Reason), EvidenceOverdue: f.Overdue,
+		Reserved: f.Order.Reserved, Confirmed: f.Order.Confirmed,
+	}
+}
+
+// address reads a record's 4 or 16 bytes; anything else is the zero Addr.
+func address(b []byte) netip.Addr {
+	a, _ := netip.AddrFromSlice(b)
+	return a.Unmap()
+}
+
+// at reads a record's time; 0 is the zero Time.
+func at(nanos int64) time.Time {
+	if nanos == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, nanos).UTC()
+}
+
+// stamp writes a time for people.
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
