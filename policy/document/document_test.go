@@ -55,14 +55,14 @@ func TestMistakes(t *testing.T) {
 		{"no value", "name:\n", []string{"f.yaml:1:6: name: has no value; give it a value or remove the key"}},
 		{"wrong kinds", "name: [x]\non: yes\ncount: {}\nwithin: 90\nitems: a\nfree: x\n", []string{
 			"f.yaml:1:7: name: want a text, have a list; write one value",
-			`f.yaml:2:5: on: want true or false, have "yes"; write true or false`,
+			`f.yaml:2:5: on: want true or false, have "yes"`,
 			"f.yaml:3:8: count: want a number, have a mapping; write a number from 1 to 10",
 			`f.yaml:4:9: within: want a time span, have "90"; write a number with its unit, such as "90s", "15m" or "72h"`,
 			`f.yaml:5:8: items: want a list, have "a"; write a list, such as "[a, b]"`,
 			`f.yaml:6:7: free: want a mapping, have "x"; write a mapping, "key: value"`,
 		}},
 		{"wrong values", "name: x\ncount: 11\nwithin: 2h\nitems: [a, bad, a]\n", []string{
-			`f.yaml:2:8: count: want a number from 1 to 10, have "11"; write a number from 1 to 10`,
+			`f.yaml:2:8: count: want a number from 1 to 10, have "11"`,
 			"f.yaml:3:9: within: want a time span from 1s to 1h0m0s, have 2h",
 			"f.yaml:4:12: items[1]: bad item",
 			`f.yaml:4:17: items[2]: "a" is there twice; remove one`,

@@ -78,7 +78,7 @@ func (v Value) Text() string {
 func (v Value) Bool() bool {
 	s, ok := v.scalar("true or false", "write true or false")
 	if ok && s != "true" && s != "false" {
-		v.Report("write true or false", "want true or false, have %q", s)
+		v.Report("", "want true or false, have %q", s)
 	}
 	return s == "true"
 }
@@ -92,7 +92,7 @@ func (v Value) Int(least, most, otherwise int64) int64 {
 	}
 	n, err := strconv.ParseInt(s, 10, 64)
 	if err != nil || n < least || n > most {
-		v.Report(example, "want a number from %d to %d, have %q", least, most, s)
+		v.Report("", "want a number from %d to %d, have %q", least, most, s)
 		return otherwise
 	}
 	return n
