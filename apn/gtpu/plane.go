@@ -1,12 +1,15 @@
 package gtpu
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"net"
 	"net/netip"
+	"sync"
+	"sync/atomic"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 // Port is the UDP port of GTP-U (TS 29.281 4.4.2).
@@ -27,7 +30,8 @@ type Config struct {
 	// Serve.
 	Uplink func(pkt []byte)
 	// OnErrorIndication hears that the peer of a session has lost its side of
-	// the tunnel. At most one call a session in ReportInterval.
+	// the tunnel. At most one call a session in ReportInterval. It must not
+	// block, nor must OnUplinkPath: packets wait for them.
 	OnErrorIndication func(session uint64)
 	// OnUplinkPath hears that a terminal sends through the carrier though
 	// another path is the active one. At most one call a session in
@@ -64,34 +68,96 @@ type Conn interface {
 // Plane carries packets between tunnels and the inner network. Make one with
 // New.
 type Plane struct {
-	cfg Config
+	cfg     Config
+	log     *slog.Logger
+	start   time.Time // origin of the plane's clock
+	answers *rate.Limiter
+	outer   []uint32
+	count   counters
+
+	// The packet path reads these two without a lock; Carry writes them.
+	byTEID, byInner *index
+	socket          atomic.Pointer[socket] // nil while no Serve runs
+
+	// mu is held by Carry for writing, and for reading by what is rare on the
+	// packet path: answers and Error Indications.
+	mu     sync.RWMutex
+	peers  map[netip.Addr]*peer
+	byPeer map[peerKey]*flow
+}
+
+// peerKey is the peer's end of a tunnel, which an Error Indication names.
+type peerKey struct {
+	addr [4]byte
+	teid uint32
 }
 
 // New makes a Plane without tunnels.
-func New(cfg Config) *Plane { return &Plane{cfg: cfg} }
+func New(cfg Config) *Plane {
+	if cfg.PeerPort == 0 {
+		cfg.PeerPort = Port
+	}
+	if cfg.ReportInterval == 0 {
+		cfg.ReportInterval = 2 * time.Second
+	}
+	if cfg.Answers == 0 {
+		cfg.Answers = 100
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	p := &Plane{
+		cfg:     cfg,
+		log:     cfg.Logger,
+		start:   time.Now(),
+		answers: rate.NewLimiter(rate.Limit(cfg.Answers), cfg.Answers),
+		byTEID:  newIndex(byTEID),
+		byInner: newIndex(byInner),
+		peers:   make(map[netip.Addr]*peer),
+		byPeer:  make(map[peerKey]*flow),
+	}
+	for _, a := range cfg.Outer {
+		if a.Unmap().Is4() {
+			p.outer = append(p.outer, key4(a))
+		}
+	}
+	return p
+}
 
-// Carry makes a plan true. It is idempotent, and calls are carried out one
-// after the other. A tunnel whose peer changed gets an End Marker on its old
-// way (TS 29.281 7.3.2).
-func (p *Plane) Carry(plan Plan) {}
+// key4 is an IPv4 address as a number, in the order of its bytes.
+func key4(a netip.Addr) uint32 {
+	b := a.Unmap().As4()
+	return uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])
+}
 
-// Serve handles what arrives on conn until ctx is done or conn fails, and
-// closes conn. It returns nil when ctx is done. After that it may be called
-// again with another conn: tunnels stay when the gateway address goes and
-// comes back.
-func (p *Plane) Serve(ctx context.Context, conn Conn) error { return nil }
+// clock is the plane's time in nanoseconds, never 0.
+func (p *Plane) clock() int64 { return int64(time.Since(p.start)) + 1 }
 
-// Send puts an inner IPv4 packet into the tunnel of its destination address.
-// pkt is the caller's again when Send returns. Any goroutine may call it.
-func (p *Plane) Send(pkt []byte) error { return ErrNotServing }
+// due tells whether a report may be made now, and notes that it was.
+func (p *Plane) due(last *atomic.Int64) bool {
+	was, now := last.Load(), p.clock()
+	if was != 0 && now-was < int64(p.cfg.ReportInterval) {
+		return false
+	}
+	return last.CompareAndSwap(was, now)
+}
 
-// SendBatch is Send for several packets in as few system calls as possible. It
-// returns how many went out, and the first error.
-func (p *Plane) SendBatch(pkts [][]byte) (int, error) { return 0, ErrNotServing }
+// knows tells whether addr may ask the gateway anything: it is a tunnel's peer
+// or on the allow-list.
+func (p *Plane) knows(addr netip.Addr) bool {
+	if p.allowed(addr) {
+		return true
+	}
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.peers[addr] != nil
+}
 
-// Tunnels returns how many tunnels there are.
-func (p *Plane) Tunnels() int { return 0 }
-
-// Counters returns how many packets and bytes went each way, how many messages
-// of each kind came, and how many packets were dropped for which reason.
-func (p *Plane) Counters() map[string]uint64 { return nil }
+func (p *Plane) allowed(addr netip.Addr) bool {
+	for _, prefix := range p.cfg.AllowedPeers {
+		if prefix.Contains(addr) {
+			return true
+		}
+	}
+	return false
+}

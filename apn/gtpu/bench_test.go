@@ -1,0 +1,227 @@
+package gtpu
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"net"
+	"net/netip"
+	"runtime"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// The sizes of inner packets that performance is told for.
+var sizes = []int{64, 512, 1400}
+
+// population is how many tunnels the benchmarks run among.
+const population = 100_000
+
+func nth(i int) Tunnel {
+	var a [4]byte
+	binary.BigEndian.PutUint32(a[:], 0x0a400000+uint32(i))
+	return Tunnel{
+		Session: uint64(i), Local: uint32(i+1) * 0x9e3779b1, Peer: uint32(i + 1), Active: true,
+		PeerAddr: netip.AddrFrom4([4]byte{127, 0, 0, 1}), Inner: netip.AddrFrom4(a),
+	}
+}
+
+func populate(p *Plane, n int) {
+	var plan Plan
+	for i := range n {
+		plan.Put = append(plan.Put, nth(i))
+	}
+	p.Carry(plan)
+}
+
+func packet(src, dst netip.Addr, size int) []byte {
+	b := make([]byte, size)
+	b[0], b[8], b[9] = 0x45, 64, 6
+	binary.BigEndian.PutUint16(b[2:], uint16(size))
+	copy(b[12:], src.AsSlice())
+	copy(b[16:], dst.AsSlice())
+	return b
+}
+
+func datagramOf(t Tunnel, pkt []byte) []byte {
+	d := binary.BigEndian.AppendUint16([]byte{0x30, 255}, uint16(len(pkt)))
+	return append(binary.BigEndian.AppendUint32(d, t.Local), pkt...)
+}
+
+var gatewayInner = netip.MustParseAddr("10.90.0.1")
+
+// BenchmarkUplink is the cost of one G-PDU among 100,000 tunnels without the
+// socket.
+func BenchmarkUplink(b *testing.B) {
+	p := New(Config{Uplink: func([]byte) {}})
+	populate(p, population)
+	s := &socket{conn: &sink{}}
+	from := netip.MustParseAddrPort("127.0.0.1:2152")
+	for _, size := range sizes {
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			var ds [1024][]byte
+			for i := range ds {
+				t := nth(i * 97)
+				ds[i] = datagramOf(t, packet(t.Inner, gatewayInner, size))
+			}
+			b.SetBytes(int64(size))
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				p.receive(s, from, ds[i%len(ds)])
+			}
+		})
+	}
+}
+
+// BenchmarkDownlink is the cost of one packet down among 100,000 tunnels
+// without the socket.
+func BenchmarkDownlink(b *testing.B) {
+	p := New(Config{Uplink: func([]byte) {}})
+	populate(p, population)
+	p.socket.Store(&socket{conn: &sink{}})
+	for _, size := range sizes {
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			var pkts [1024][]byte
+			for i := range pkts {
+				pkts[i] = packet(gatewayInner, nth(i*97).Inner, size)
+			}
+			b.SetBytes(int64(size))
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				if err := p.Send(pkts[i%len(pkts)]); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// sockets makes a served plane and a peer's socket on loopback.
+func sockets(b *testing.B, p *Plane) (peer *net.UDPConn, at netip.AddrPort) {
+	b.Helper()
+	listen := func() *net.UDPConn {
+		c, err := Listen(b.Context(), netip.MustParseAddrPort("127.0.0.1:0"))
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() { c.Close() })
+		return c
+	}
+	peer = listen()
+	conn := listen()
+	p.cfg.PeerPort = peer.LocalAddr().(*net.UDPAddr).AddrPort().Port()
+	populate(p, population)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- p.Serve(ctx, conn) }()
+	b.Cleanup(func() { cancel(); <-done })
+	for p.socket.Load() == nil {
+		runtime.Gosched()
+	}
+	return peer, conn.LocalAddr().(*net.UDPAddr).AddrPort()
+}
+
+// BenchmarkLoopbackUplink sends G-PDUs over loopback sockets and waits until
+// all arrived; the sender's cost is in it. A window of packets keeps the
+// socket's buffer from running over.
+func BenchmarkLoopbackUplink(b *testing.B) {
+	const window = 128
+	var got atomic.Int64
+	tick := make(chan struct{}, 1)
+	p := New(Config{Uplink: func([]byte) {
+		if got.Add(1)%window == 0 {
+			tick <- struct{}{}
+		}
+	}})
+	peer, at := sockets(b, p)
+	for _, size := range sizes {
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			t := nth(4711)
+			d := datagramOf(t, packet(t.Inner, gatewayInner, size))
+			b.SetBytes(int64(size))
+			b.ReportAllocs()
+			got.Store(0)
+			sent := 0
+			for b.Loop() {
+				if _, err := peer.WriteToUDPAddrPort(d, at); err != nil {
+					b.Fatal(err)
+				}
+				if sent++; sent%window == 0 {
+					select {
+					case <-tick:
+					case <-time.After(10 * time.Second):
+						b.Fatal("packets were lost")
+					}
+				}
+			}
+			for got.Load() < int64(sent) {
+				runtime.Gosched()
+			}
+		})
+	}
+}
+
+// BenchmarkLoopbackDownlink sends packets down over loopback sockets, alone
+// and 64 at a time. The peer doesn't read: its buffer running over costs the
+// sender nothing.
+func BenchmarkLoopbackDownlink(b *testing.B) {
+	p := New(Config{Uplink: func([]byte) {}})
+	sockets(b, p)
+	for _, size := range sizes {
+		pkt := packet(gatewayInner, nth(4711).Inner, size)
+		b.Run(fmt.Sprint("Send/", size), func(b *testing.B) {
+			b.SetBytes(int64(size))
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := p.Send(pkt); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+		b.Run(fmt.Sprint("SendBatch/", size), func(b *testing.B) {
+			pkts := make([][]byte, batchSize)
+			for i := range pkts {
+				pkts[i] = pkt
+			}
+			b.SetBytes(int64(size))
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				if i%batchSize == 0 {
+					if _, err := p.SendBatch(pkts); err != nil {
+						b.Fatal(err)
+					}
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkCarry is the cost of one session's change among 100,000.
+func BenchmarkCarry(b *testing.B) {
+	p := New(Config{Uplink: func([]byte) {}})
+	populate(p, population)
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		t := nth(population + i%1000)
+		p.Carry(Plan{Put: []Tunnel{t}})
+		p.Carry(Plan{Delete: []Tunnel{t}})
+	}
+}
+
+// BenchmarkMemory tells the bytes that a tunnel costs.
+func BenchmarkMemory(b *testing.B) {
+	for b.Loop() {
+		var before, after runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		p := New(Config{Uplink: func([]byte) {}})
+		for i := range population {
+			p.Carry(Plan{Put: []Tunnel{nth(i)}})
+		}
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/population, "B/tunnel")
+		runtime.KeepAlive(p)
+	}
+}

@@ -1,0 +1,113 @@
+package gtpu
+
+import "sync/atomic"
+
+// counter names something that is counted.
+type counter uint8
+
+const (
+	uplinkPackets counter = iota
+	uplinkBytes
+	downlinkPackets
+	downlinkBytes
+
+	echoRequests
+	echoResponsesIn
+	echoResponsesOut
+	errorIndicationsIn
+	errorIndicationsOut
+	endMarkersIn
+	endMarkersOut
+	extensionNoticesIn
+	extensionNoticesOut
+
+	dropShort
+	dropVersion
+	dropLength
+	dropOversized
+	dropExtension
+	dropExtensionUnknown
+	dropElement
+	dropMessageType
+	dropPeer
+	dropTEID
+	dropErrorForeign
+	dropAnswerLimit
+	dropPanic
+
+	dropInnerMalformed
+	dropInnerSource
+	dropOuterDestination
+	dropPhoneToPhone
+	dropGTPInGTP
+
+	dropNoTunnel
+	dropNotServing
+	dropDownlinkMalformed
+	dropSendFailed
+
+	numCounters
+)
+
+// counterNames are the keys of Counters. What a peer did comes first, then the
+// reasons for which packets were dropped: of the outer datagram, of the inner
+// packet going up, of packets going down.
+var counterNames = [numCounters]string{
+	uplinkPackets:       "uplink-packets",
+	uplinkBytes:         "uplink-bytes",
+	downlinkPackets:     "downlink-packets",
+	downlinkBytes:       "downlink-bytes",
+	echoRequests:        "echo-requests-received",
+	echoResponsesIn:     "echo-responses-received",
+	echoResponsesOut:    "echo-responses-sent",
+	errorIndicationsIn:  "error-indications-received",
+	errorIndicationsOut: "error-indications-sent",
+	endMarkersIn:        "end-markers-received",
+	endMarkersOut:       "end-markers-sent",
+	extensionNoticesIn:  "extension-notices-received",
+	extensionNoticesOut: "extension-notices-sent",
+
+	dropShort:            "short",
+	dropVersion:          "version",
+	dropLength:           "length",
+	dropOversized:        "oversized",
+	dropExtension:        "extension-malformed",
+	dropExtensionUnknown: "extension-unknown",
+	dropElement:          "element-malformed",
+	dropMessageType:      "message-type",
+	dropPeer:             "peer-not-allowed",
+	dropTEID:             "unknown-teid",
+	dropErrorForeign:     "error-indication-foreign",
+	dropAnswerLimit:      "answer-limit",
+	dropPanic:            "panic",
+
+	dropInnerMalformed:   "inner-malformed",
+	dropInnerSource:      "inner-source",
+	dropOuterDestination: "inner-to-gateway-outer",
+	dropPhoneToPhone:     "phone-to-phone",
+	dropGTPInGTP:         "gtp-in-gtp",
+
+	dropNoTunnel:          "no-tunnel",
+	dropNotServing:        "not-serving",
+	dropDownlinkMalformed: "downlink-malformed",
+	dropSendFailed:        "send-failed",
+}
+
+// counters sit a cache line apart, so that the directions don't slow each
+// other down.
+type counters [numCounters]struct {
+	n atomic.Uint64
+	_ [56]byte
+}
+
+func (c *counters) add(k counter, n int) { c[k].n.Add(uint64(n)) }
+
+// Counters returns how many packets and bytes went each way, how many messages
+// of each kind came, and how many packets were dropped for which reason.
+func (p *Plane) Counters() map[string]uint64 {
+	m := make(map[string]uint64, numCounters)
+	for k, name := range counterNames {
+		m[name] = p.count[k].n.Load()
+	}
+	return m
+}

@@ -1,0 +1,183 @@
+package gtpu_test
+
+import (
+	"bytes"
+	"errors"
+	"net/netip"
+	"testing"
+
+	"github.com/sealedge/sealedge/apn/gtpu"
+)
+
+func TestSend(t *testing.T) {
+	bubble(t, gtpu.Config{}, func(t *testing.T, r *rig) {
+		r.Carry(put(tunnel(2, nil), tunnel(3, nil)))
+		pkt := udp(gateway, inner(3), 9, 1, 2)
+		if err := r.Send(pkt); err != nil {
+			t.Fatal(err)
+		}
+		out := r.written()
+		if len(out) != 1 || out[0].addr != sgw || !bytes.Equal(out[0].b, gpdu(0x2003, pkt)) {
+			t.Errorf("sent %v", out)
+		}
+		r.counted(t, counts{"downlink-packets": 1, "downlink-bytes": uint64(len(pkt))})
+
+		for _, c := range []struct {
+			name   string
+			pkt    []byte
+			err    error
+			reason string
+		}{
+			{"nobody's address", udp(gateway, inner(4), 9), gtpu.ErrNoTunnel, "no-tunnel"},
+			{"empty", nil, gtpu.ErrPacket, "downlink-malformed"},
+			{"short", pkt[:19], gtpu.ErrPacket, "downlink-malformed"},
+			{"IPv6", make([]byte, 40), gtpu.ErrPacket, "downlink-malformed"},
+			{"too long for UDP", append(pkt[:len(pkt):len(pkt)], make([]byte, 65536)...), gtpu.ErrPacket, "downlink-malformed"},
+		} {
+			if err := r.Send(c.pkt); !errors.Is(err, c.err) {
+				t.Errorf("%s: %v, want %v", c.name, err, c.err)
+			}
+			r.counted(t, counts{c.reason: 1})
+		}
+		// A batch goes as far as it can, and tells the first thing that didn't.
+		n, err := r.SendBatch([][]byte{pkt, udp(gateway, inner(4), 9), nil, pkt})
+		if n != 2 || !errors.Is(err, gtpu.ErrNoTunnel) {
+			t.Errorf("SendBatch = %d, %v", n, err)
+		}
+		if out := r.written(); len(out) != 2 {
+			t.Errorf("sent %v", out)
+		}
+	})
+}
+
+func TestSendWithoutSocket(t *testing.T) {
+	p := gtpu.New(gtpu.Config{Uplink: func([]byte) {}})
+	p.Carry(put(tunnel(2, nil)))
+	pkt := udp(gateway, inner(2), 9)
+	if err := p.Send(pkt); !errors.Is(err, gtpu.ErrNotServing) {
+		t.Errorf("Send: %v", err)
+	}
+	if n, err := p.SendBatch([][]byte{pkt, pkt}); n != 0 || !errors.Is(err, gtpu.ErrNotServing) {
+		t.Errorf("SendBatch: %d, %v", n, err)
+	}
+	if n := p.Counters()["not-serving"]; n != 3 {
+		t.Errorf("not-serving = %d", n)
+	}
+}
+
+// TEIDs and addresses pass from session to session, in any order that a plan
+// may bring them.
+func TestCarry(t *testing.T) {
+	with := func(id uint64, teid uint32, addr byte) gtpu.Tunnel {
+		return tunnel(id, func(t *gtpu.Tunnel) { t.Local, t.Inner = teid, inner(addr) })
+	}
+	for _, c := range []struct {
+		name  string
+		plans []gtpu.Plan
+		teid  map[uint32]byte // what goes up by which TEID from which address
+		down  map[byte]uint32 // which peer TEID leads to which address
+		n     int
+	}{
+		{
+			"a new session takes the address before the old one is deleted",
+			[]gtpu.Plan{put(with(1, 0x11, 2)), put(with(2, 0x22, 2)), {Delete: []gtpu.Tunnel{with(1, 0x11, 2)}}},
+			map[uint32]byte{0x11: 0, 0x22: 2},
+			map[byte]uint32{2: 0x2002},
+			1,
+		},
+		{
+			"a new session takes the TEID",
+			[]gtpu.Plan{put(with(1, 0x11, 2)), put(with(2, 0x11, 3)), {Delete: []gtpu.Tunnel{with(1, 0x11, 2)}}},
+			map[uint32]byte{0x11: 3},
+			map[byte]uint32{2: 0, 3: 0x2002},
+			1,
+		},
+		{
+			"two sessions swap addresses",
+			[]gtpu.Plan{
+				put(with(1, 0x11, 2), with(2, 0x22, 3)),
+				gtpu.Diff(
+					[]gtpu.Tunnel{with(1, 0x11, 2), with(2, 0x22, 3)},
+					[]gtpu.Tunnel{with(1, 0x11, 3), with(2, 0x22, 2)},
+				),
+			},
+			map[uint32]byte{0x11: 3, 0x22: 2},
+			map[byte]uint32{3: 0x2001, 2: 0x2002},
+			2,
+		},
+		{
+			"twice is once",
+			[]gtpu.Plan{put(with(1, 0x11, 2)), put(with(1, 0x11, 2)), {Delete: []gtpu.Tunnel{with(9, 0x99, 9)}}},
+			map[uint32]byte{0x11: 2},
+			map[byte]uint32{2: 0x2001},
+			1,
+		},
+		{
+			"all gone",
+			[]gtpu.Plan{put(with(1, 0x11, 2)), {Delete: []gtpu.Tunnel{with(1, 0x11, 2)}}},
+			map[uint32]byte{0x11: 0},
+			map[byte]uint32{2: 0},
+			0,
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			bubble(t, gtpu.Config{AllowedPeers: carrier}, func(t *testing.T, r *rig) {
+				for _, plan := range c.plans {
+					r.Carry(plan)
+				}
+				if n := r.Tunnels(); n != c.n {
+					t.Errorf("%d tunnels, want %d", n, c.n)
+				}
+				for teid, addr := range c.teid {
+					for a := byte(1); a < 10; a++ {
+						r.uplink = nil
+						r.arrive(sgw, gpdu(teid, udp(inner(a), gateway, 53)))
+						if up := len(r.uplink) == 1; up != (a == addr) {
+							t.Errorf("TEID %#x, source %v: came up %v", teid, inner(a), up)
+						}
+					}
+				}
+				r.written()
+				for addr, teid := range c.down {
+					pkt := udp(gateway, inner(addr), 53)
+					err := r.Send(pkt)
+					out := r.written()
+					switch {
+					case teid == 0 && !errors.Is(err, gtpu.ErrNoTunnel):
+						t.Errorf("to %v: %v", inner(addr), err)
+					case teid != 0 && (len(out) != 1 || !bytes.Equal(out[0].b, gpdu(teid, pkt))):
+						t.Errorf("to %v: %v, sent %v", inner(addr), err, out)
+					}
+				}
+			})
+		})
+	}
+}
+
+// A peer is known as long as it has a tunnel, and not longer.
+func TestPeersComeAndGo(t *testing.T) {
+	const echo = "3201000400000000abcd0000"
+	other := netip.MustParseAddrPort("127.0.30.1:2152")
+	moved := tunnel(2, func(t *gtpu.Tunnel) { t.PeerAddr = other.Addr() })
+	bubble(t, gtpu.Config{}, func(t *testing.T, r *rig) {
+		knows := func(peer netip.AddrPort, want bool) {
+			t.Helper()
+			r.written()
+			r.arrive(peer, unhex(t, echo))
+			if got := len(r.written()) == 1; got != want {
+				t.Errorf("%v answered: %v, want %v", peer, got, want)
+			}
+		}
+		knows(sgw, false)
+		r.Carry(put(tunnel(2, nil), tunnel(3, nil)))
+		knows(sgw, true)
+		r.Carry(put(moved))
+		knows(sgw, true)
+		knows(other, true)
+		r.Carry(gtpu.Plan{Delete: []gtpu.Tunnel{tunnel(3, nil)}})
+		knows(sgw, false)
+		r.Carry(put(moved, moved))
+		r.Carry(gtpu.Plan{Delete: []gtpu.Tunnel{moved}})
+		knows(other, false)
+	})
+}

@@ -1,0 +1,109 @@
+package gtpu
+
+import (
+	"math/rand/v2"
+	"sync"
+	"testing"
+)
+
+func flowWith(key uint32) *flow { return &flow{keys: [2]uint32{key, ^key}, session: uint64(key)} }
+
+// The index agrees with a map under random changes, zero key included.
+func TestIndexAgreesWithMap(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(1, 2))
+	x := newIndex(byTEID)
+	model := map[uint32]*flow{}
+	for range 200_000 {
+		key := rnd.Uint32N(3000)
+		if rnd.IntN(100) == 0 {
+			// Now and then empty it, so that tombstones pile up.
+			for _, f := range model {
+				x.remove(f)
+			}
+			clear(model)
+		}
+		switch rnd.IntN(3) {
+		case 0, 1:
+			f := flowWith(key)
+			x.put(f)
+			model[key] = f
+		case 2:
+			if f := model[key]; f != nil {
+				x.remove(f)
+				delete(model, key)
+			}
+		}
+		if probe := rnd.Uint32N(3000); x.get(probe) != model[probe] {
+			t.Fatalf("get(%d) = %v, want %v", probe, x.get(probe), model[probe])
+		}
+	}
+	if x.live != len(model) {
+		t.Errorf("live = %d, want %d", x.live, len(model))
+	}
+	for key, f := range model {
+		if x.get(key) != f {
+			t.Errorf("get(%d) lost its flow", key)
+		}
+	}
+	if n := len(x.table.Load().slots); n > 8192 {
+		t.Errorf("%d slots for at most 3000 flows: tombstones are not reclaimed", n)
+	}
+}
+
+// Removing a flow that was replaced leaves its successor.
+func TestIndexRemoveOnlyItself(t *testing.T) {
+	x := newIndex(byInner)
+	old, next := flowWith(7), flowWith(7)
+	x.put(old)
+	x.put(next)
+	x.remove(old)
+	if x.get(^uint32(7)) != next || x.live != 1 {
+		t.Error("the successor went with what it replaced")
+	}
+}
+
+// Readers never miss a flow that is there throughout, whatever comes and goes
+// beside it and however often the table is rebuilt.
+func TestIndexReadersNeverMiss(t *testing.T) {
+	x := newIndex(byTEID)
+	const lasting = 64
+	for k := range uint32(lasting) {
+		x.put(flowWith(k * 977))
+	}
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				for k := range uint32(lasting) {
+					if f := x.get(k * 977); f == nil || f.session != uint64(k*977) {
+						t.Errorf("reader missed %d", k*977)
+						return
+					}
+				}
+			}
+		})
+	}
+	rnd := rand.New(rand.NewPCG(3, 4))
+	for range 20 {
+		var passing []*flow
+		for range 2000 {
+			f := flowWith(1_000_000 + rnd.Uint32())
+			if x.get(f.keys[0]) == nil {
+				x.put(f)
+				passing = append(passing, f)
+			}
+			x.put(flowWith(rnd.Uint32N(lasting) * 977))
+		}
+		for _, f := range passing {
+			x.remove(f)
+		}
+	}
+	close(done)
+	wg.Wait()
+}

@@ -1,0 +1,164 @@
+package gtpu_test
+
+import (
+	"bytes"
+	"encoding/hex"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/sealedge/sealedge/apn/gtpu"
+)
+
+var carrier = []netip.Prefix{netip.MustParsePrefix("127.0.20.0/24")}
+
+func unhex(t *testing.T, s string) []byte {
+	t.Helper()
+	b, err := hex.DecodeString(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func one(t *testing.T, r *rig, to netip.AddrPort, want string) {
+	t.Helper()
+	out := r.written()
+	if len(out) != 1 || out[0].addr != to || !bytes.Equal(out[0].b, unhex(t, want)) {
+		t.Errorf("sent %v, want one datagram to %v: %s", out, to, want)
+	}
+}
+
+// Echo is answered to where it came from, with its sequence number and a
+// Recovery of 0 (TS 29.281 7.2.2); a stranger gets nothing.
+func TestEcho(t *testing.T) {
+	bubble(t, gtpu.Config{AllowedPeers: carrier}, func(t *testing.T, r *rig) {
+		from := netip.MustParseAddrPort("127.0.20.7:40000")
+		r.arrive(from, unhex(t, "3201000400000000abcd0000"))
+		one(t, r, from, "3202000600000000abcd00000e00")
+		r.counted(t, counts{"echo-requests-received": 1, "echo-responses-sent": 1})
+
+		r.arrive(stranger, unhex(t, "3201000400000000abcd0000"))
+		if out := r.written(); len(out) != 0 {
+			t.Errorf("a stranger got %v", out)
+		}
+		r.counted(t, counts{"echo-requests-received": 1, "peer-not-allowed": 1})
+
+		r.arrive(from, unhex(t, "3202000600000000abcd00000e00"))
+		r.counted(t, counts{"echo-responses-received": 1})
+	})
+}
+
+// A G-PDU for no tunnel gets an Error Indication that names the TEID and our
+// address, to port 2152 whatever port it came from (TS 29.281 7.3.1, 4.4.2).
+func TestErrorIndicationSent(t *testing.T) {
+	bubble(t, gtpu.Config{AllowedPeers: carrier}, func(t *testing.T, r *rig) {
+		r.arrive(netip.MustParseAddrPort("127.0.20.7:40000"), gpdu(0xdeadbeef, udp(inner(2), gateway, 53)))
+		one(t, r, netip.MustParseAddrPort("127.0.20.7:2152"),
+			"321a0010000000000000000010deadbeef8500047f000a01")
+		r.counted(t, counts{"unknown-teid": 1, "error-indications-sent": 1})
+	})
+}
+
+// A flood for unknown tunnels costs a bounded number of answers.
+func TestAnswersAreLimited(t *testing.T) {
+	bubble(t, gtpu.Config{AllowedPeers: carrier, Answers: 5}, func(t *testing.T, r *rig) {
+		for range 20 {
+			r.arrive(sgw, gpdu(0xdeadbeef, udp(inner(2), gateway, 53)))
+		}
+		r.counted(t, counts{"unknown-teid": 20, "error-indications-sent": 5, "answer-limit": 15})
+		time.Sleep(time.Second)
+		r.arrive(sgw, gpdu(0xdeadbeef, udp(inner(2), gateway, 53)))
+		r.counted(t, counts{"unknown-teid": 1, "error-indications-sent": 1})
+	})
+}
+
+// An Error Indication is believed only from the tunnel's peer, about its own
+// end, and is reported once an interval.
+func TestErrorIndicationReceived(t *testing.T) {
+	const about2002 = "321a0010000000000000000010000020028500047f001401"
+	cfg := gtpu.Config{AllowedPeers: carrier, ReportInterval: 2 * time.Second}
+	bubble(t, cfg, func(t *testing.T, r *rig) {
+		r.Carry(put(tunnel(2, nil), tunnel(3, nil)))
+		for _, c := range []struct {
+			name   string
+			from   netip.AddrPort
+			b      string
+			reason string
+		}{
+			{"stranger", stranger, about2002, "error-indication-foreign"},
+			{"another peer", netip.MustParseAddrPort("127.0.20.2:2152"), about2002, "error-indication-foreign"},
+			{"another peer about itself", netip.MustParseAddrPort("127.0.20.2:2152"), "321a0010000000000000000010000020028500047f001402", "error-indication-foreign"},
+			{"peer about another", sgw, "321a0010000000000000000010000020028500047f001402", "error-indication-foreign"},
+			{"our TEID", sgw, "321a0010000000000000000010000010028500047f001401", "error-indication-foreign"},
+			{"IPv6 address", sgw, "321a001c0000000000000000100000200285001020010db8000000000000000000000001", "error-indication-foreign"},
+			{"no elements", sgw, "321a00040000000000000000", "element-malformed"},
+			{"no address", sgw, "321a000900000000000000001000002002", "element-malformed"},
+			{"no TEID", sgw, "321a000b00000000000000008500047f001401", "element-malformed"},
+			{"address of 3 octets", sgw, "321a000f000000000000000010000020028500037f0014", "element-malformed"},
+		} {
+			t.Log(c.name)
+			r.arrive(c.from, unhex(t, c.b))
+			r.counted(t, counts{c.reason: 1})
+		}
+		if len(r.errors) != 0 {
+			t.Fatalf("reported %v", r.errors)
+		}
+		for range 3 {
+			r.arrive(sgw, unhex(t, about2002))
+		}
+		if !slices.Equal(r.errors, []uint64{2}) {
+			t.Fatalf("reported %v, want session 2 once", r.errors)
+		}
+		r.counted(t, counts{"error-indications-received": 3})
+		time.Sleep(2 * time.Second)
+		r.arrive(sgw, unhex(t, about2002))
+		if !slices.Equal(r.errors, []uint64{2, 2}) {
+			t.Errorf("reported %v, want session 2 again", r.errors)
+		}
+		if len(r.written()) != 0 {
+			t.Error("an Error Indication was answered")
+		}
+	})
+}
+
+// A peer that asks for an extension we don't understand is told which we do
+// (TS 29.281 5.2.1).
+func TestExtensionNotComprehended(t *testing.T) {
+	bubble(t, gtpu.Config{}, func(t *testing.T, r *rig) {
+		r.Carry(put(tunnel(2, nil)))
+		d := gpdu(0x1002, append([]byte{0, 9, 0, 0xc7, 1, 0, 0, 0}, udp(inner(2), gateway, 53)...))
+		d[0] |= 0x06
+		r.arrive(sgw, d)
+		one(t, r, sgw, "321f000700000000000900008d0185")
+		r.counted(t, counts{"extension-unknown": 1, "extension-notices-sent": 1})
+		r.arrive(stranger, d)
+		if len(r.written()) != 0 {
+			t.Error("a stranger was answered")
+		}
+		r.counted(t, counts{"extension-unknown": 1, "peer-not-allowed": 1})
+		r.arrive(sgw, unhex(t, "321f000700000000000900008d0185"))
+		r.counted(t, counts{"extension-notices-received": 1})
+	})
+}
+
+// Handover: the old peer gets an End Marker, the new one the packets.
+func TestEndMarker(t *testing.T) {
+	next := netip.MustParseAddrPort("127.0.20.2:2152")
+	bubble(t, gtpu.Config{}, func(t *testing.T, r *rig) {
+		r.Carry(put(tunnel(2, nil)))
+		r.Carry(put(tunnel(2, func(t *gtpu.Tunnel) { t.PeerAddr, t.Peer = next.Addr(), 0x77 })))
+		one(t, r, sgw, "30fe000000002002")
+		r.counted(t, counts{"end-markers-sent": 1})
+		pkt := udp(gateway, inner(2), 9, 1)
+		if err := r.Send(pkt); err != nil {
+			t.Fatal(err)
+		}
+		if out := r.written(); len(out) != 1 || out[0].addr != next || !bytes.Equal(out[0].b, gpdu(0x77, pkt)) {
+			t.Errorf("sent %v", out)
+		}
+		r.arrive(next, unhex(t, "30fe000000001002"))
+		r.counted(t, counts{"downlink-packets": 1, "downlink-bytes": uint64(len(pkt)), "end-markers-received": 1})
+	})
+}

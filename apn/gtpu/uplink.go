@@ -1,0 +1,162 @@
+package gtpu
+
+import (
+	"encoding/hex"
+	"errors"
+	"net/netip"
+
+	"github.com/sealedge/sealedge/apn/gtp"
+)
+
+// receive handles one datagram. Whatever a datagram does to it, the next one
+// is handled.
+func (p *Plane) receive(s *socket, from netip.AddrPort, b []byte) {
+	defer func() {
+		if r := recover(); r != nil {
+			p.count.add(dropPanic, 1)
+			p.log.Error("gtpu: a datagram broke its handling; please report it with these bytes",
+				"peer", from, "panic", r, "bytes", hex.EncodeToString(b[:min(len(b), 256)]))
+		}
+	}()
+	h, err := gtp.ParseUser(b)
+	if err != nil {
+		p.refuse(s, from, h, err)
+		return
+	}
+	switch h.Type {
+	case gtp.UserGPDU:
+		p.uplink(s, from, h)
+	case gtp.UserEchoRequest:
+		p.echo(s, from, h)
+	case gtp.UserEchoResponse:
+		p.count.add(echoResponsesIn, 1)
+	case gtp.UserErrorIndication:
+		p.errorIndication(from, h)
+	case gtp.UserEndMarker:
+		// The peer has switched to another path (TS 29.281 7.3.2). Nothing is
+		// put in order here, so nothing waits for it.
+		p.count.add(endMarkersIn, 1)
+	case gtp.UserExtensionHeaders:
+		// We send no extension headers, so whatever the peer supports is enough.
+		p.count.add(extensionNoticesIn, 1)
+	default:
+		p.count.add(dropMessageType, 1)
+	}
+}
+
+// refuse counts a datagram whose header can't be used, and answers the one kind
+// that has an answer.
+func (p *Plane) refuse(s *socket, from netip.AddrPort, h gtp.UserHeader, err error) {
+	switch {
+	case errors.Is(err, gtp.ErrUserShort):
+		p.count.add(dropShort, 1)
+	case errors.Is(err, gtp.ErrUserVersion):
+		p.count.add(dropVersion, 1)
+	case errors.Is(err, gtp.ErrUserLength):
+		p.count.add(dropLength, 1)
+	case errors.Is(err, gtp.ErrUserNotComprehended):
+		p.count.add(dropExtensionUnknown, 1)
+		// TS 29.281 5.2.1: tell the sender what we understand.
+		if p.mayAnswer(from) {
+			p.answer(s, from, extensionNoticesOut, gtp.AppendUserExtensionHeaders(nil, h.Seq))
+		}
+	default:
+		p.count.add(dropExtension, 1)
+	}
+}
+
+// uplink takes a G-PDU through the firewall and hands its packet on.
+func (p *Plane) uplink(s *socket, from netip.AddrPort, h gtp.UserHeader) {
+	f := p.byTEID.get(h.TEID)
+	if f == nil {
+		p.unknownTEID(s, from, h)
+		return
+	}
+	if src := from.Addr(); src != f.peer.addr && !p.allowed(src) {
+		p.count.add(dropPeer, 1)
+		return
+	}
+	pkt, reason := p.inspect(f, h.Payload)
+	if reason != 0 {
+		p.count.add(reason, 1)
+		return
+	}
+	p.count.add(uplinkPackets, 1)
+	p.count.add(uplinkBytes, len(pkt))
+	if !f.active && p.cfg.OnUplinkPath != nil && p.due(&f.pathReport) {
+		p.cfg.OnUplinkPath(f.session)
+	}
+	p.cfg.Uplink(pkt)
+}
+
+// unknownTEID answers a G-PDU for a tunnel that isn't there with an Error
+// Indication, so that the peer lets go of it; never for TEID 0 (TS 29.281
+// 7.3.1).
+func (p *Plane) unknownTEID(s *socket, from netip.AddrPort, h gtp.UserHeader) {
+	if !p.knows(from.Addr()) {
+		p.count.add(dropPeer, 1)
+		return
+	}
+	p.count.add(dropTEID, 1)
+	if h.TEID == 0 || !p.mayAnswer(from) {
+		return
+	}
+	to := netip.AddrPortFrom(from.Addr(), p.cfg.PeerPort)
+	p.answer(s, to, errorIndicationsOut, gtp.AppendUserErrorIndication(nil, 0, h.TEID, s.local))
+}
+
+// errorIndication reports the session whose tunnel the peer doesn't know. Only
+// the tunnel's own peer is believed, and only about its own address.
+func (p *Plane) errorIndication(from netip.AddrPort, h gtp.UserHeader) {
+	teid, addr, err := gtp.ParseUserErrorIndication(h.Payload)
+	if err != nil {
+		p.count.add(dropElement, 1)
+		return
+	}
+	if !addr.Is4() || addr != from.Addr() {
+		p.count.add(dropErrorForeign, 1)
+		return
+	}
+	p.mu.RLock()
+	f := p.byPeer[peerKey{addr.As4(), teid}]
+	p.mu.RUnlock()
+	if f == nil {
+		p.count.add(dropErrorForeign, 1)
+		return
+	}
+	p.count.add(errorIndicationsIn, 1)
+	if p.cfg.OnErrorIndication != nil && p.due(&f.errorReport) {
+		p.cfg.OnErrorIndication(f.session)
+	}
+}
+
+// echo answers an Echo Request (TS 29.281 7.2.1, 7.2.2).
+func (p *Plane) echo(s *socket, from netip.AddrPort, h gtp.UserHeader) {
+	p.count.add(echoRequests, 1)
+	if !p.mayAnswer(from) {
+		return
+	}
+	p.answer(s, from, echoResponsesOut, gtp.AppendUserEchoResponse(nil, h.Seq))
+}
+
+// mayAnswer tells whether a datagram of from may cost us an answer, and counts
+// why not.
+func (p *Plane) mayAnswer(from netip.AddrPort) bool {
+	if !p.knows(from.Addr()) {
+		p.count.add(dropPeer, 1)
+		return false
+	}
+	if !p.answers.Allow() {
+		p.count.add(dropAnswerLimit, 1)
+		return false
+	}
+	return true
+}
+
+func (p *Plane) answer(s *socket, to netip.AddrPort, kind counter, b []byte) {
+	if _, err := s.conn.WriteToUDPAddrPort(b, to); err != nil {
+		p.count.add(dropSendFailed, 1)
+		return
+	}
+	p.count.add(kind, 1)
+}

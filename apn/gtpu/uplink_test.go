@@ -1,0 +1,215 @@
+package gtpu_test
+
+import (
+	"bytes"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/sealedge/sealedge/apn/gtpu"
+)
+
+func put(ts ...gtpu.Tunnel) gtpu.Plan { return gtpu.Plan{Put: ts} }
+
+type counts = map[string]uint64
+
+func taken(pkt []byte) counts {
+	return counts{"uplink-packets": 1, "uplink-bytes": uint64(len(pkt))}
+}
+
+// What a terminal may send reaches the inner network, in every shape that a
+// peer may wrap it.
+func TestUplinkForms(t *testing.T) {
+	pkt := udp(inner(2), gateway, 5684, 1, 2, 3)
+	optional := func(flags byte, opt ...byte) []byte {
+		d := gpdu(0x1002, append(opt, pkt...))
+		d[0] |= flags
+		return d
+	}
+	for _, c := range []struct {
+		name string
+		d    []byte
+	}{
+		{"plain", gpdu(0x1002, pkt)},
+		{"sequence number", optional(0x02, 0x12, 0x34, 0, 0)},
+		{"N-PDU number", optional(0x01, 0, 0, 9, 0)},
+		{"next extension without its flag", optional(0x02, 0, 1, 0, 0xc0)},
+		{"PDU Session Container", optional(0x04, 0, 0, 0, 0x85, 1, 0x10, 9, 0)},
+		{"unknown extension that needn't be understood", optional(0x04, 0, 0, 0, 0x7f, 2, 0, 0, 0, 0, 0, 0, 0)},
+		{"two extensions", optional(0x06, 0, 7, 0, 0x40, 1, 8, 0x68, 0x85, 1, 0x10, 9, 0)},
+		{"octets after the G-PDU", append(gpdu(0x1002, pkt), 1, 2, 3, 4)},
+		{"octets after the packet", gpdu(0x1002, append(slices.Clone(pkt), 0, 0))},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			bubble(t, gtpu.Config{}, func(t *testing.T, r *rig) {
+				r.Carry(put(tunnel(2, nil)))
+				r.arrive(sgw, c.d)
+				if len(r.uplink) != 1 || !bytes.Equal(r.uplink[0], pkt) {
+					t.Errorf("uplink got %x, want %x", r.uplink, pkt)
+				}
+				r.counted(t, taken(pkt))
+			})
+		})
+	}
+}
+
+// Each thing that isn't let through counts under its own name, and nothing is
+// sent for it.
+func TestUplinkDrops(t *testing.T) {
+	me, gw := inner(2), gateway
+	in := func(pkt []byte) []byte { return gpdu(0x1002, pkt) }
+	ext := func(chain ...byte) []byte {
+		d := gpdu(0x1002, chain)
+		d[0] |= 0x04
+		return d
+	}
+	badLen := udp(me, gw, 53)
+	badLen[3]++
+	badIHL := udp(me, gw, 53)
+	badIHL[0] = 0x44
+	later := udp(me, gw, 2152)
+	later[7] = 100 // a later fragment: no ports to look at
+	for _, c := range []struct {
+		name   string
+		from   netip.AddrPort
+		d      []byte
+		reason string
+	}{
+		{"empty", sgw, nil, "short"},
+		{"seven octets", sgw, gpdu(0x1002, nil)[:7], "short"},
+		{"version 0", sgw, []byte{0x10, 255, 0, 0, 0, 0, 0x10, 2}, "version"},
+		{"version 2", sgw, []byte{0x50, 255, 0, 0, 0, 0, 0x10, 2}, "version"},
+		{"GTP prime", sgw, []byte{0x20, 255, 0, 0, 0, 0, 0x10, 2}, "version"},
+		{"cut", sgw, in(udp(me, gw, 53))[:30], "length"},
+		{"flag without room", sgw, []byte{0x34, 255, 0, 3, 0, 0, 0x10, 2, 0, 0, 0}, "short"},
+		{"extension of length 0", sgw, ext(0, 0, 0, 0x85, 0, 0, 0, 0), "extension-malformed"},
+		{"extension cut", sgw, ext(0, 0, 0, 0x85, 2, 0, 0, 0), "extension-malformed"},
+		{"extension chain without end", sgw, ext(0, 0, 0, 0x85, 1, 0, 0, 0x85), "extension-malformed"},
+		{"unknown message", sgw, []byte{0x30, 77, 0, 0, 0, 0, 0x10, 2}, "message-type"},
+		{"stranger", stranger, in(udp(me, gw, 53)), "peer-not-allowed"},
+		{"stranger without a tunnel", stranger, gpdu(0x4444, udp(me, gw, 53)), "peer-not-allowed"},
+		{"TEID 0", sgw, gpdu(0, udp(me, gw, 53)), "unknown-teid"},
+		{"no packet", sgw, in(nil), "inner-malformed"},
+		{"IPv6", sgw, in(append([]byte{0x60}, make([]byte, 39)...)), "inner-malformed"},
+		{"header cut", sgw, in(udp(me, gw, 53)[:19]), "inner-malformed"},
+		{"header length under five", sgw, in(badIHL), "inner-malformed"},
+		{"length beyond the payload", sgw, in(badLen), "inner-malformed"},
+		{"UDP cut", sgw, in(ip(me, gw, 17, 0, 1, 2)), "inner-malformed"},
+		{"source of another", sgw, in(udp(inner(3), gw, 53)), "inner-source"},
+		{"source of the gateway", sgw, in(udp(gw, gw, 53)), "inner-source"},
+		{"to another terminal", sgw, in(udp(me, inner(3), 53)), "phone-to-phone"},
+		{"to itself", sgw, in(udp(me, me, 53)), "phone-to-phone"},
+		{"to the outside of the gateway", sgw, in(ip(me, local.Addr(), 6, make([]byte, 20)...)), "inner-to-gateway-outer"},
+		{"GTP-C inside", sgw, in(udp(me, gw, 2123)), "gtp-in-gtp"},
+		{"GTP-U inside", sgw, in(udp(me, gw, 2152)), "gtp-in-gtp"},
+		{"PFCP inside", sgw, in(udp(me, gw, 8805)), "gtp-in-gtp"},
+		{"too long", sgw, gpdu(0x1002, make([]byte, 9300)), "oversized"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			bubble(t, gtpu.Config{}, func(t *testing.T, r *rig) {
+				r.Carry(put(tunnel(2, nil), tunnel(3, nil)))
+				r.arrive(c.from, c.d)
+				r.counted(t, counts{c.reason: 1})
+				if len(r.uplink) != 0 || len(r.written()) != 0 {
+					t.Error("something came through, or was answered")
+				}
+				// The plane goes on.
+				good := udp(me, gw, 53)
+				r.arrive(sgw, in(good))
+				r.arrive(sgw, in(later))
+				r.counted(t, counts{"uplink-packets": 2, "uplink-bytes": uint64(2 * len(good))})
+			})
+		})
+	}
+}
+
+// At handover uplink packets come from the new peer before the control plane
+// says so; that takes an allow-list.
+func TestUplinkFromAllowedPeer(t *testing.T) {
+	cfg := gtpu.Config{AllowedPeers: []netip.Prefix{netip.MustParsePrefix("127.0.20.0/24")}}
+	bubble(t, cfg, func(t *testing.T, r *rig) {
+		r.Carry(put(tunnel(2, nil)))
+		pkt := udp(inner(2), gateway, 443)
+		r.arrive(netip.MustParseAddrPort("127.0.20.9:40000"), gpdu(0x1002, pkt))
+		r.counted(t, taken(pkt))
+		// Downlink stays with the peer of the record.
+		if err := r.Send(udp(gateway, inner(2), 9)); err != nil {
+			t.Fatal(err)
+		}
+		if out := r.written(); len(out) != 1 || out[0].addr != sgw {
+			t.Errorf("downlink went to %v", out)
+		}
+	})
+}
+
+// Every truncation of a good datagram is survived, and none gets through whole.
+func TestUplinkTruncated(t *testing.T) {
+	bubble(t, gtpu.Config{}, func(t *testing.T, r *rig) {
+		r.Carry(put(tunnel(2, nil)))
+		d := gpdu(0x1002, append([]byte{0, 0, 0, 0x85, 1, 0x10, 9, 0}, udp(inner(2), gateway, 443, 1, 2, 3)...))
+		d[0] |= 0x04
+		for n := range d {
+			r.arrive(sgw, d[:n])
+		}
+		if len(r.uplink) != 0 {
+			t.Errorf("truncated datagrams came through: %x", r.uplink)
+		}
+		r.arrive(sgw, d)
+		if len(r.uplink) != 1 {
+			t.Error("the whole one didn't come through")
+		}
+	})
+}
+
+// A terminal heard through the carrier while the fallback is the active path
+// is reported, once an interval; not for packets that were in flight when the
+// paths were switched.
+func TestUplinkOnInactivePath(t *testing.T) {
+	idle := func(t *gtpu.Tunnel) { t.Active = false }
+	cfg := gtpu.Config{ReportInterval: 2 * time.Second}
+	bubble(t, cfg, func(t *testing.T, r *rig) {
+		d := gpdu(0x1002, udp(inner(2), gateway, 443))
+		r.Carry(put(tunnel(2, nil)))
+		r.arrive(sgw, d)
+		r.Carry(put(tunnel(2, idle)))
+		r.arrive(sgw, d)
+		if len(r.paths) != 0 {
+			t.Fatal("reported at once after the switch away")
+		}
+		time.Sleep(2 * time.Second) // the bubble's time
+		for range 10 {
+			r.arrive(sgw, d)
+		}
+		if !slices.Equal(r.paths, []uint64{2}) {
+			t.Fatalf("reports: %v, want one", r.paths)
+		}
+		// A refresh of the record isn't news.
+		r.Carry(put(tunnel(2, idle)))
+		r.arrive(sgw, d)
+		time.Sleep(2 * time.Second)
+		r.arrive(sgw, d)
+		r.arrive(sgw, d)
+		if !slices.Equal(r.paths, []uint64{2, 2}) {
+			t.Fatalf("reports: %v, want a second after the interval", r.paths)
+		}
+		r.Carry(put(tunnel(2, nil)))
+		time.Sleep(2 * time.Second)
+		r.arrive(sgw, d)
+		if len(r.paths) != 2 {
+			t.Error("reported though the path is active")
+		}
+		if len(r.uplink) != 16 {
+			t.Errorf("%d packets came up, want all 16", len(r.uplink))
+		}
+	})
+	// A session that was on the fallback from the start (a failover, say) has
+	// nothing in flight: its first packet counts.
+	bubble(t, cfg, func(t *testing.T, r *rig) {
+		r.Carry(put(tunnel(2, idle)))
+		r.arrive(sgw, gpdu(0x1002, udp(inner(2), gateway, 443)))
+		if !slices.Equal(r.paths, []uint64{2}) {
+			t.Errorf("reports: %v, want one", r.paths)
+		}
+	})
+}
