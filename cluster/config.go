@@ -1,0 +1,148 @@
+package cluster
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"time"
+)
+
+// Defaults of Config, chosen for nodes in one building: a failed leader is
+// replaced within two to three heartbeat timeouts.
+const (
+	DefaultHeartbeatTimeout  = 200 * time.Millisecond
+	DefaultElectionTimeout   = 200 * time.Millisecond
+	DefaultLeaderLease       = 100 * time.Millisecond
+	DefaultApplyTimeout      = 3 * time.Second
+	DefaultDiskStall         = 500 * time.Millisecond
+	DefaultSnapshotThreshold = 8192
+)
+
+// MaxCommandSize is the longest command, in bytes of its envelope, that can be
+// proposed. Heartbeats queue behind entries on a slow link, so entries are kept
+// short.
+const MaxCommandSize = 1 << 20
+
+// Peer is one voting member of the cluster.
+type Peer struct {
+	Name    string // as in its certificate's sealedge://node/<name>
+	Address string // host:port that the other nodes dial
+}
+
+// Config says how a node runs. Zero values of the optional fields mean their
+// defaults.
+type Config struct {
+	NodeName  string      // this node's name; must be in Peers
+	DataDir   string      // this node's own directory; made if missing
+	Listen    string      // host:port to listen on
+	Advertise string      // host:port that others dial; optional, must be its Address in Peers
+	Peers     []Peer      // all voters, this node included; the same list on every node
+	TLS       *tls.Config // own certificate, and the cluster's CA as RootCAs (and ClientCAs, if they differ)
+	Bootstrap bool        // with an empty DataDir, begin with Peers as the configuration
+
+	// HeartbeatTimeout is the silence of the leader after which a follower stands
+	// for election; ElectionTimeout the time an election may take. LeaderLease is
+	// how long an acknowledgement fences for; it must be shorter than
+	// HeartbeatTimeout, and clocks must not run apart by more than the difference.
+	HeartbeatTimeout, ElectionTimeout, LeaderLease time.Duration
+
+	SnapshotThreshold uint64        // log entries between snapshots, and kept after one
+	ApplyTimeout      time.Duration // the longest that Propose and Barrier take
+	DiskStall         time.Duration // the longest that a write to the log may take
+
+	// Fatal is called once, when the node must not go on: the disk failed or hung,
+	// or the state machine met what it can't apply. By default it logs and exits
+	// with status 1. If it returns, the node applies and proposes nothing more.
+	Fatal  func(error)
+	Logger *slog.Logger // default slog.Default()
+
+	// Seams for tests.
+	listener net.Listener                                                // instead of listening on Listen
+	dial     func(ctx context.Context, address string) (net.Conn, error) // instead of TCP
+}
+
+func (c Config) withDefaults() (Config, error) {
+	orDefault(&c.HeartbeatTimeout, DefaultHeartbeatTimeout)
+	orDefault(&c.ElectionTimeout, max(DefaultElectionTimeout, c.HeartbeatTimeout))
+	orDefault(&c.LeaderLease, min(DefaultLeaderLease, c.HeartbeatTimeout/2))
+	orDefault(&c.ApplyTimeout, DefaultApplyTimeout)
+	orDefault(&c.DiskStall, DefaultDiskStall)
+	orDefault(&c.SnapshotThreshold, DefaultSnapshotThreshold)
+	orDefault(&c.Logger, slog.Default())
+	c.Logger = c.Logger.With("node", c.NodeName)
+	if c.Fatal == nil {
+		logger := c.Logger
+		c.Fatal = func(err error) {
+			logger.Error("this node can't go on and stops", "error", err)
+			os.Exit(1)
+		}
+	}
+	if c.dial == nil {
+		c.dial = func(ctx context.Context, address string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "tcp", address)
+		}
+	}
+	var errs []error
+	self, ok := c.peer(c.NodeName)
+	switch {
+	case !ok:
+		errs = append(errs, fmt.Errorf("node %q is not among the peers: add it, with the address that the others dial", c.NodeName))
+	case c.Advertise == "":
+		c.Advertise = self.Address
+	case c.Advertise != self.Address:
+		errs = append(errs, fmt.Errorf("advertised address %s is not this node's address %s in the list of peers: make them equal", c.Advertise, self.Address))
+	}
+	names, addresses := map[string]bool{}, map[string]bool{}
+	for _, p := range c.Peers {
+		if !validName(p.Name) {
+			errs = append(errs, fmt.Errorf("peer name %q: use 1 to 63 lower-case letters, digits, '-' and '.'", p.Name))
+		}
+		if _, _, err := net.SplitHostPort(p.Address); err != nil {
+			errs = append(errs, fmt.Errorf("address of peer %q: %w", p.Name, err))
+		}
+		if names[p.Name] || addresses[p.Address] {
+			errs = append(errs, fmt.Errorf("peer %q at %s is listed twice", p.Name, p.Address))
+		}
+		names[p.Name], addresses[p.Address] = true, true
+	}
+	if c.DataDir == "" {
+		errs = append(errs, errors.New("no data directory"))
+	}
+	if c.LeaderLease >= c.HeartbeatTimeout {
+		errs = append(errs, fmt.Errorf("leader lease %v must be shorter than the heartbeat timeout %v, or two nodes could hold an address at once", c.LeaderLease, c.HeartbeatTimeout))
+	}
+	return c, errors.Join(errs...)
+}
+
+func (c *Config) peer(name string) (Peer, bool) {
+	for _, p := range c.Peers {
+		if p.Name == name {
+			return p, true
+		}
+	}
+	return Peer{}, false
+}
+
+func orDefault[T comparable](v *T, d T) {
+	var zero T
+	if *v == zero {
+		*v = d
+	}
+}
+
+// validName tells whether a node name can stand in a URI SAN and a file.
+func validName(name string) bool {
+	if len(name) == 0 || len(name) > 63 || name[0] == '.' || name[0] == '-' {
+		return false
+	}
+	for _, c := range []byte(name) {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '.' {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,60 @@
+// Package cluster is one node of the replicated gateway: it carries commands
+// through a Raft log into the state machine of cluster/state, on every node in
+// the same order.
+//
+// # What a caller gets
+//
+// [Node.Propose] has a command carried out, from whichever node it is called
+// on: a follower forwards it to the leader. An error says exactly one of two
+// things. [command.ErrNoQuorum]: the command was not carried out and never will
+// be. [command.ErrUnknownOutcome]: it may have been, or may be yet; ask again
+// with the same request id. What can't be proven to be the former is the
+// latter. [Node.View] reads this node's copy, as it stands; when Propose has
+// returned, View on the same node shows its effect. [Node.Barrier] before View
+// makes the read linearizable. Reads go through the log and not through Raft's
+// VerifyLeader, which counts acknowledgements of messages that were sent before
+// the question was asked.
+//
+// [Node.Holds] is the fence: whether this node may act as the cluster right
+// now. It is computed from when acknowledged messages were sent, so a node that
+// was cut off, stopped or hung is fenced before another can lead, without being
+// told.
+//
+// # One port
+//
+// Nodes talk over one TCP port, TLS 1.3 with certificates on both sides. ALPN
+// tells Raft's own streams (sealedge-raft/1) from forwarded proposals and audit
+// fetches (sealedge-node/1). A peer must show a certificate of the cluster's CA
+// that carries the URI SAN sealedge://node/<name> of a configured peer; any
+// other certificate of that CA (an operator's, a seal server's) is refused. Node
+// certificates need both the serverAuth and the clientAuth extended key usage.
+//
+// # Starting
+//
+// With Config.Bootstrap, a node whose data directory is empty writes the
+// configured list of peers as the first entry of its log. All nodes do so with
+// the identical list, which makes the entries identical and is as safe as
+// copying one node's directory to the others. A directory belongs to the name it
+// was made for; a node that comes back with an empty directory has forgotten
+// what it acknowledged and voted for, and must not be counted on for safety
+// until it caught up: replace one node at a time, with the other two up.
+//
+// # What is on disk
+//
+//	wal/        the Raft log and its vote (raft-wal), synced at every append
+//	snapshots/  the last two snapshots
+//	audit/      the audit chain, in segment files
+//	node        the name that the directory belongs to
+//	lock        held while a process uses the directory
+//
+// Audit entries are written as they are applied, but synced only when a segment
+// is full, when the node closes, and before a snapshot is completed or taken in:
+// until a snapshot, they can be made again from the log; after it, the log is
+// gone. A torn tail is cut off at start and applied again. Entries that a node
+// never applied because it got a snapshot instead are fetched from its peers and
+// must fit the chain at both ends.
+//
+// A write to the log that fails, or takes longer than Config.DiskStall, ends the
+// process through Config.Fatal: a leader whose disk hangs would otherwise go on
+// sending heartbeats and the cluster would neither commit nor elect.
+package cluster

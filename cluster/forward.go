@@ -1,0 +1,284 @@
+package cluster
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/sealedge/sealedge/cluster/command"
+)
+
+// maxForwarded bounds what one peer can have carried out at once.
+const maxForwarded = 1024
+
+// forwarder keeps one connection to each peer for questions.
+type forwarder struct {
+	port *port
+
+	mu    sync.Mutex
+	conns map[string]*peerConn // by node name
+}
+
+func newForwarder(p *port) *forwarder {
+	return &forwarder{port: p, conns: map[string]*peerConn{}}
+}
+
+// peerConn is a connection to a peer, or the attempt at one.
+type peerConn struct {
+	ready chan struct{} // closed when frames or err is set
+	conn  *frameConn
+	err   error
+
+	mu      sync.Mutex
+	last    uint64
+	waiting map[uint64]chan answer
+}
+
+// to returns the connection to a peer, dialling it unless that is under way.
+func (f *forwarder) to(peer Peer) *peerConn {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if c := f.conns[peer.Name]; c != nil {
+		return c
+	}
+	c := &peerConn{ready: make(chan struct{}), waiting: map[uint64]chan answer{}}
+	f.conns[peer.Name] = c
+	go func() {
+		defer f.forget(peer.Name, c)
+		ctx, cancel := context.WithTimeout(context.Background(), raftIO)
+		conn, err := f.port.dialNode(ctx, peer.Name, peer.Address, protoNode)
+		cancel()
+		if err != nil {
+			c.err = err
+			close(c.ready)
+			return
+		}
+		c.conn = newFrameConn(conn)
+		close(c.ready)
+		go c.conn.write()
+		c.read()
+	}()
+	return c
+}
+
+func (f *forwarder) forget(name string, c *peerConn) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.conns[name] == c {
+		delete(f.conns, name)
+	}
+}
+
+// read hands out answers until the connection dies.
+func (c *peerConn) read() {
+	defer c.conn.kill()
+	r := bufio.NewReader(c.conn.conn)
+	for {
+		f, err := readFrame(r)
+		if err != nil {
+			return
+		}
+		a, err := decodeAnswer(f)
+		if err != nil {
+			return
+		}
+		c.mu.Lock()
+		w := c.waiting[f.id]
+		delete(c.waiting, f.id)
+		c.mu.Unlock()
+		if w != nil {
+			w <- a
+		}
+	}
+}
+
+func (c *peerConn) register() (uint64, chan answer) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.last++
+	w := make(chan answer, 1)
+	c.waiting[c.last] = w
+	return c.last, w
+}
+
+func (c *peerConn) unregister(id uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.waiting, id)
+}
+
+// forward asks the leader over the network. Once a question is queued for the
+// wire, only the leader's answer makes the outcome certain.
+func (n *Node) forward(ctx context.Context, peer Peer, q question) answer {
+	c := n.forwards.to(peer)
+	if err := n.whileLeading(ctx, peer, c.ready); err != nil {
+		return answer{verdict: notDone, err: err}
+	}
+	if c.err != nil {
+		return answer{verdict: notDone, err: c.err}
+	}
+	id, w := c.register()
+	defer c.unregister(id)
+	select {
+	case <-c.conn.dead:
+		return answer{verdict: notDone, err: errNoLeader}
+	case <-ctx.Done():
+		return answer{verdict: notDone, err: context.Cause(ctx)}
+	default:
+	}
+	select {
+	case c.conn.out <- q.frame(ctx, id):
+	case <-c.conn.dead:
+		return answer{verdict: notDone, err: errNoLeader}
+	case <-ctx.Done():
+		return answer{verdict: notDone, err: context.Cause(ctx)}
+	}
+	var got answer
+	answered := make(chan struct{})
+	go func() {
+		defer close(answered)
+		select {
+		case got = <-w:
+		case <-c.conn.dead:
+			select {
+			case got = <-w:
+			default:
+				got = answer{verdict: unknown, err: fmt.Errorf("the connection to the leader %s broke", peer.Name)}
+			}
+		case <-ctx.Done():
+			got = answer{verdict: unknown, err: context.Cause(ctx)}
+		}
+	}()
+	if err := n.whileLeading(ctx, peer, answered); err != nil {
+		return answer{verdict: unknown, err: err}
+	}
+	return got
+}
+
+// whileLeading waits until ready closes, or until another node has been the leader
+// for a heartbeat timeout, in which the old one would have answered if it could.
+func (n *Node) whileLeading(ctx context.Context, peer Peer, ready <-chan struct{}) error {
+	var grace <-chan time.Time
+	for {
+		role := n.roleChange.next()
+		name, _ := n.Leader()
+		switch {
+		case name == peer.Name || name == "":
+			grace = nil
+		case grace == nil:
+			grace = time.After(n.cfg.HeartbeatTimeout)
+		}
+		select {
+		case <-ready:
+			return nil
+		case <-role:
+		case <-grace:
+			return fmt.Errorf("%s leads no more and didn't answer", peer.Name)
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+func (q question) frame(ctx context.Context, id uint64) frame {
+	ms := uint32(0)
+	if d, ok := ctx.Deadline(); ok {
+		ms = uint32(max(0, time.Until(d).Milliseconds()))
+	}
+	f := frame{kind: frameBarrier, id: id, body: binary.BigEndian.AppendUint32(nil, ms)}
+	if q.raw != nil {
+		f.kind, f.body = framePropose, append(f.body, q.raw...)
+	}
+	return f
+}
+
+func (a answer) frame(id uint64) frame {
+	if a.verdict != done {
+		return frame{kind: frameRefused, id: id, body: append([]byte{byte(a.verdict)}, a.err.Error()...)}
+	}
+	body := binary.BigEndian.AppendUint64(nil, a.index)
+	if a.result != nil {
+		body = append(body, command.Marshal(a.result)...)
+	}
+	return frame{kind: frameDone, id: id, body: body}
+}
+
+// decodeAnswer reads what the leader answered.
+func decodeAnswer(f frame) (answer, error) {
+	switch {
+	case f.kind == frameDone && len(f.body) >= 8:
+		a := answer{verdict: done, index: binary.BigEndian.Uint64(f.body), result: new(command.Result)}
+		if err := proto.Unmarshal(f.body[8:], a.result); err != nil {
+			return answer{}, fmt.Errorf("%w: %w", errFrame, err)
+		}
+		return a, nil
+	case f.kind == frameRefused && len(f.body) >= 1:
+		a := answer{verdict: verdict(f.body[0]), err: fmt.Errorf("the leader says: %s", f.body[1:])}
+		switch a.verdict {
+		case notDone, unknown:
+			return a, nil
+		case rejected:
+			a.err = fmt.Errorf("%w (%w)", command.ErrUnknownCommand, a.err)
+			return a, nil
+		}
+	}
+	return answer{}, fmt.Errorf("%w: kind %d", errFrame, f.kind)
+}
+
+// serveNode answers a peer until its connection ends.
+func (n *Node) serveNode(conn *tls.Conn) {
+	c := newFrameConn(conn)
+	ctx, cancel := context.WithCancel(context.Background())
+	var tasks sync.WaitGroup
+	tasks.Go(c.write)
+	defer tasks.Wait()
+	defer cancel()
+	defer c.kill()
+	slots := make(chan struct{}, maxForwarded)
+	r := bufio.NewReader(conn)
+	for {
+		f, err := readFrame(r)
+		if err != nil {
+			if errors.Is(err, errFrame) {
+				n.log.Warn("cluster port: connection dropped", "remote", conn.RemoteAddr(), "reason", err)
+			}
+			return
+		}
+		slots <- struct{}{}
+		tasks.Go(func() {
+			defer func() { <-slots }()
+			n.serveFrame(ctx, c, f)
+		})
+	}
+}
+
+func (n *Node) serveFrame(ctx context.Context, c *frameConn, f frame) {
+	if f.kind == frameAudit {
+		n.serveAudit(c, f)
+		return
+	}
+	q := question{}
+	switch {
+	case f.kind == framePropose && len(f.body) > 4:
+		q.raw = f.body[4:]
+	case f.kind == frameBarrier && len(f.body) == 4:
+	default:
+		c.kill()
+		return
+	}
+	allowed := min(time.Duration(binary.BigEndian.Uint32(f.body))*time.Millisecond, n.cfg.ApplyTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, allowed, errTimeout)
+	defer cancel()
+	a := answer{verdict: notDone, err: errNoLeader}
+	if n.IsLeader() { // never forwarded on: two nodes could send it round for ever
+		a = n.lead(ctx, q)
+	}
+	c.send(a.frame(f.id))
+}

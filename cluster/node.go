@@ -1,0 +1,316 @@
+package cluster
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+	wal "github.com/hashicorp/raft-wal"
+
+	"github.com/sealedge/sealedge/cluster/state"
+)
+
+// raftIO bounds one exchange between nodes; a snapshot gets as much per 256 KiB.
+const raftIO = 2 * time.Second
+
+// commitTimeout is how long a follower waits, at most twice, to hear that the last
+// entry of a burst is committed.
+const commitTimeout = 10 * time.Millisecond
+
+// Node is one member of the cluster.
+type Node struct {
+	cfg  Config
+	log  *slog.Logger
+	raft *raft.Raft
+
+	machineMu sync.RWMutex
+	machine   *state.Machine // written by Raft's FSM goroutine only
+	position  position
+
+	lease      *lease
+	yielding   atomic.Bool   // StepDown is under way: the lease doesn't count
+	yielded    atomic.Uint64 // nor does it in this term: a StepDown failed that may succeed yet
+	leading    latest
+	roleChange event // the leader changed, or this node's lease began
+
+	audit    *auditLog
+	auditGap signal // a snapshot may have left a gap
+	fillMu   sync.Mutex
+
+	proposals chan *proposal
+	pending   chan inFlight
+	settled   chan struct{} // closed when every proposal that Raft took was answered
+	forwards  *forwarder
+
+	port  *port
+	trans *raft.NetworkTransport
+	store *wal.WAL
+	lock  *os.File
+
+	ctx       context.Context // ends when the node begins to close
+	stop      context.CancelFunc
+	failed    chan struct{} // closed when Config.Fatal was called and returned
+	down      chan struct{} // closed when Raft has stopped: nothing is applied any more
+	tasks     sync.WaitGroup
+	fatalOnce sync.Once
+	closeOnce sync.Once
+	closeErr  error
+}
+
+// Open starts a node. It takes part in the cluster at once, but needn't have a
+// leader, nor its last state, when Open returns.
+func Open(cfg Config) (_ *Node, err error) {
+	if cfg, err = cfg.withDefaults(); err != nil {
+		return nil, err
+	}
+	id, err := newIdentity(&cfg)
+	if err != nil {
+		return nil, err
+	}
+	n := &Node{
+		cfg: cfg, log: cfg.Logger, machine: state.New(), auditGap: make(signal, 1),
+		proposals: make(chan *proposal), pending: make(chan inFlight, 4096),
+		settled: make(chan struct{}), failed: make(chan struct{}), down: make(chan struct{}),
+	}
+	n.ctx, n.stop = context.WithCancel(context.Background())
+	n.lease = newLease(cfg.LeaderLease, cfg.NodeName, n.roleChange.fire)
+	defer func() {
+		if err != nil {
+			n.stop()
+			err = errors.Join(err, n.release())
+		}
+	}()
+	if err := n.claimDataDir(); err != nil {
+		return nil, err
+	}
+	if n.audit, err = openAuditLog(filepath.Join(cfg.DataDir, "audit"), auditSegmentSize); err != nil {
+		return nil, fmt.Errorf("audit: %w", err)
+	}
+	logger := newRaftLogger(cfg.Logger)
+	walDir := filepath.Join(cfg.DataDir, "wal")
+	if err := os.MkdirAll(walDir, 0o700); err != nil {
+		return nil, err
+	}
+	if n.store, err = wal.Open(walDir, wal.WithLogger(logger.Named("wal")), wal.WithSegmentSize(walSegmentSize)); err != nil {
+		return nil, fmt.Errorf("raft log: %w", err)
+	}
+	if n.port, err = newPort(&n.cfg, id, n.serveNode); err != nil {
+		return nil, err
+	}
+	n.forwards = newForwarder(n.port)
+	if err := n.startRaft(logger); err != nil {
+		return nil, err
+	}
+	n.tasks.Go(n.propose)
+	go n.settle()
+	n.tasks.Go(n.keepAudit)
+	return n, nil
+}
+
+// walSegmentSize is preallocated twice by raft-wal.
+const walSegmentSize = 16 << 20
+
+// claimDataDir makes the data directory this process's and this node's own.
+func (n *Node) claimDataDir() error {
+	if err := os.MkdirAll(n.cfg.DataDir, 0o700); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(filepath.Join(n.cfg.DataDir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	n.lock = f
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return fmt.Errorf("data directory %s is in use by another process: stop that first (%w)", n.cfg.DataDir, err)
+	}
+	path := filepath.Join(n.cfg.DataDir, "node")
+	owner, err := os.ReadFile(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return os.WriteFile(path, []byte(n.cfg.NodeName+"\n"), 0o600)
+	case err != nil:
+		return err
+	case strings.TrimSpace(string(owner)) != n.cfg.NodeName:
+		return fmt.Errorf("data directory %s belongs to node %q, not to %q: each node needs its own", n.cfg.DataDir, strings.TrimSpace(string(owner)), n.cfg.NodeName)
+	}
+	return nil
+}
+
+// startRaft begins or resumes Raft.
+func (n *Node) startRaft(logger hclog.Logger) error {
+	snapshots, err := raft.NewFileSnapshotStoreWithLogger(n.cfg.DataDir, 2, logger)
+	if err != nil {
+		return fmt.Errorf("snapshots: %w", err)
+	}
+	watched := &watchedStore{store: n.store, limit: n.cfg.DiskStall, fatal: n.fatal}
+	logs, err := raft.NewLogCache(1024, watched)
+	if err != nil {
+		return err
+	}
+	n.trans = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+		Stream: n.port, ServerAddressProvider: n.port, MaxPool: 3, MaxRPCsInFlight: 1, Timeout: raftIO, Logger: logger,
+	})
+	trans := &transport{NetworkTransport: n.trans, lease: n.lease}
+	roles := make(chan bool, 8)
+	rc := raft.DefaultConfig()
+	rc.LocalID = raft.ServerID(n.cfg.NodeName)
+	rc.HeartbeatTimeout = n.cfg.HeartbeatTimeout
+	rc.ElectionTimeout = n.cfg.ElectionTimeout
+	rc.LeaderLeaseTimeout = n.cfg.LeaderLease
+	rc.CommitTimeout = commitTimeout
+	rc.BatchApplyCh = true
+	rc.MaxAppendEntries = 256
+	rc.SnapshotInterval = 10 * time.Second
+	rc.SnapshotThreshold = n.cfg.SnapshotThreshold
+	rc.TrailingLogs = n.cfg.SnapshotThreshold
+	rc.ShutdownOnRemove = false
+	rc.NotifyCh = roles
+	rc.NoLegacyTelemetry = true
+	rc.Logger = logger
+
+	known, err := raft.HasExistingState(logs, watched, snapshots)
+	if err != nil {
+		return err
+	}
+	switch {
+	case known:
+		// This node may have acknowledged the leader just before it stopped, and
+		// thereby promised not to vote for another while the leader's lease lasts.
+		time.Sleep(n.cfg.LeaderLease)
+	case n.cfg.Bootstrap:
+		if err := raft.BootstrapCluster(rc, logs, watched, snapshots, trans, n.configuration()); err != nil {
+			return fmt.Errorf("bootstrap: %w", err)
+		}
+	}
+	if n.raft, err = raft.NewRaft(rc, &fsm{node: n}, logs, watched, snapshots, trans); err != nil {
+		return fmt.Errorf("raft: %w", err)
+	}
+	n.lease.attach(func() []raft.Server { return n.raft.GetConfiguration().Configuration().Servers })
+	leaders := make(chan raft.Observation, 16)
+	observer := raft.NewObserver(leaders, false, func(o *raft.Observation) bool {
+		_, ok := o.Data.(raft.LeaderObservation)
+		return ok
+	})
+	n.raft.RegisterObserver(observer)
+	n.tasks.Go(func() {
+		defer n.raft.DeregisterObserver(observer)
+		n.followRoles(roles, leaders)
+	})
+	return nil
+}
+
+// configuration is the first one, sorted so that every node writes the same bytes
+// however its list is ordered.
+func (n *Node) configuration() raft.Configuration {
+	var c raft.Configuration
+	for _, p := range n.cfg.Peers {
+		c.Servers = append(c.Servers, raft.Server{Suffrage: raft.Voter, ID: raft.ServerID(p.Name), Address: raft.ServerAddress(p.Address)})
+	}
+	slices.SortFunc(c.Servers, func(a, b raft.Server) int { return cmp.Compare(a.ID, b.ID) })
+	return c
+}
+
+// followRoles passes on who leads.
+func (n *Node) followRoles(roles <-chan bool, leaders <-chan raft.Observation) {
+	for {
+		select {
+		case lead := <-roles:
+			if lead {
+				n.log.Info("this node leads the cluster", "term", n.raft.CurrentTerm())
+			} else {
+				n.log.Info("this node leads no more", "term", n.raft.CurrentTerm())
+			}
+			n.leading.publish(lead)
+		case o := <-leaders:
+			if l := o.Data.(raft.LeaderObservation); l.LeaderID != "" && string(l.LeaderID) != n.cfg.NodeName {
+				n.log.Info("following", "leader", l.LeaderID)
+			}
+		case <-n.failed:
+			n.raft.Shutdown()
+			return
+		case <-n.down:
+			return
+		}
+		n.roleChange.fire()
+	}
+}
+
+// fatal ends the node: see Config.Fatal.
+func (n *Node) fatal(err error) {
+	select {
+	case <-n.ctx.Done():
+		n.log.Warn("after the node was closed", "error", err)
+		return
+	default:
+	}
+	n.fatalOnce.Do(func() {
+		n.cfg.Fatal(err)
+		// Still here: at least neither lead nor apply any more. The callers are
+		// Raft's own goroutines, so another one has to stop it.
+		n.stop()
+		close(n.failed)
+	})
+}
+
+// Close stops the node. It doesn't hand leadership over: see StepDown. Proposals
+// that Raft took are waited for as long as an election may take.
+func (n *Node) Close() error {
+	n.closeOnce.Do(func() {
+		n.stop()
+		grace := time.NewTimer(2 * n.cfg.ElectionTimeout)
+		defer grace.Stop()
+		select {
+		case <-n.settled:
+		case <-grace.C:
+		}
+		n.port.shut() // exchanges with peers that hang would hold Raft up
+		err := n.raft.Shutdown().Error()
+		close(n.down)
+		n.closeErr = errors.Join(err, n.release())
+		n.tasks.Wait()
+	})
+	return n.closeErr
+}
+
+// release gives back what a node holds on to besides Raft.
+func (n *Node) release() error {
+	var errs []error
+	if n.trans != nil {
+		errs = append(errs, n.trans.Close())
+	}
+	if n.port != nil {
+		errs = append(errs, n.port.Close())
+	}
+	if n.store != nil {
+		errs = append(errs, n.store.Close())
+	}
+	if n.audit != nil {
+		errs = append(errs, n.audit.close())
+	}
+	if n.lock != nil {
+		errs = append(errs, n.lock.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// signal wakes one goroutine, which does all the work there is.
+type signal chan struct{}
+
+func (s signal) wake() {
+	select {
+	case s <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,228 @@
+package cluster
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// handshakeTimeout bounds what a stranger can hold a connection open for, and
+// maxHandshakes how many at once.
+const (
+	handshakeTimeout = 5 * time.Second
+	maxHandshakes    = 64
+)
+
+// port is the node's one listening socket. It hands authenticated connections to
+// Raft (it is Raft's StreamLayer) or to the node protocol.
+type port struct {
+	listener net.Listener
+	identity *identity
+	cfg      *Config
+	log      *slog.Logger
+	names    map[raft.ServerAddress]string // of the peers, by address
+	raftIn   chan net.Conn
+	serve    func(*tls.Conn) // carries out one connection of the node protocol
+	closed   chan struct{}
+	once     sync.Once
+	tasks    sync.WaitGroup
+
+	mu    sync.Mutex
+	conns map[net.Conn]struct{} // every open one, of either direction and protocol; nil when shut
+}
+
+func newPort(cfg *Config, id *identity, serve func(*tls.Conn)) (*port, error) {
+	l := cfg.listener
+	if l == nil {
+		var err error
+		if l, err = net.Listen("tcp", cfg.Listen); err != nil {
+			return nil, fmt.Errorf("cluster port: %w", err)
+		}
+	}
+	p := &port{
+		listener: l, identity: id, cfg: cfg, log: cfg.Logger, serve: serve,
+		names:  map[raft.ServerAddress]string{},
+		raftIn: make(chan net.Conn), closed: make(chan struct{}), conns: map[net.Conn]struct{}{},
+	}
+	for _, peer := range cfg.Peers {
+		p.names[raft.ServerAddress(peer.Address)] = peer.Name
+	}
+	p.tasks.Go(p.accept)
+	return p, nil
+}
+
+func (p *port) accept() {
+	config := p.identity.server()
+	slots := make(chan struct{}, maxHandshakes)
+	for {
+		conn, err := p.listener.Accept()
+		switch {
+		case errors.Is(err, net.ErrClosed):
+			return
+		case err != nil:
+			// Out of descriptors, most likely: give others time to close some.
+			p.log.Warn("cluster port: accept failed", "error", err)
+			select {
+			case <-time.After(50 * time.Millisecond):
+				continue
+			case <-p.closed:
+				return
+			}
+		}
+		select {
+		case slots <- struct{}{}:
+		default:
+			conn.Close()
+			continue
+		}
+		if !p.track(conn) {
+			conn.Close()
+			return
+		}
+		p.tasks.Go(func() {
+			done := sync.OnceFunc(func() { <-slots })
+			defer done()
+			p.welcome(tls.Server(tracked{conn, p}, config), conn.RemoteAddr(), done)
+		})
+	}
+}
+
+// welcome authenticates a connection and hands it on. handshaken is called as
+// soon as the handshake is over.
+func (p *port) welcome(conn *tls.Conn, remote net.Addr, handshaken func()) {
+	ctx, cancel := context.WithTimeout(context.Background(), handshakeTimeout)
+	err := conn.HandshakeContext(ctx)
+	cancel()
+	if err != nil {
+		select {
+		case <-p.closed:
+		default:
+			p.log.Warn("cluster port: connection refused", "remote", remote, "reason", err)
+		}
+		conn.Close()
+		return
+	}
+	handshaken()
+	switch conn.ConnectionState().NegotiatedProtocol {
+	case protoRaft:
+		select {
+		case p.raftIn <- conn: // Raft closes it
+		case <-p.closed:
+			conn.Close()
+		}
+	case protoNode:
+		p.serve(conn)
+		conn.Close()
+	default:
+		// crypto/tls lets a client that offers no ALPN at all through.
+		conn.Close()
+	}
+}
+
+// tracked is a connection that the port closes when it shuts.
+type tracked struct {
+	net.Conn
+	port *port
+}
+
+func (t tracked) Close() error {
+	t.port.mu.Lock()
+	delete(t.port.conns, t.Conn)
+	t.port.mu.Unlock()
+	return t.Conn.Close()
+}
+
+func (p *port) track(c net.Conn) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.conns == nil {
+		return false
+	}
+	p.conns[c] = struct{}{}
+	return true
+}
+
+// dialNode opens a connection to a peer for one of the two protocols.
+func (p *port) dialNode(ctx context.Context, name, address, proto string) (*tls.Conn, error) {
+	raw, err := p.cfg.dial(ctx, address)
+	if err != nil {
+		return nil, err
+	}
+	if !p.track(raw) {
+		raw.Close()
+		return nil, net.ErrClosed
+	}
+	conn := tls.Client(tracked{raw, p}, p.identity.client(name, proto))
+	if err := conn.HandshakeContext(ctx); err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("node %s at %s: %w", name, address, err)
+	}
+	return conn, nil
+}
+
+// Dial implements raft.StreamLayer.
+func (p *port) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
+	name, ok := p.names[address]
+	if !ok {
+		return nil, fmt.Errorf("address %s is no peer's", address)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	return p.dialNode(ctx, name, string(address), protoRaft)
+}
+
+// ServerAddr implements raft.ServerAddressProvider: the configured address of a
+// peer goes before the one in the log, so that a node can move.
+func (p *port) ServerAddr(id raft.ServerID) (raft.ServerAddress, error) {
+	peer, ok := p.cfg.peer(string(id))
+	if !ok {
+		return "", fmt.Errorf("node %q is not among the configured peers", id)
+	}
+	return raft.ServerAddress(peer.Address), nil
+}
+
+// Accept implements net.Listener for Raft's streams.
+func (p *port) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.raftIn:
+		return c, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+// Addr implements net.Listener; Raft takes it for this node's own address.
+func (p *port) Addr() net.Addr { return advertised(p.cfg.Advertise) }
+
+// shut stops listening and breaks every connection off.
+func (p *port) shut() {
+	p.once.Do(func() {
+		close(p.closed)
+		p.listener.Close()
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		for c := range p.conns {
+			c.Close()
+		}
+		p.conns = nil
+	})
+}
+
+// Close implements net.Listener. It waits for the port's tasks to end.
+func (p *port) Close() error {
+	p.shut()
+	p.tasks.Wait()
+	return nil
+}
+
+type advertised string
+
+func (advertised) Network() string  { return "tcp" }
+func (a advertised) String() string { return string(a) }

@@ -1,0 +1,141 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/sealedge/sealedge/cluster/state"
+)
+
+// View calls fn with this node's copy of the state while nothing is applied. fn
+// must be quick, must not call the node, and may keep only records, which never
+// change.
+func (n *Node) View(fn func(*state.Machine)) {
+	n.machineMu.RLock()
+	defer n.machineMu.RUnlock()
+	fn(n.machine)
+}
+
+// Changed returns a channel that is closed when this node next applies a command
+// or takes over a snapshot. Take it before looking, so as to miss nothing:
+//
+//	for {
+//		changed := node.Changed()
+//		node.View(look)
+//		<-changed
+//	}
+func (n *Node) Changed() <-chan struct{} { return n.position.changed.next() }
+
+// Leadership returns a new channel that tells whether this node leads, beginning
+// with how things stand. It holds one value: a reader that is slow sees the
+// latest only, so true after true means that leadership was lost in between.
+func (n *Node) Leadership() <-chan bool { return n.leading.subscribe() }
+
+// IsLeader tells whether this node takes itself for the leader. Another node may
+// know better; see Holds.
+func (n *Node) IsLeader() bool { return n.raft.State() == raft.Leader }
+
+// Leader returns the name and address of the leader as far as this node knows, or
+// empty strings.
+func (n *Node) Leader() (name, address string) {
+	a, id := n.raft.LeaderWithID()
+	return string(id), string(a)
+}
+
+// Holds tells whether this node may act as the cluster at this moment: it leads,
+// a majority acknowledged messages that it sent within the lease, and it isn't
+// stepping down. It is cheap enough to ask for every batch of packets.
+func (n *Node) Holds() bool {
+	if n.yielding.Load() || n.raft.State() != raft.Leader {
+		return false
+	}
+	term := n.raft.CurrentTerm()
+	return n.yielded.Load() != term && n.lease.held(term)
+}
+
+// lateTransfer is how long after a failed StepDown the order to stand for election
+// may still reach the follower, and its requests for votes the others.
+const lateTransfer = 2*raftIO + time.Second
+
+// StepDown hands leadership over to the most advanced follower and returns when
+// this node leads no more. Holds is false from the call on, and for some seconds
+// more if the call fails, because the follower may yet be elected; stop what
+// depends on it (the gateway's addresses) before. A node that doesn't lead does
+// nothing.
+func (n *Node) StepDown(ctx context.Context) error {
+	n.yielding.Store(true)
+	defer n.yielding.Store(false)
+	if !n.IsLeader() {
+		return nil
+	}
+	done := make(chan error, 1)
+	go func() { done <- n.raft.LeadershipTransfer().Error() }() // ends within the election timeout
+	var err error
+	select {
+	case err = <-done:
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	}
+	if err == nil {
+		err = n.roleChange.await(ctx, func() bool { return !n.IsLeader() })
+	}
+	if err == nil || errors.Is(err, raft.ErrNotLeader) {
+		return nil
+	}
+	term := n.raft.CurrentTerm()
+	n.yielded.Store(term)
+	time.AfterFunc(lateTransfer, func() { n.yielded.CompareAndSwap(term, 0) })
+	return fmt.Errorf("hand leadership over: %w", err)
+}
+
+// Status is how a node sees the cluster, for people.
+type Status struct {
+	Node        string
+	Role        string // "Leader", "Follower", "Candidate" or "Shutdown"
+	Leader      string // empty: none known
+	Term        uint64
+	LastLog     uint64 // index of the last entry in this node's log
+	Commit      uint64
+	Applied     uint64 // index of the last command applied here
+	Holds       bool
+	LastContact time.Time // with the leader; zero on the leader or when there was none
+	Audit       uint64    // sequence of the last audit entry
+	AuditGaps   int       // ranges of the audit chain that are not on this node
+	Peers       []PeerStatus
+}
+
+// PeerStatus is one member of the configuration in force.
+type PeerStatus struct {
+	Name, Address string
+	Voter         bool
+	Heard         bool // it acknowledged within the lease; known on the leader only
+}
+
+// Status describes the node as it stands.
+func (n *Node) Status() Status {
+	s := Status{
+		Node: n.cfg.NodeName, Role: n.raft.State().String(), Term: n.raft.CurrentTerm(),
+		LastLog: n.raft.LastIndex(), Commit: n.raft.CommitIndex(), Applied: n.position.index.Load(),
+		Holds: n.Holds(), Audit: n.audit.tail().sequence, AuditGaps: len(n.audit.gaps()),
+	}
+	s.Leader, _ = n.Leader()
+	leads := n.IsLeader()
+	if !leads {
+		s.LastContact = n.raft.LastContact()
+	}
+	for _, server := range n.raft.GetConfiguration().Configuration().Servers {
+		address := string(server.Address)
+		if p, ok := n.cfg.peer(string(server.ID)); ok {
+			address = p.Address
+		}
+		s.Peers = append(s.Peers, PeerStatus{
+			Name: string(server.ID), Address: address, Voter: server.Suffrage == raft.Voter,
+			Heard: leads && (string(server.ID) == n.cfg.NodeName || n.lease.heard(server.ID)),
+		})
+	}
+	return s
+}

@@ -1,0 +1,80 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// ErrDiskStalled: a write to the Raft log took longer than Config.DiskStall.
+var ErrDiskStalled = errors.New("the disk under the Raft log hangs")
+
+// walStore is what raft-wal offers and this package uses.
+type walStore interface {
+	raft.LogStore
+	raft.StableStore
+	raft.MonotonicLogStore
+}
+
+// watchedStore ends the node when its log store fails or hangs. Raft itself would
+// log an error and go on leading with a log that it can't write, or block with
+// its heartbeats still running; either way the others would never elect.
+type watchedStore struct {
+	store walStore
+	limit time.Duration
+	fatal func(error)
+}
+
+// write runs a call that changes the store.
+func (w *watchedStore) write(what string, call func() error) error {
+	stalled := time.AfterFunc(w.limit, func() {
+		w.fatal(fmt.Errorf("%w: %s has taken more than %v", ErrDiskStalled, what, w.limit))
+	})
+	defer stalled.Stop()
+	err := call()
+	if err != nil {
+		err = fmt.Errorf("raft log: %s: %w", what, err)
+		w.fatal(err)
+	}
+	return err
+}
+
+func (w *watchedStore) FirstIndex() (uint64, error) { return w.store.FirstIndex() }
+func (w *watchedStore) LastIndex() (uint64, error)  { return w.store.LastIndex() }
+
+// IsMonotonic implements raft.MonotonicLogStore. Without it Raft would leave a
+// gap in the log after a snapshot was installed, which raft-wal can't hold.
+func (w *watchedStore) IsMonotonic() bool { return w.store.IsMonotonic() }
+
+func (w *watchedStore) GetLog(index uint64, log *raft.Log) error {
+	err := w.store.GetLog(index, log)
+	if err != nil && !errors.Is(err, raft.ErrLogNotFound) {
+		w.fatal(fmt.Errorf("raft log: read entry %d: %w", index, err))
+	}
+	return err
+}
+
+func (w *watchedStore) StoreLog(log *raft.Log) error {
+	return w.write("append", func() error { return w.store.StoreLog(log) })
+}
+
+func (w *watchedStore) StoreLogs(logs []*raft.Log) error {
+	return w.write("append", func() error { return w.store.StoreLogs(logs) })
+}
+
+func (w *watchedStore) DeleteRange(from, to uint64) error {
+	return w.write("truncate", func() error { return w.store.DeleteRange(from, to) })
+}
+
+func (w *watchedStore) Set(key, val []byte) error {
+	return w.write("write "+string(key), func() error { return w.store.Set(key, val) })
+}
+
+func (w *watchedStore) SetUint64(key []byte, val uint64) error {
+	return w.write("write "+string(key), func() error { return w.store.SetUint64(key, val) })
+}
+
+func (w *watchedStore) Get(key []byte) ([]byte, error)       { return w.store.Get(key) }
+func (w *watchedStore) GetUint64(key []byte) (uint64, error) { return w.store.GetUint64(key) }
