@@ -20,8 +20,8 @@ const (
 	Kind       = "Policy"
 )
 
-// MaxSize bounds a document, in bytes: it goes through the Raft log whole.
-const MaxSize = 1 << 20
+// MaxSize bounds a document, in bytes: it goes through the Raft log as one entry.
+const MaxSize = 512 << 10
 
 // Parse reads a document. file names it in mistakes and reasons. The error is
 // document.Mistakes. The rules' revision is 0 until Compile, or whoever puts

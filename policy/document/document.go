@@ -126,6 +126,9 @@ func (d *Document) add(m Mistake) {
 	d.mistakes = append(d.mistakes, m)
 }
 
+// Readable tells whether there is a value to read; Err says why not.
+func (d *Document) Readable() bool { return d.root != nil }
+
 // Root is the document's top value; absent when the syntax was wrong.
 func (d *Document) Root() Value { return Value{doc: d, node: d.root} }
 
