@@ -49,7 +49,9 @@ type Bearer struct {
 }
 
 func parseCreateSessionRequest(h Header, e elements) (*CreateSessionRequest, *Error) {
-	m := &CreateSessionRequest{Header: h, UserLocation: e.raw(ie.UserLocationInformation, 0)}
+	m := &CreateSessionRequest{
+		Header: h, UserLocation: e.raw(ie.UserLocationInformation, 0), Recovery: e.recovery(), PCO: e.pco(),
+	}
 	var rat optional[uint8]
 	steps := []func() *Error{
 		func() (err *Error) { rat, err = e.uint8(ie.RATType, 0); return },
@@ -89,13 +91,6 @@ func parseCreateSessionRequest(h Header, e elements) (*CreateSessionRequest, *Er
 		},
 		func() *Error { return m.parsePDNType(e) },
 		func() *Error { return m.parseAMBR(e) },
-		func() *Error {
-			r, err := e.uint8(ie.Recovery, 0)
-			if r.Set {
-				m.Recovery = &r.Value
-			}
-			return err
-		},
 	}
 	for _, step := range steps {
 		if err := step(); err != nil {
@@ -105,8 +100,13 @@ func parseCreateSessionRequest(h Header, e elements) (*CreateSessionRequest, *Er
 	if v, ok := e.find(ie.Indication, 0); ok && len(v) > 0 {
 		m.DualAddress = v[0]&0x80 != 0 // TS 29.274 8.12
 	}
-	m.PCO = e.pco()
 	return m, nil
+}
+
+// UserInstance is the instance of the peer's user-plane F-TEID within the
+// Bearer Context, which depends on the interface (table 7.2.1-2).
+func (m *CreateSessionRequest) UserInstance() uint8 {
+	return interfaces[m.Sender.InterfaceType].peerUserInstance
 }
 
 func (m *CreateSessionRequest) checkSender() *Error {
@@ -167,13 +167,12 @@ func (m *CreateSessionRequest) parseDefaultBearer(b elements) *Error {
 		return tooShort(ie.BearerQoS, 0)
 	}
 	m.Bearer.QCI, m.Bearer.ARP = qos.QCI, qos.ARP
-	in := interfaces[m.Sender.InterfaceType]
 	var fault *Error
-	if m.Bearer.User, fault = b.fteid(in.peerUserInstance); fault != nil {
+	if m.Bearer.User, fault = b.fteid(m.UserInstance()); fault != nil {
 		return fault
 	}
 	if m.Bearer.User.IsZero() {
-		return conditional(ie.FullyQualifiedTEID, in.peerUserInstance)
+		return conditional(ie.FullyQualifiedTEID, m.UserInstance())
 	}
 	return nil
 }

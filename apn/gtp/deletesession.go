@@ -73,9 +73,5 @@ func parseDeleteBearerResponse(h Header, e elements) (*DeleteBearerResponse, *Er
 	if !cause.Set {
 		return nil, missing(ie.Cause, 0)
 	}
-	m := &DeleteBearerResponse{Header: h, Cause: Cause(cause.Value)}
-	if r, err := e.uint8(ie.Recovery, 0); err == nil && r.Set {
-		m.Recovery = &r.Value
-	}
-	return m, nil
+	return &DeleteBearerResponse{Header: h, Cause: Cause(cause.Value), Recovery: e.recovery()}, nil
 }

@@ -5,10 +5,12 @@ import (
 	"github.com/wmnsk/go-gtp/gtpv2/message"
 )
 
-// EchoRequest asks whether the path lives (TS 29.274 7.1.1).
+// EchoRequest asks whether the path lives (TS 29.274 7.1.1). A request without
+// its restart counter is answered all the same: an Echo Response has no cause to
+// refuse with, and silence would say that the path is dead.
 type EchoRequest struct {
 	Header
-	Recovery uint8 // the sender's restart counter
+	Recovery *uint8 // the sender's restart counter; nil: missing
 }
 
 // EchoResponse says that it does (TS 29.274 7.1.2).
@@ -18,7 +20,13 @@ type EchoResponse struct {
 }
 
 // Marshal encodes the request; of the header only Seq counts.
-func (m *EchoRequest) Marshal() []byte { return echo(TypeEchoRequest, m.Seq, m.Recovery) }
+func (m *EchoRequest) Marshal() []byte {
+	var recovery uint8
+	if m.Recovery != nil {
+		recovery = *m.Recovery
+	}
+	return echo(TypeEchoRequest, m.Seq, recovery)
+}
 
 // Marshal encodes the response; of the header only Seq counts.
 func (m *EchoResponse) Marshal() []byte { return echo(TypeEchoResponse, m.Seq, m.Recovery) }

@@ -101,13 +101,13 @@ func (e elements) uint8(typ, instance uint8) (optional[uint8], *Error) {
 	return optional[uint8]{v[0], true}, nil
 }
 
-// recovery reads a mandatory restart counter (TS 29.274 8.5).
-func (e elements) recovery() (optional[uint8], *Error) {
-	r, err := e.uint8(ie.Recovery, 0)
-	if err == nil && !r.Set {
-		err = missing(ie.Recovery, 0)
+// recovery reads a restart counter (TS 29.274 8.5). Not there, or empty: nil.
+func (e elements) recovery() *uint8 {
+	if v, _ := e.find(ie.Recovery, 0); len(v) > 0 {
+		r := v[0]
+		return &r
 	}
-	return r, err
+	return nil
 }
 
 // ebi reads an EPS bearer identity: 5 to 15 (TS 29.274 8.8, TS 24.007

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"net/netip"
 
+	"github.com/wmnsk/go-gtp/gtpv2/ie"
 	"github.com/wmnsk/go-gtp/gtpv2/message"
 )
 
@@ -96,6 +97,24 @@ var replies = map[uint8]uint8{
 	message.MsgTypeSuspendNotification:           message.MsgTypeSuspendAcknowledge,
 	message.MsgTypeResumeNotification:            message.MsgTypeResumeAcknowledge,
 }
+
+// NamesSession tells whether a request of that type names a session of the
+// receiver by the TEID in its header. The others come with TEID 0 or none
+// (TS 29.274 5.5.2).
+func NamesSession(typ uint8) bool {
+	switch typ {
+	case TypeEchoRequest, TypeCreateSessionRequest, message.MsgTypeDeletePDNConnectionSetRequest, message.MsgTypeUpdatePDNConnectionSetRequest:
+		return false
+	}
+	_, ok := replies[typ]
+	return ok
+}
+
+// Element types that offending elements are named by outside of this package.
+const (
+	ElementFTEID         = ie.FullyQualifiedTEID
+	ElementBearerContext = ie.BearerContext
+)
 
 // known tells the types that TS 29.274 table 6.1-1 defines; the rest are
 // unknown (clause 7.7.4).
@@ -209,11 +228,13 @@ func checkLength(b []byte, body, size int) (*Error, int) {
 func parseBody(h Header, e elements) (Message, *Error) {
 	switch h.Type {
 	case TypeEchoRequest:
-		r, err := e.recovery()
-		return &EchoRequest{Header: h, Recovery: r.Value}, err
+		return &EchoRequest{Header: h, Recovery: e.recovery()}, nil
 	case TypeEchoResponse:
-		r, err := e.recovery()
-		return &EchoResponse{Header: h, Recovery: r.Value}, err
+		r := e.recovery()
+		if r == nil {
+			return nil, missing(ie.Recovery, 0)
+		}
+		return &EchoResponse{Header: h, Recovery: *r}, nil
 	case TypeCreateSessionRequest:
 		return parseCreateSessionRequest(h, e)
 	case TypeModifyBearerRequest:

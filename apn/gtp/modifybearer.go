@@ -22,7 +22,9 @@ type ModifyBearerRequest struct {
 }
 
 func parseModifyBearerRequest(h Header, e elements) (*ModifyBearerRequest, *Error) {
-	m := &ModifyBearerRequest{Header: h, UserLocation: e.raw(ie.UserLocationInformation, 0), PCO: e.pco()}
+	m := &ModifyBearerRequest{
+		Header: h, UserLocation: e.raw(ie.UserLocationInformation, 0), Recovery: e.recovery(), PCO: e.pco(),
+	}
 	var err *Error
 	if m.Sender, err = e.fteid(0); err != nil {
 		return nil, err
@@ -37,13 +39,6 @@ func parseModifyBearerRequest(h Header, e elements) (*ModifyBearerRequest, *Erro
 	m.RAT = rat.Value
 	if m.ServingNetwork, err = e.servingNetwork(); err != nil {
 		return nil, err
-	}
-	r, err := e.uint8(ie.Recovery, 0)
-	if err != nil {
-		return nil, err
-	}
-	if r.Set {
-		m.Recovery = &r.Value
 	}
 	for instance := range uint8(2) { // to be modified, to be removed
 		list, err := e.bearers(instance)

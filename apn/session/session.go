@@ -1,0 +1,186 @@
+// Package session holds the procedures of PDN sessions, as pure functions: a
+// GTP-C request, the replicated state and the policy in, an answer or a command
+// to propose out; then the command's result in, and the answer out.
+//
+// The same request with the same result gives the same bytes, on any node. A
+// duplicate that reaches another node after a failover finds the result that
+// the state remembers under the request's id and gets the same answer without
+// being decided again.
+//
+// Nothing here waits, keeps state, reads a clock or draws random numbers. The
+// causes that refusals end with, and why, are in docs/causes.md.
+package session
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"net/netip"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/sealedge/sealedge/apn/gtp"
+	"github.com/sealedge/sealedge/cluster/command"
+	"github.com/sealedge/sealedge/cluster/state"
+	"github.com/sealedge/sealedge/policy"
+)
+
+// ClientID is the client id of every command that comes out of GTP-C.
+const ClientID = "gtpc"
+
+// Gateway is what the procedures know of the gateway itself. It is the same on
+// every node.
+type Gateway struct {
+	Name  string     // of the gateway address in the replicated state
+	Outer netip.Addr // that address: it goes into our F-TEIDs
+	// Secret keys the derivation of TEIDs, at least 16 octets. All nodes share
+	// it, so that a request decided twice is one command; nobody else knows it,
+	// so that TEIDs can't be guessed.
+	Secret []byte
+}
+
+// View is what a decision is made upon: one moment of the replicated state, and
+// the rules compiled out of its policy. Rules may be nil, which admits nobody.
+type View struct {
+	State *state.Machine
+	Rules *policy.Rules
+}
+
+// Outcome is what came of a request. With Command nil, Response is the answer;
+// a nil Response then means that the request's type has none. Else the command
+// is to be proposed and Finish or Fail gives the answer.
+type Outcome struct {
+	Response []byte
+	Command  *command.Command
+	Cause    gtp.Cause        // of Response
+	Decision *policy.Decision // when policy was asked; nil otherwise
+	Record   *command.Command // an audit record of a refusal, to be proposed without waiting; or nil
+	IMSI     string           // whom it is about, for logs; may be empty
+	APN      string
+
+	finish func(*command.Result) Answer
+	refuse func(gtp.Cause) []byte
+}
+
+// Answer is what a command's result leads to.
+type Answer struct {
+	Response []byte
+	Cause    gtp.Cause
+	Session  *command.Session // as it is after the command; nil when there is none
+	// Again: what the decision was based on had changed. Decide once more, with
+	// the next attempt number and a fresh view.
+	Again bool
+}
+
+// Finish turns the command's result into the answer.
+func (o Outcome) Finish(r *command.Result) Answer { return o.finish(r) }
+
+// Fail gives the answer when the command could not be proposed, or deciding
+// again came to no end.
+func (o Outcome) Fail(cause gtp.Cause) Answer {
+	return Answer{Response: o.refuse(cause), Cause: cause}
+}
+
+// Decide carries out a request that is not Echo: it must be a
+// *gtp.CreateSessionRequest, *gtp.ModifyBearerRequest,
+// *gtp.DeleteSessionRequest, *gtp.Other or *gtp.Faulty. Any other message gets
+// the zero Outcome. peer is where it came from; attempt counts from 0 the times
+// that this request was decided.
+func (g Gateway) Decide(m gtp.Message, peer netip.AddrPort, v View, attempt int) Outcome {
+	d := deciding{Gateway: g, View: v, peer: peer, head: m.Head(), message: m, attempt: attempt}
+	switch m := m.(type) {
+	case *gtp.CreateSessionRequest:
+		return d.create(m)
+	case *gtp.ModifyBearerRequest:
+		return d.modify(m)
+	case *gtp.DeleteSessionRequest:
+		return d.delete(m)
+	case *gtp.Faulty:
+		return d.other(m.Err)
+	case *gtp.Other:
+		// Dedicated bearers, QoS changes, suspension and PDN connection sets are
+		// not offered. A peer that gets this cause keeps the session as it is.
+		return d.other(&gtp.Error{Cause: gtp.CauseServiceNotSupported, Reason: "not-supported"})
+	}
+	return Outcome{}
+}
+
+// deciding is one decision being made.
+type deciding struct {
+	Gateway
+	View
+	peer    netip.AddrPort
+	head    gtp.Header
+	message gtp.Message
+	attempt int
+}
+
+// requestID identifies the request for the replicated de-duplication: equal for
+// its retransmissions, on whichever node they arrive, and different for
+// everything else, as TS 29.274 7.6 has a retransmission equal to the bit.
+func (d *deciding) requestID() string {
+	h := sha256.New()
+	peer, _ := d.peer.MarshalBinary() // of a valid AddrPort it can't fail
+	var n [13]byte
+	n[0] = d.head.Type
+	binary.BigEndian.PutUint32(n[1:], d.head.Seq)
+	binary.BigEndian.PutUint64(n[5:], uint64(d.attempt))
+	h.Write(n[:])
+	h.Write(d.head.Digest[:])
+	h.Write(peer)
+	return hex.EncodeToString(h.Sum(nil))[:32]
+}
+
+// entropy derives the 16 octets that TEIDs are made of.
+func (d *deciding) entropy(requestID string) []byte {
+	h := hmac.New(sha256.New, d.Secret)
+	h.Write([]byte(requestID))
+	return h.Sum(nil)[:16]
+}
+
+// propose makes an outcome out of a command.
+func (d *deciding) propose(o Outcome, payload proto.Message, finish func(*command.Result) Answer) Outcome {
+	o.finish = finish
+	o.refuse = func(c gtp.Cause) []byte { return d.refusal(c, d.peerTEID()) }
+	o.Command = command.New(ClientID, d.requestID(), d.actor(), payload)
+	return o
+}
+
+// refuse ends the decision with a cause, answered to the TEID given.
+func (d *deciding) refuse(o Outcome, why *gtp.Error, teid uint32) Outcome {
+	o.Cause = why.Cause
+	o.Response = gtp.Refusal{TEID: teid, Reason: why}.Marshal(d.message)
+	return o
+}
+
+func (d *deciding) refusal(c gtp.Cause, teid uint32) []byte {
+	return gtp.Refusal{TEID: teid, Reason: &gtp.Error{Cause: c, Reason: "refused"}}.Marshal(d.message)
+}
+
+// unwrap reads an accepted result into payload. Otherwise ok is false and the
+// answer is made: to decide again, or to refuse with the result's cause.
+func (d *deciding) unwrap(r *command.Result, payload proto.Message, teid uint32) (a Answer, ok bool) {
+	if r.GetCode() == command.Code_CONFLICT {
+		return Answer{Again: true}, false
+	}
+	c := causeOfResult(r)
+	if c == gtp.CauseAccepted && r.Into(payload) != nil {
+		c = gtp.CauseSystemFailure
+	}
+	if c == gtp.CauseAccepted {
+		return Answer{}, true
+	}
+	if c == gtp.CauseContextNotFound {
+		teid = 0
+	}
+	return Answer{Response: d.refusal(c, teid), Cause: c}, false
+}
+
+// restartCounter is the one of our address (TS 23.007 18): one octet on the
+// wire, wider in the state.
+func (d *deciding) restartCounter() uint8 {
+	return uint8(d.State.Address(d.Name).GetRestartCounter())
+}
+
+func (d *deciding) actor() string { return "carrier:" + d.peer.Addr().String() }
