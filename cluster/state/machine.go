@@ -21,6 +21,8 @@ import (
 	"fmt"
 	"net/netip"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/sealedge/sealedge/cluster/command"
 )
 
@@ -61,6 +63,8 @@ type Machine struct {
 	byPSKIdentity  table[string, string]                // barrel id
 	byCert         table[string, string]                // barrel id
 	checkouts      table[pair, struct{}]                // IMSI, barrel id
+	pools          pools                                // of the current policy
+	free           table[numbered, uint32]              // APN, first address: last address
 	bySubscriber   table[pair, *command.Session]        // IMSI, APN
 	teids          table[uint32, uint64]                // control and user plane: session id
 	byAddress      table[uint32, *command.AddressLease] // every lease
@@ -74,6 +78,7 @@ type Machine struct {
 	bySource       table[string, uint64]     // lock id
 	evidenceDue    table[dueKey, struct{}]
 	scopes         table[numbered, *command.Remembered] // scope, log index
+	loose          int                                  // remembered without a scope
 }
 
 // dueKey orders stampings by when their evidence is due.
@@ -105,6 +110,7 @@ func New() *Machine {
 		byPSKIdentity:  newOrdered[string, string](),
 		byCert:         newOrdered[string, string](),
 		checkouts:      newTable[pair, struct{}](comparePairs),
+		free:           newTable[numbered, uint32](compareNumbered),
 		bySubscriber:   newTable[pair, *command.Session](comparePairs),
 		teids:          newOrdered[uint32, uint64](),
 		byAddress:      newOrdered[uint32, *command.AddressLease](),
@@ -134,6 +140,7 @@ func (m *Machine) Clone() *Machine {
 	c.usesOfOrder, c.byRequest, c.openOfBarrel = m.usesOfOrder.clone(), m.byRequest.clone(), m.openOfBarrel.clone()
 	c.openOfIMSI, c.pendingLocks, c.locksOfBarrel = m.openOfIMSI.clone(), m.pendingLocks.clone(), m.locksOfBarrel.clone()
 	c.bySource, c.evidenceDue, c.scopes = m.bySource.clone(), m.evidenceDue.clone(), m.scopes.clone()
+	c.free = m.free.clone()
 	return &c
 }
 
@@ -149,10 +156,114 @@ func (m *Machine) Apply(index, term uint64, raw []byte) (*command.Result, *comma
 	if err != nil {
 		return nil, nil, fmt.Errorf("log entry %d: %w", index, err)
 	}
-	_ = payload
 	m.index, m.clock, m.level = index, max(m.clock, c.LeaderTime), max(m.level, c.Level)
-	result := &command.Result{Code: command.Code_INVALID}
+	m.forgetExpired()
+	result := m.once(c, payload)
 	return result, m.link(index, term, raw, command.Marshal(result)), nil
+}
+
+// once carries a command out, unless its request id was carried out before:
+// then it gives the answer of that time.
+func (m *Machine) once(c *command.Command, payload proto.Message) *command.Result {
+	if c.RequestId == "" {
+		return m.carryOut(c, payload).result()
+	}
+	asked := askedFor(c, payload)
+	if r := m.remembered.get(pair{c.ClientId, c.RequestId}); r != nil {
+		return answerAgain(r, asked)
+	}
+	o := m.carryOut(c, payload)
+	result := o.result()
+	m.remember(c, asked, o, command.Marshal(result))
+	return result
+}
+
+// An outcome is what a command did.
+type outcome struct {
+	code    command.Code
+	message string
+	record  proto.Message // of the result; nil: none
+	scope   string        // within which the result is remembered when OK
+}
+
+func done(record proto.Message, scope string) outcome {
+	return outcome{code: command.Code_OK, record: record, scope: scope}
+}
+
+func refuse(code command.Code, format string, args ...any) outcome {
+	return outcome{code: code, message: fmt.Sprintf(format, args...)}
+}
+
+func invalid(format string, args ...any) outcome {
+	return refuse(command.Code_INVALID, format, args...)
+}
+
+func (o outcome) refused() bool { return o.code != command.Code_OK }
+
+func (o outcome) result() *command.Result {
+	r := &command.Result{Code: o.code, Message: o.message}
+	if o.record != nil {
+		r.Payload = command.Marshal(o.record)
+	}
+	return r
+}
+
+// carryOut does the work of Apply. The payload is the machine's own: handlers
+// may keep parts of it in records.
+func (m *Machine) carryOut(c *command.Command, payload proto.Message) outcome {
+	switch p := payload.(type) {
+	case *command.PutPolicy:
+		return m.putPolicy(p, c.Actor)
+	case *command.PutSubscriber:
+		return m.putSubscriber(p)
+	case *command.RevokeSubscriber:
+		return m.revokeSubscriber(p)
+	case *command.PutBarrel:
+		return m.putBarrel(p)
+	case *command.RevokeBarrel:
+		return m.revokeBarrel(p)
+	case *command.CheckOut:
+		return m.checkOut(p)
+	case *command.CheckIn:
+		return m.checkIn(p)
+	case *command.OpenSession:
+		return m.openSession(p)
+	case *command.ModifySession:
+		return m.modifySession(p)
+	case *command.AttachWireGuard:
+		return m.attachWireGuard(p)
+	case *command.SelectPath:
+		return m.selectPath(p)
+	case *command.ClosePath:
+		return m.closePath(p)
+	case *command.AcquireAddress:
+		return m.acquireAddress(p)
+	case *command.BumpRestartCounter:
+		return m.bumpRestartCounter(p)
+	case *command.ReserveUses:
+		return m.reserveUses(p, c.RequestId)
+	case *command.RecordReceipt:
+		return m.recordReceipt(p)
+	case *command.RecordEvidence:
+		return m.recordEvidence(p)
+	case *command.SettleUse:
+		return m.settleUse(p)
+	case *command.Disconnect:
+		return m.disconnect(p)
+	case *command.AckLock:
+		return m.ackLock(p)
+	case *command.SuspendOrder:
+		return m.suspendOrder(p)
+	case *command.ResumeOrder:
+		return m.resumeOrder(p)
+	case *command.MarkOverdue:
+		return m.markOverdue(p)
+	case *command.RecordDecision:
+		return done(nil, "")
+	}
+	// Decode knows no other payload; TestEveryCommandIsCarriedOut holds the two
+	// lists together.
+	panic(fmt.Sprintf("state: no handler for %T", payload))
 }
 
 // link adds an entry to the audit chain.

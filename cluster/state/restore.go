@@ -1,0 +1,222 @@
+package state
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"slices"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/sealedge/sealedge/cluster/command"
+)
+
+// ErrSnapshot is wrapped by every refusal of a snapshot.
+var ErrSnapshot = errors.New("snapshot refused: it is damaged; take another one from this node or from a peer")
+
+// maxRecord bounds one record of a snapshot, in bytes.
+const maxRecord = 64 << 20
+
+func refused(format string, args ...any) error {
+	return fmt.Errorf("%w (%s)", ErrSnapshot, fmt.Sprintf(format, args...))
+}
+
+// ReadSnapshot reads a snapshot to the end of r. It checks the digest, that the
+// records are in order, and that no two of them claim the same thing. Errors
+// wrap ErrSnapshot; a snapshot of a later version wraps
+// command.ErrUnknownCommand too.
+func ReadSnapshot(r io.Reader) (*Machine, error) {
+	in := &frameReader{r: bufio.NewReaderSize(r, 1<<16), hash: sha256.New()}
+	h := new(command.SnapshotHeader)
+	if err := in.read(h); err != nil {
+		return nil, err
+	}
+	in.count()
+	if h.Version != snapshotVersion || h.Level > command.Level {
+		return nil, fmt.Errorf("%w: %w (snapshot version %d, level %d)", ErrSnapshot, command.ErrUnknownCommand, h.Version, h.Level)
+	}
+	if len(h.AuditHead) != 32 {
+		return nil, refused("no audit chain")
+	}
+	m := New()
+	m.index, m.clock, m.level = h.LastIndex, h.Clock, h.Level
+	m.nextSession, m.nextUse, m.nextLock = h.NextSession, h.NextUse, h.NextLock
+	m.releaseSeq, m.nextChargingID = h.ReleaseSeq, h.NextChargingId
+	m.auditSeq, m.auditHead = h.AuditSequence, [32]byte(h.AuditHead)
+
+	var last place
+	for {
+		record := new(command.SnapshotRecord)
+		if err := in.read(record); err != nil {
+			return nil, err
+		}
+		if d, ok := record.Record.(*command.SnapshotRecord_Digest); ok {
+			if !bytes.Equal(d.Digest, in.hash.Sum(nil)) {
+				return nil, refused("its digest does not match its content")
+			}
+			break
+		}
+		in.count()
+		at, err := m.restore(record)
+		if err != nil {
+			return nil, err
+		}
+		if at.compare(last) <= 0 {
+			return nil, refused("record %v after %v", at, last)
+		}
+		last = at
+	}
+	if _, err := in.r.ReadByte(); err != io.EOF {
+		return nil, refused("something follows its end")
+	}
+	return m, m.finish()
+}
+
+// A place is where a record stands in a snapshot.
+type place struct {
+	kind int // field number
+	name pair
+	id   uint64
+}
+
+func (p place) compare(q place) int {
+	return cmp.Or(cmp.Compare(p.kind, q.kind), comparePairs(p.name, q.name), cmp.Compare(p.id, q.id))
+}
+
+// restore takes one record in. What it derives is complete only after finish.
+func (m *Machine) restore(r *command.SnapshotRecord) (place, error) {
+	var clash bool // with a record before
+	var at place
+	switch r := r.Record.(type) {
+	case *command.SnapshotRecord_Policy:
+		at = place{kind: 1}
+		pools, err := compilePools(r.Policy.Pools)
+		if err != nil {
+			return at, refused("policy: %v", err)
+		}
+		m.policy, m.pools = r.Policy, pools
+	case *command.SnapshotRecord_Subscriber:
+		s := r.Subscriber
+		at = place{kind: 2, name: pair{s.Imsi, ""}}
+		clash = m.SubscriberByWireGuardKey(s.WireguardPublicKey) != nil
+		m.indexSubscriber(nil, s)
+	case *command.SnapshotRecord_Barrel:
+		b := r.Barrel
+		at = place{kind: 3, name: pair{b.Id, ""}}
+		for _, other := range m.claimsOf(b) {
+			clash = clash || other != nil
+		}
+		m.indexBarrel(nil, b)
+	case *command.SnapshotRecord_Session:
+		s := r.Session
+		at = place{kind: 4, id: s.Id}
+		clash = s.Id > m.nextSession || m.bySubscriber.has(pair{s.Imsi, s.Apn}) || m.clashes(s.Gtp)
+		m.indexSession(s)
+	case *command.SnapshotRecord_Lease:
+		l := r.Lease
+		at = place{kind: 5, name: pair{l.Imsi, l.Apn}}
+		if len(l.Address) != 4 {
+			return at, refused("a lease without an address")
+		}
+		clash = m.byAddress.has(binary.BigEndian.Uint32(l.Address)) ||
+			waiting(l) && (l.ReleasedSeq > m.releaseSeq || m.released.has(numbered{l.Apn, l.ReleasedSeq}))
+		m.indexLease(l)
+	case *command.SnapshotRecord_Address:
+		at = place{kind: 6, name: pair{r.Address.Name, ""}}
+		m.addresses.set(r.Address.Name, r.Address)
+	case *command.SnapshotRecord_Order:
+		o := r.Order
+		at = place{kind: 7, name: pair{o.Number, ""}}
+		clash = uint64(o.Confirmed)+uint64(o.Reserved) > uint64(o.Permitted)
+		m.orders.set(o.Number, o)
+	case *command.SnapshotRecord_Use:
+		u := r.Use
+		at = place{kind: 8, id: u.Id}
+		open := u.State != command.UseState_SETTLED
+		clash = u.Id > m.nextUse || m.UseByRequest(u.Imsi, u.RequestId) != nil || open && m.openOfBarrel.has(u.Barrel) ||
+			!slices.IsSortedFunc(u.Stamps, func(a, b *command.Stamp) int { return cmp.Compare(a.GetNumber(), b.GetNumber()) })
+		m.indexUse(u)
+		for _, s := range u.Stamps {
+			m.indexStamp(u, s)
+		}
+	case *command.SnapshotRecord_Lock:
+		at = place{kind: 9, id: r.Lock.Id}
+		clash = r.Lock.Id > m.nextLock
+		m.indexLock(r.Lock)
+	case *command.SnapshotRecord_Remembered:
+		at = place{kind: 10, name: pair{r.Remembered.ClientId, r.Remembered.RequestId}}
+		clash = m.scopes.has(numbered{r.Remembered.Scope, r.Remembered.Index})
+		m.indexRemembered(r.Remembered)
+	default:
+		return at, refused("a record of an unknown kind")
+	}
+	if clash {
+		return at, refused("record %v contradicts another", at)
+	}
+	return at, nil
+}
+
+// clashes tells whether a path's TEIDs are held already, or are none.
+func (m *Machine) clashes(p *command.GTPPath) bool {
+	return p != nil && (p.LocalTeidC == 0 || p.LocalTeidU == 0 || p.LocalTeidC == p.LocalTeidU ||
+		m.teids.has(p.LocalTeidC) || m.teids.has(p.LocalTeidU))
+}
+
+// finish checks that sessions and leases agree, and works out which addresses
+// are free.
+func (m *Machine) finish() error {
+	for s := range m.sessions.values() {
+		l := m.leases.get(pair{s.Imsi, s.Apn})
+		if !l.GetInUse() || !bytes.Equal(l.Address, s.Address) {
+			return refused("session %d has no lease of its address", s.Id)
+		}
+		s.Address, s.Imsi, s.Apn = l.Address, l.Imsi, l.Apn // one copy in memory
+	}
+	for l := range m.leases.values() {
+		if l.InUse && !m.bySubscriber.has(pair{l.Imsi, l.Apn}) {
+			return refused("a lease is in use by no session")
+		}
+	}
+	m.rebuildFree()
+	return nil
+}
+
+// frameReader reads what frames writes.
+type frameReader struct {
+	r    *bufio.Reader
+	hash hash.Hash
+	last []byte // the frame that was read last, without its length
+	big  bytes.Buffer
+}
+
+func (f *frameReader) read(m proto.Message) error {
+	n, err := binary.ReadUvarint(f.r)
+	if err != nil {
+		return refused("it ends before its digest")
+	}
+	if n > maxRecord {
+		return refused("a record of %d bytes", n)
+	}
+	f.big.Reset() // grows with what is there, not with what a length claims
+	if got, err := io.CopyN(&f.big, f.r, int64(n)); err != nil {
+		return refused("it ends within a record: %d of %d bytes", got, n)
+	}
+	f.last = f.big.Bytes()
+	if err := proto.Unmarshal(f.last, m); err != nil {
+		return refused("%v", err)
+	}
+	return nil
+}
+
+// count adds the last frame to the digest.
+func (f *frameReader) count() {
+	var length [binary.MaxVarintLen64]byte
+	f.hash.Write(length[:binary.PutUvarint(length[:], uint64(len(f.last)))])
+	f.hash.Write(f.last)
+}
