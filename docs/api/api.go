@@ -1,0 +1,10 @@
+// Package api embeds the API documents, so that the programs can serve what
+// they implement and tests can compare the two.
+package api
+
+import _ "embed"
+
+// SealServer is the OpenAPI document of the intranet seal server.
+//
+//go:embed sealserver.yaml
+var SealServer []byte
