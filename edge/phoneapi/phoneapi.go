@@ -14,8 +14,26 @@ package phoneapi
 import (
 	"context"
 
+	"github.com/sealedge/sealedge/cluster/command"
+	"github.com/sealedge/sealedge/cluster/state"
 	"github.com/sealedge/sealedge/edge/wire"
 )
+
+// Cluster is the replicated state, as cluster.Node gives it.
+type Cluster interface {
+	Propose(ctx context.Context, c *command.Command) (*command.Result, error)
+	View(fn func(*state.Machine))
+	Changed() <-chan struct{}
+}
+
+// Barrels tells which barrels are heard from; edge/barrel does.
+type Barrels interface{ Alive(id string) bool }
+
+// Hotspot judges who may be on a terminal's hotspot; edge/hotspot does. A
+// refusal is a *wire.Problem.
+type Hotspot interface {
+	Associate(imsi string, report wire.Association) (wire.AssociationAnswer, error)
+}
 
 // SealServer is the intranet seal server, as edge/upstream reaches it. A refusal
 // or a failure is a *wire.Problem: the server's own code where it gave one, else

@@ -42,17 +42,10 @@ func Evidence(use *command.Use, number uint32, sent [32]byte, length int64, stor
 	})}
 }
 
-// Overdue proposes to mark every image that was due by now and is missing, and
-// tells when to look again; the zero time if nothing is due.
-func Overdue(m *state.Machine, now time.Time) (mark []*command.Command, next time.Time) {
-	now = Later(now, m.Clock())
-	candidates := m.OverdueCandidates(now)
-	for _, o := range candidates {
+// Overdue proposes to mark every image that was due by now and is missing.
+func Overdue(m *state.Machine, now time.Time) (mark []*command.Command) {
+	for _, o := range m.OverdueCandidates(Later(now, m.Clock())) {
 		mark = append(mark, command.New("overdue", "", "gateway", &command.MarkOverdue{Use: o.Use, Number: o.Number}))
 	}
-	next, ok := m.NextEvidenceDue()
-	if !ok {
-		return mark, time.Time{}
-	}
-	return mark, next
+	return mark
 }

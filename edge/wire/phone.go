@@ -143,7 +143,7 @@ const EventLock = "lock"
 // LockEvent tells the terminal to leave the barrel: it is sent again until
 // acknowledged at LockAckPath.
 type LockEvent struct {
-	Lock    uint64    `json:"lock"`
+	Lock    uint64    `json:"lock"` // 0: not in the cluster's log yet; lock all the same, it comes again with its number
 	Barrel  string    `json:"barrel"`
 	Use     uint64    `json:"use,omitempty"`
 	Order   string    `json:"order,omitempty"`

@@ -1,0 +1,64 @@
+// Package hotspot judges which devices may be on a terminal's Wi-Fi hotspot:
+// active barrels on the allow-list that are checked out with that terminal, and
+// nothing else. The terminal reports who joins, asks, and drops whoever it is
+// told to; the barrel's DTLS identity is checked besides, when it connects
+// (edge/barrel). So a device that lies about its MAC gets a place on the
+// hotspot, but no further.
+package hotspot
+
+import (
+	"fmt"
+
+	"github.com/sealedge/sealedge/cluster/command"
+	"github.com/sealedge/sealedge/cluster/state"
+	"github.com/sealedge/sealedge/edge/sealuse"
+	"github.com/sealedge/sealedge/edge/wire"
+	"github.com/sealedge/sealedge/policy"
+	"github.com/sealedge/sealedge/policy/ident"
+)
+
+// Records gives its turn to a reader of the replicated state; cluster.Node
+// does.
+type Records interface{ View(fn func(*state.Machine)) }
+
+// Guard judges associations. It keeps no state.
+type Guard struct {
+	Records Records
+	Rules   func() *policy.Rules // in force now; nil when there are none
+}
+
+// Associate judges a report of a terminal. A refusal is a *wire.Problem with
+// the reasons, CodeMACNotAllowed as a rule; it is for the caller, who knows the
+// connection, to have it recorded. Leaving is never refused.
+func (g *Guard) Associate(imsi string, report wire.Association) (wire.AssociationAnswer, error) {
+	mac, err := ident.ParseMAC(report.MAC)
+	if err != nil {
+		return wire.AssociationAnswer{}, wire.NewProblem(wire.CodeBadRequest, fmt.Sprintf("mac: %v.", err))
+	}
+	if len(report.Hostname) > 255 {
+		return wire.AssociationAnswer{}, wire.NewProblem(wire.CodeBadRequest, "hostname: at most 255 bytes.")
+	}
+	var terminal *command.Subscriber
+	var barrel *command.Barrel
+	g.Records.View(func(m *state.Machine) { terminal, barrel = m.Subscriber(imsi), m.BarrelByMAC(mac.String()) })
+	switch report.Event {
+	case wire.EventLeave:
+		return wire.AssociationAnswer{Allowed: false, Barrel: own(barrel, imsi)}, nil
+	case wire.EventJoin:
+	default:
+		return wire.AssociationAnswer{}, wire.NewProblem(wire.CodeBadRequest, `event: want "join" or "leave".`)
+	}
+	d := g.Rules().AllowHotspot(policy.HotspotRequest{MAC: mac, Barrel: sealuse.BarrelView(barrel), Terminal: sealuse.TerminalView(terminal)})
+	if !d.Allowed {
+		return wire.AssociationAnswer{}, sealuse.FromDecision(d)
+	}
+	return wire.AssociationAnswer{Allowed: true, Barrel: barrel.GetId(), Reasons: sealuse.Reasons(d)}, nil
+}
+
+// own names a barrel to the terminal that has it, and to no other.
+func own(b *command.Barrel, imsi string) string {
+	if b.GetCheckedOutTo() != imsi {
+		return ""
+	}
+	return b.GetId()
+}

@@ -1,0 +1,160 @@
+package phoneapi
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/sealedge/sealedge/cluster/command"
+	"github.com/sealedge/sealedge/cluster/state"
+	"github.com/sealedge/sealedge/edge/sealuse"
+	"github.com/sealedge/sealedge/edge/wire"
+)
+
+// decideAgain is how often a use is decided once more because the records had
+// changed by the time its reservation was applied.
+const decideAgain = 4
+
+// use is POST /v1/uses: sealuse steps 4 to 7.
+func (s *Server) use(c *call) error {
+	var req wire.UseRequest
+	if err := c.decode(&req); err != nil {
+		return err
+	}
+	token, err := c.token()
+	if err != nil {
+		return err
+	}
+	ask, bad := sealuse.Parse(req)
+	if bad != nil {
+		return bad
+	}
+	use, err := s.reserve(c, ask, token)
+	if err != nil {
+		p := sealuse.FromError(err)
+		s.refused(c, sealuse.KindUse, "order "+ask.Order.String()+" barrel "+ask.Barrel.String()+" request "+ask.RequestID, p)
+		return p
+	}
+	answer, err := sealuse.Granted(use, s.cfg.GrantKey)
+	if err != nil {
+		return err
+	}
+	return c.reply(http.StatusCreated, answer)
+}
+
+// reserve gives the use that the request makes, or made before.
+func (s *Server) reserve(c *call, ask sealuse.Ask, token string) (*command.Use, error) {
+	f := s.facts(c, ask)
+	if step := sealuse.Screen(f, s.cfg.Rules(), ask); step.Refusal != nil {
+		return nil, step.Refusal
+	} else if step.Repeat != nil {
+		return step.Repeat, nil
+	}
+	answer, err := s.cfg.Server.Verify(c.r.Context(), token, sealuse.Question(f, ask))
+	if err != nil {
+		return nil, err
+	}
+	var refusal *wire.Problem
+	for range decideAgain {
+		step := sealuse.Permit(s.facts(c, ask), s.cfg.Rules(), ask, answer)
+		s.alarm(c, sealuse.KindUse, step.Alarm)
+		if step.Refusal != nil {
+			return nil, step.Refusal
+		} else if step.Repeat != nil {
+			return step.Repeat, nil
+		}
+		changed := s.cfg.Cluster.Changed()
+		res, err := s.cfg.Cluster.Propose(c.r.Context(), step.Propose)
+		if err != nil {
+			return nil, err
+		}
+		use, again, p := sealuse.Reserved(res)
+		if use != nil {
+			return use, nil
+		}
+		refusal = sealuse.FromResult(res)
+		if p != nil && p.Code != wire.CodeRequestReused {
+			return nil, p
+		}
+		if p != nil && !s.carriedOut(c, ask) {
+			return nil, p
+		}
+		if again {
+			s.settle(c.r.Context(), changed)
+		}
+	}
+	return nil, refusal
+}
+
+func (s *Server) facts(c *call, ask sealuse.Ask) (f sealuse.Facts) {
+	s.cfg.Cluster.View(func(m *state.Machine) { f = sealuse.Gather(m, time.Now(), c.from, ask) })
+	f.BarrelAlive = f.Barrel != nil && s.cfg.Barrels.Alive(f.Barrel.Id)
+	return f
+}
+
+// carriedOut waits for the use that the same request id made through another
+// node while this one was deciding.
+func (s *Server) carriedOut(c *call, ask sealuse.Ask) bool {
+	return s.await(c.r.Context(), func(m *state.Machine) bool {
+		return m.UseByRequest(c.imsi(), ask.RequestID) != nil
+	})
+}
+
+// settle lets the entry that made the decision obsolete arrive here, too.
+func (s *Server) settle(ctx context.Context, changed <-chan struct{}) {
+	t := time.NewTimer(settleTime / 4)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-changed:
+	case <-t.C:
+	}
+}
+
+// useStatus is GET /v1/uses/{use}.
+func (s *Server) useStatus(c *call) error {
+	use, err := s.ownUse(c)
+	if err != nil {
+		return err
+	}
+	return c.reply(http.StatusOK, sealuse.Status(use))
+}
+
+// receipt is POST /v1/uses/{use}/receipts: step 9, by way of the terminal.
+func (s *Server) receipt(c *call) error {
+	var report wire.ReceiptReport
+	if err := c.decode(&report); err != nil {
+		return err
+	}
+	use, err := s.ownUse(c)
+	if err != nil {
+		return err
+	}
+	return s.said(c, use, sealuse.Receipt(s.cfg.Cluster, use.Barrel, use.Id, report.Receipt))
+}
+
+// settlement is POST /v1/uses/{use}/settlement: step 11, by way of the
+// terminal.
+func (s *Server) settlement(c *call) error {
+	var report wire.SettlementReport
+	if err := c.decode(&report); err != nil {
+		return err
+	}
+	use, err := s.ownUse(c)
+	if err != nil {
+		return err
+	}
+	return s.said(c, use, sealuse.Statement(s.cfg.Cluster, use.Barrel, use.Id, report.Statement))
+}
+
+// said carries out a step on what a barrel signed.
+func (s *Server) said(c *call, use *command.Use, step sealuse.Step) error {
+	s.alarm(c, sealuse.KindReceipt, step.Alarm)
+	after, err := s.propose(c, step)
+	if err != nil {
+		p := sealuse.FromError(err)
+		s.refused(c, sealuse.KindReceipt, subject(use, 0), p)
+		return p
+	}
+	return c.reply(http.StatusOK, sealuse.Status(after))
+}
