@@ -1,0 +1,194 @@
+// Package ipstack is the IPv4 stack of a simulated device (gVisor's netstack),
+// with one interface whose packets the device carries itself: into a tunnel,
+// over the air, to another stack.
+//
+// The stack doesn't know what carries its packets, so the path may be changed
+// under it at any time (SetLink): its address and its connections stay.
+package ipstack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"gvisor.dev/gvisor/pkg/buffer"
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
+	"gvisor.dev/gvisor/pkg/tcpip/link/channel"
+	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
+	"gvisor.dev/gvisor/pkg/tcpip/stack"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/icmp"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
+)
+
+const nic = 1
+
+// The stack's own ephemeral ports. Those above LastPort are free for a NAT
+// that shares the address.
+const (
+	FirstPort = 16384
+	LastPort  = 49151
+)
+
+// DefaultMTU is used when nothing else is said, in bytes.
+const DefaultMTU = 1400
+
+// queueLength is how many packets wait for the link before the stack drops
+// them.
+const queueLength = 512
+
+// Stack is a running stack.
+type Stack struct {
+	stack *stack.Stack
+	link  *channel.Endpoint
+	send  atomic.Pointer[func([]byte)] // nil: nothing carries packets
+	stop  context.CancelFunc
+	pump  sync.WaitGroup
+
+	mu      sync.Mutex
+	address netip.Prefix // guarded by mu
+	once    sync.Once
+}
+
+// New starts a stack with an address. mtu 0 means DefaultMTU. Packets go
+// nowhere before SetLink.
+func New(address netip.Prefix, mtu int) (*Stack, error) {
+	if !address.Addr().Is4() {
+		return nil, fmt.Errorf("ipstack: %v is no IPv4 address", address)
+	}
+	if mtu <= 0 {
+		mtu = DefaultMTU
+	}
+	s := &Stack{
+		stack: stack.New(stack.Options{
+			NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol},
+			TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol, icmp.NewProtocol4},
+			HandleLocal:        true,
+		}),
+		link: channel.New(queueLength, uint32(mtu), ""),
+	}
+	if err := s.configure(address); err != nil {
+		s.stack.Destroy()
+		return nil, err
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	s.stop = stop
+	s.pump.Go(func() { s.outgoing(ctx) })
+	return s, nil
+}
+
+func (s *Stack) configure(address netip.Prefix) error {
+	sack := tcpip.TCPSACKEnabled(true)
+	// A handset's connections must go on soon after a path came back: the
+	// default lets retransmissions back off to two minutes.
+	slowest := tcpip.TCPMaxRTOOption(2 * time.Second)
+	for _, option := range []tcpip.SettableTransportProtocolOption{&sack, &slowest} {
+		if err := s.stack.SetTransportProtocolOption(tcp.ProtocolNumber, option); err != nil {
+			return fmt.Errorf("ipstack: TCP options: %s", err)
+		}
+	}
+	if err := s.stack.SetPortRange(FirstPort, LastPort); err != nil {
+		return fmt.Errorf("ipstack: ports: %s", err)
+	}
+	if err := s.stack.CreateNIC(nic, s.link); err != nil {
+		return fmt.Errorf("ipstack: interface: %s", err)
+	}
+	s.stack.SetRouteTable([]tcpip.Route{{Destination: header.IPv4EmptySubnet, NIC: nic}})
+	return s.SetAddress(address)
+}
+
+// outgoing takes packets from the stack to the link until the stack closes.
+func (s *Stack) outgoing(ctx context.Context) {
+	for {
+		pkt := s.link.ReadContext(ctx)
+		if pkt == nil {
+			return
+		}
+		if send := s.send.Load(); send != nil {
+			view := pkt.ToView()
+			(*send)(view.AsSlice())
+			view.Release()
+		}
+		pkt.DecRef()
+	}
+}
+
+// SetLink makes send carry every outgoing packet from now on; nil loses them.
+// The slice is send's only during the call, and it may be changed in place.
+func (s *Stack) SetLink(send func(packet []byte)) {
+	if send == nil {
+		s.send.Store(nil)
+		return
+	}
+	s.send.Store(&send)
+}
+
+// Deliver hands an incoming IPv4 packet to the stack, which copies it.
+func (s *Stack) Deliver(packet []byte) {
+	if len(packet) == 0 || packet[0]>>4 != 4 {
+		return
+	}
+	pkt := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: buffer.MakeWithData(packet)})
+	defer pkt.DecRef()
+	s.link.InjectInbound(ipv4.ProtocolNumber, pkt)
+}
+
+// Address returns the stack's address.
+func (s *Stack) Address() netip.Addr {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.address.Addr()
+}
+
+// SetAddress replaces the address. The same one again changes nothing;
+// connections from another one are lost.
+func (s *Stack) SetAddress(address netip.Prefix) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if address == s.address {
+		return nil
+	}
+	if s.address.IsValid() {
+		if err := s.stack.RemoveAddress(nic, tcpip.AddrFrom4(s.address.Addr().As4())); err != nil {
+			return fmt.Errorf("ipstack: removing %v: %s", s.address, err)
+		}
+	}
+	err := s.stack.AddProtocolAddress(nic, tcpip.ProtocolAddress{
+		Protocol: ipv4.ProtocolNumber,
+		AddressWithPrefix: tcpip.AddressWithPrefix{
+			Address: tcpip.AddrFrom4(address.Addr().As4()), PrefixLen: address.Bits(),
+		},
+	}, stack.AddressProperties{})
+	if err != nil {
+		return fmt.Errorf("ipstack: adding %v: %s", address, err)
+	}
+	s.address = address
+	return nil
+}
+
+// Close ends the stack and every connection of it.
+func (s *Stack) Close() {
+	s.once.Do(func() {
+		s.stop()
+		s.pump.Wait()
+		s.stack.Destroy()
+	})
+}
+
+// failed turns the stack's errors into Go's.
+func failed(what string, to netip.AddrPort, err tcpip.Error) error {
+	return fmt.Errorf("%s %v: %w", what, to, errors.New(err.String()))
+}
+
+func full(at netip.AddrPort) tcpip.FullAddress {
+	a := tcpip.FullAddress{NIC: nic, Port: at.Port()}
+	if at.Addr().Is4() {
+		a.Addr = tcpip.AddrFrom4(at.Addr().As4())
+	}
+	return a
+}
