@@ -69,8 +69,12 @@ func (n *Node) keepAudit() {
 
 // fillGaps fetches every gap that ends at or after from.
 func (n *Node) fillGaps(ctx context.Context, from uint64) error {
-	n.fillMu.Lock()
-	defer n.fillMu.Unlock()
+	select {
+	case n.filling <- struct{}{}:
+		defer func() { <-n.filling }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 	for _, g := range n.audit.gaps() {
 		if g.last < from {
 			continue

@@ -34,7 +34,7 @@ type auditLog struct {
 	dir         string
 	segmentSize int64
 
-	mu     sync.Mutex // guards all below; never held during a sync of a full segment's worth from a reader
+	mu     sync.Mutex // guards all below
 	sealed []segment  // sorted by first, disjoint; gaps are possible
 	open   *openSegment
 	head   auditHead
@@ -47,14 +47,16 @@ type auditHead struct {
 	hash     []byte
 }
 
-func openAuditLog(dir string, segmentSize int64) (*auditLog, error) {
+// openAuditLog opens the files in dir. If the last of them ended in something else
+// than entries of the chain, cut names the file that this was moved to.
+func openAuditLog(dir string, segmentSize int64) (a *auditLog, cut string, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	a := &auditLog{dir: dir, segmentSize: segmentSize, head: auditHead{hash: make([]byte, 32)}}
+	a = &auditLog{dir: dir, segmentSize: segmentSize, head: auditHead{hash: make([]byte, 32)}}
 	files, err := os.ReadDir(dir)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	var unsealed []segment
 	for _, f := range files {
@@ -67,42 +69,42 @@ func openAuditLog(dir string, segmentSize int64) (*auditLog, error) {
 			unsealed = append(unsealed, s)
 		case segmentPart: // of a fetch that was broken off
 			if err := os.Remove(path); err != nil {
-				return nil, err
+				return nil, "", err
 			}
 		}
 	}
 	slices.SortFunc(a.sealed, segment.compare)
 	for i, s := range a.sealed {
 		if i > 0 && s.first <= a.sealed[i-1].last {
-			return nil, fmt.Errorf("audit segments %s and %s overlap", a.sealed[i-1].path, s.path)
+			return nil, "", fmt.Errorf("audit segments %s and %s overlap", a.sealed[i-1].path, s.path)
 		}
 	}
 	if len(unsealed) > 1 {
-		return nil, fmt.Errorf("two audit segments are open: %s and %s", unsealed[0].path, unsealed[1].path)
+		return nil, "", fmt.Errorf("two audit segments are open: %s and %s", unsealed[0].path, unsealed[1].path)
 	}
 	if n := len(a.sealed); n > 0 {
 		_, last, err := scanSegment(a.sealed[n-1], nil)
 		if err != nil {
-			return nil, err
+			return nil, "", err
 		}
 		if last == nil || last.Sequence != a.sealed[n-1].last {
-			return nil, fmt.Errorf("audit segment %s is damaged: move it away, and its entries are fetched from the other nodes", a.sealed[n-1].path)
+			return nil, "", fmt.Errorf("audit segment %s is damaged: move it away, and its entries are fetched from the other nodes", a.sealed[n-1].path)
 		}
 		a.head = auditHead{last.Sequence, last.Hash}
 	}
 	if len(unsealed) == 1 {
-		if err := a.reopen(unsealed[0]); err != nil {
-			return nil, err
+		if cut, err = a.reopen(unsealed[0]); err != nil {
+			return nil, "", err
 		}
 	}
-	return a, nil
+	return a, cut, nil
 }
 
-// reopen goes on with the open segment after cutting off what a crash left of an
-// unfinished write: whatever follows the last entry that fits the chain.
-func (a *auditLog) reopen(s segment) error {
+// reopen goes on with the open segment, after moving away what a crash left of
+// unfinished writes: whatever follows the last entry that fits the chain.
+func (a *auditLog) reopen(s segment) (cut string, err error) {
 	if s.first <= a.head.sequence {
-		return fmt.Errorf("audit segment %s repeats entries up to %d", s.path, a.head.sequence)
+		return "", fmt.Errorf("audit segment %s repeats entries up to %d", s.path, a.head.sequence)
 	}
 	var prev []byte
 	if s.first == a.head.sequence+1 {
@@ -110,22 +112,22 @@ func (a *auditLog) reopen(s segment) error {
 	}
 	size, last, err := scanSegment(s, prev)
 	if err != nil {
-		return err
+		return "", err
+	}
+	if cut, err = cutTail(s.path, size); err != nil {
+		return "", err
 	}
 	if last == nil {
-		return os.Remove(s.path)
-	}
-	if err := os.Truncate(s.path, size); err != nil {
-		return err
+		return cut, os.Remove(s.path)
 	}
 	f, err := os.OpenFile(s.path, os.O_WRONLY|os.O_APPEND, 0)
 	if err != nil {
-		return err
+		return "", err
 	}
 	s.last = last.Sequence
 	a.open = &openSegment{segment: s, file: f, w: bufio.NewWriterSize(f, 64<<10), size: size}
 	a.head = auditHead{last.Sequence, last.Hash}
-	return nil
+	return cut, nil
 }
 
 // append adds the next entry. One that is there already, because the log is

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"os"
 	"path/filepath"
@@ -104,6 +105,28 @@ func scanSegment(s segment, prev []byte) (size int64, last *command.AuditEntry, 
 		}
 		size, last, prev = counted.n, e, e.Hash
 	}
+}
+
+// cutTail shortens a file to size and keeps what it cut off, for people to look
+// at, in the file named.
+func cutTail(path string, size int64) (cut string, err error) {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	if _, err := f.Seek(size, io.SeekStart); err != nil {
+		return "", err
+	}
+	tail, err := io.ReadAll(f)
+	if err != nil || len(tail) == 0 {
+		return "", err
+	}
+	cut = path + ".cut"
+	if err := os.WriteFile(cut, tail, 0o600); err != nil {
+		return "", err
+	}
+	return cut, f.Truncate(size)
 }
 
 // countingReader counts what was consumed.

@@ -17,7 +17,7 @@ const (
 	DefaultHeartbeatTimeout  = 200 * time.Millisecond
 	DefaultElectionTimeout   = 200 * time.Millisecond
 	DefaultLeaderLease       = 100 * time.Millisecond
-	DefaultApplyTimeout      = 3 * time.Second
+	DefaultApplyTimeout      = 2 * time.Second
 	DefaultDiskStall         = 500 * time.Millisecond
 	DefaultSnapshotThreshold = 8192
 )

@@ -32,13 +32,19 @@ func newForwarder(p *port) *forwarder {
 
 // peerConn is a connection to a peer, or the attempt at one.
 type peerConn struct {
-	ready chan struct{} // closed when frames or err is set
+	ready chan struct{} // closed when conn or err is set
 	conn  *frameConn
 	err   error
 
 	mu      sync.Mutex
 	last    uint64
-	waiting map[uint64]chan answer
+	waiting map[uint64]*reply // nil when the connection died
+}
+
+// reply is what one question waits for.
+type reply struct {
+	ready  chan struct{} // closed when answer is set
+	answer answer
 }
 
 // to returns the connection to a peer, dialling it unless that is under way.
@@ -48,7 +54,7 @@ func (f *forwarder) to(peer Peer) *peerConn {
 	if c := f.conns[peer.Name]; c != nil {
 		return c
 	}
-	c := &peerConn{ready: make(chan struct{}), waiting: map[uint64]chan answer{}}
+	c := &peerConn{ready: make(chan struct{}), waiting: map[uint64]*reply{}}
 	f.conns[peer.Name] = c
 	go func() {
 		defer f.forget(peer.Name, c)
@@ -76,36 +82,52 @@ func (f *forwarder) forget(name string, c *peerConn) {
 	}
 }
 
-// read hands out answers until the connection dies.
+// read hands out answers until the connection dies. Whoever waits then will not
+// know.
 func (c *peerConn) read() {
-	defer c.conn.kill()
 	r := bufio.NewReader(c.conn.conn)
-	for {
-		f, err := readFrame(r)
-		if err != nil {
-			return
+	var err error
+	for err == nil {
+		var f frame
+		if f, err = readFrame(r); err != nil {
+			break
 		}
-		a, err := decodeAnswer(f)
-		if err != nil {
-			return
-		}
-		c.mu.Lock()
-		w := c.waiting[f.id]
-		delete(c.waiting, f.id)
-		c.mu.Unlock()
-		if w != nil {
-			w <- a
+		var a answer
+		if a, err = decodeAnswer(f); err == nil {
+			c.settle(f.id, a)
 		}
 	}
-}
-
-func (c *peerConn) register() (uint64, chan answer) {
+	c.conn.kill()
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	for _, w := range c.waiting {
+		w.answer = answer{verdict: unknown, err: fmt.Errorf("the connection to the leader broke: %w", err)}
+		close(w.ready)
+	}
+	c.waiting = nil
+}
+
+// register takes a number for a question; false if the connection died.
+func (c *peerConn) register() (uint64, *reply, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.waiting == nil {
+		return 0, nil, false
+	}
 	c.last++
-	w := make(chan answer, 1)
+	w := &reply{ready: make(chan struct{})}
 	c.waiting[c.last] = w
-	return c.last, w
+	return c.last, w, true
+}
+
+func (c *peerConn) settle(id uint64, a answer) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if w := c.waiting[id]; w != nil {
+		w.answer = a
+		close(w.ready)
+		delete(c.waiting, id)
+	}
 }
 
 func (c *peerConn) unregister(id uint64) {
@@ -124,42 +146,22 @@ func (n *Node) forward(ctx context.Context, peer Peer, q question) answer {
 	if c.err != nil {
 		return answer{verdict: notDone, err: c.err}
 	}
-	id, w := c.register()
-	defer c.unregister(id)
-	select {
-	case <-c.conn.dead:
-		return answer{verdict: notDone, err: errNoLeader}
-	case <-ctx.Done():
-		return answer{verdict: notDone, err: context.Cause(ctx)}
-	default:
+	id, w, ok := c.register()
+	if !ok {
+		return answer{verdict: notDone, err: fmt.Errorf("the connection to the leader %s broke", peer.Name)}
 	}
+	defer c.unregister(id)
 	select {
 	case c.conn.out <- q.frame(ctx, id):
 	case <-c.conn.dead:
-		return answer{verdict: notDone, err: errNoLeader}
+		return answer{verdict: notDone, err: fmt.Errorf("the connection to the leader %s broke", peer.Name)}
 	case <-ctx.Done():
 		return answer{verdict: notDone, err: context.Cause(ctx)}
 	}
-	var got answer
-	answered := make(chan struct{})
-	go func() {
-		defer close(answered)
-		select {
-		case got = <-w:
-		case <-c.conn.dead:
-			select {
-			case got = <-w:
-			default:
-				got = answer{verdict: unknown, err: fmt.Errorf("the connection to the leader %s broke", peer.Name)}
-			}
-		case <-ctx.Done():
-			got = answer{verdict: unknown, err: context.Cause(ctx)}
-		}
-	}()
-	if err := n.whileLeading(ctx, peer, answered); err != nil {
+	if err := n.whileLeading(ctx, peer, w.ready); err != nil {
 		return answer{verdict: unknown, err: err}
 	}
-	return got
+	return w.answer
 }
 
 // whileLeading waits until ready closes, or until another node has been the leader

@@ -33,6 +33,9 @@ func (f *fsm) Apply(l *raft.Log) any { return f.ApplyBatch([]*raft.Log{l})[0] }
 func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 	n := f.node
 	out := make([]any, len(logs))
+	// The audit files are written on the way: a disk that hangs here would leave
+	// a leader that commits and never answers.
+	defer guard("apply entries and write their audit", n.cfg.DiskStall, n.fatal)()
 	n.machineMu.Lock()
 	for i, l := range logs {
 		if l.Type != raft.LogCommand {

@@ -47,7 +47,7 @@ type Node struct {
 
 	audit    *auditLog
 	auditGap signal // a snapshot may have left a gap
-	fillMu   sync.Mutex
+	filling  chan struct{} // holds one: gaps are filled by one goroutine at a time
 
 	proposals chan *proposal
 	pending   chan inFlight
@@ -61,6 +61,7 @@ type Node struct {
 
 	ctx       context.Context // ends when the node begins to close
 	stop      context.CancelFunc
+	shutdown  func() raft.Future
 	failed    chan struct{} // closed when Config.Fatal was called and returned
 	down      chan struct{} // closed when Raft has stopped: nothing is applied any more
 	tasks     sync.WaitGroup
@@ -80,7 +81,7 @@ func Open(cfg Config) (_ *Node, err error) {
 		return nil, err
 	}
 	n := &Node{
-		cfg: cfg, log: cfg.Logger, machine: state.New(), auditGap: make(signal, 1),
+		cfg: cfg, log: cfg.Logger, machine: state.New(), auditGap: make(signal, 1), filling: make(chan struct{}, 1),
 		proposals: make(chan *proposal), pending: make(chan inFlight, 4096),
 		settled: make(chan struct{}), failed: make(chan struct{}), down: make(chan struct{}),
 	}
@@ -95,8 +96,12 @@ func Open(cfg Config) (_ *Node, err error) {
 	if err := n.claimDataDir(); err != nil {
 		return nil, err
 	}
-	if n.audit, err = openAuditLog(filepath.Join(cfg.DataDir, "audit"), auditSegmentSize); err != nil {
+	var cut string
+	if n.audit, cut, err = openAuditLog(filepath.Join(cfg.DataDir, "audit"), auditSegmentSize); err != nil {
 		return nil, fmt.Errorf("audit: %w", err)
+	}
+	if cut != "" {
+		n.log.Warn("the end of the audit files was torn; it will be written again from the log or fetched", "kept in", cut)
 	}
 	logger := newRaftLogger(cfg.Logger)
 	walDir := filepath.Join(cfg.DataDir, "wal")
@@ -197,6 +202,7 @@ func (n *Node) startRaft(logger hclog.Logger) error {
 	if n.raft, err = raft.NewRaft(rc, &fsm{node: n}, logs, watched, snapshots, trans); err != nil {
 		return fmt.Errorf("raft: %w", err)
 	}
+	n.shutdown = sync.OnceValue(n.raft.Shutdown) // only the first call's future waits
 	n.lease.attach(func() []raft.Server { return n.raft.GetConfiguration().Configuration().Servers })
 	leaders := make(chan raft.Observation, 16)
 	observer := raft.NewObserver(leaders, false, func(o *raft.Observation) bool {
@@ -238,7 +244,8 @@ func (n *Node) followRoles(roles <-chan bool, leaders <-chan raft.Observation) {
 				n.log.Info("following", "leader", l.LeaderID)
 			}
 		case <-n.failed:
-			n.raft.Shutdown()
+			n.leading.publish(false)
+			n.shutdown()
 			return
 		case <-n.down:
 			return
@@ -276,10 +283,11 @@ func (n *Node) Close() error {
 		case <-grace.C:
 		}
 		n.port.shut() // exchanges with peers that hang would hold Raft up
-		err := n.raft.Shutdown().Error()
+		err := n.shutdown().Error()
 		close(n.down)
 		n.closeErr = errors.Join(err, n.release())
 		n.tasks.Wait()
+		n.leading.publish(false)
 	})
 	return n.closeErr
 }

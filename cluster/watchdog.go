@@ -8,8 +8,8 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// ErrDiskStalled: a write to the Raft log took longer than Config.DiskStall.
-var ErrDiskStalled = errors.New("the disk under the Raft log hangs")
+// ErrDiskStalled: a write took longer than Config.DiskStall.
+var ErrDiskStalled = errors.New("the disk hangs")
 
 // walStore is what raft-wal offers and this package uses.
 type walStore interface {
@@ -27,13 +27,29 @@ type watchedStore struct {
 	fatal func(error)
 }
 
+// guard calls fatal if what was begun isn't ended, by calling the function
+// returned, within limit. A process that was stopped and goes on gets a little
+// longer: the clock ran meanwhile, the disk perhaps didn't need it.
+func guard(what string, limit time.Duration, fatal func(error)) (end func()) {
+	ended := make(chan struct{})
+	timer := time.AfterFunc(limit, func() {
+		select {
+		case <-ended:
+		case <-time.After(limit / 10):
+			fatal(fmt.Errorf("%w: to %s has taken more than %v", ErrDiskStalled, what, limit))
+		}
+	})
+	return func() {
+		close(ended)
+		timer.Stop()
+	}
+}
+
 // write runs a call that changes the store.
 func (w *watchedStore) write(what string, call func() error) error {
-	stalled := time.AfterFunc(w.limit, func() {
-		w.fatal(fmt.Errorf("%w: %s has taken more than %v", ErrDiskStalled, what, w.limit))
-	})
-	defer stalled.Stop()
+	end := guard(what+" the log", w.limit, w.fatal)
 	err := call()
+	end()
 	if err != nil {
 		err = fmt.Errorf("raft log: %s: %w", what, err)
 		w.fatal(err)
@@ -69,11 +85,11 @@ func (w *watchedStore) DeleteRange(from, to uint64) error {
 }
 
 func (w *watchedStore) Set(key, val []byte) error {
-	return w.write("write "+string(key), func() error { return w.store.Set(key, val) })
+	return w.write("write "+string(key)+" beside", func() error { return w.store.Set(key, val) })
 }
 
 func (w *watchedStore) SetUint64(key []byte, val uint64) error {
-	return w.write("write "+string(key), func() error { return w.store.SetUint64(key, val) })
+	return w.write("write "+string(key)+" beside", func() error { return w.store.SetUint64(key, val) })
 }
 
 func (w *watchedStore) Get(key []byte) ([]byte, error)       { return w.store.Get(key) }
