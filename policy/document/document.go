@@ -14,9 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"gopkg.in/yaml.v3"
@@ -71,8 +69,6 @@ type Document struct {
 	mistakes []Mistake
 }
 
-var yamlLine = regexp.MustCompile(`^yaml: line (\d+): `)
-
 // Read parses raw. A mistake in the syntax shows in Err; Root then is empty.
 func Read(file string, raw []byte) *Document {
 	d := &Document{file: file}
@@ -83,29 +79,19 @@ func Read(file string, raw []byte) *Document {
 		d.add(Mistake{Line: 1, Text: "the document is empty"})
 		return d
 	case err != nil:
-		d.syntax(err)
+		d.syntax(raw, err)
 		return d
 	}
 	if err := dec.Decode(new(yaml.Node)); err == nil {
 		d.add(Mistake{Text: "the file holds more than one document", Mend: `remove what follows the second "---"`})
 	} else if !errors.Is(err, io.EOF) {
-		d.syntax(err)
+		d.syntax(raw, err)
 		return d
 	}
 	if len(node.Content) == 1 && d.plain(node.Content[0]) {
 		d.root = node.Content[0]
 	}
 	return d
-}
-
-// syntax turns the parser's error, whose line is in its words, into a mistake.
-func (d *Document) syntax(err error) {
-	m := Mistake{Text: strings.TrimPrefix(err.Error(), "yaml: "), Mend: "mend the YAML syntax"}
-	if found := yamlLine.FindStringSubmatch(err.Error()); found != nil {
-		m.Line, _ = strconv.Atoi(found[1])
-		m.Text = strings.TrimPrefix(err.Error(), found[0])
-	}
-	d.add(m)
 }
 
 // plain refuses what makes one part of a document stand in another.

@@ -37,6 +37,13 @@ func TestMistakes(t *testing.T) {
 		{"empty", "", []string{"f.yaml:1: the document is empty"}},
 		{"only a comment", "# nothing\n", []string{"f.yaml:1: the document is empty"}},
 		{"syntax", "name: x\n  on: [\n", []string{"f.yaml:2: mapping values are not allowed in this context; mend the YAML syntax"}},
+		{"syntax in a later line", "name: x\non: true\ncount 3\nwithin: 90s\n", []string{"f.yaml:3: could not find expected ':'; mend the YAML syntax"}},
+		{"key among items", "name: x\nitems:\n- a\n- b\nb: c\n- d\n", []string{"f.yaml:6: did not find expected key; mend the YAML syntax"}},
+		{"wrong indentation", "free:\n  x: {level: 1}\n\n y: {level: 1}\n", []string{"f.yaml:4: did not find expected key; mend the YAML syntax"}},
+		{"first line", "name: @x\n", []string{"f.yaml:1: found character that cannot start any token; mend the YAML syntax"}},
+		{"anchor that isn't there", "name: x\nitems: *a\non: true\n", []string{"f.yaml:2: unknown anchor 'a' referenced; mend the YAML syntax"}},
+		{"open bracket", "name: x\nitems: [a,\n  b\non: true\n", []string{"f.yaml:2: did not find expected ',' or ']'; close the bracket"}},
+		{"open quotation", "name: x\nitems: [\"a]\non: true\n", []string{"f.yaml:2: found unexpected end of stream; close the quotation"}},
 		{"two documents", "name: x\n---\nname: y\n", []string{`f.yaml: the file holds more than one document; remove what follows the second "---"`}},
 		{"broken second document", "name: x\n---\n[\n", []string{"f.yaml:3: did not find expected node content; mend the YAML syntax"}},
 		{"alias", "name: &a x\nitems: [*a]\n", []string{

@@ -57,7 +57,11 @@ func (m *Map) Has(key string) bool { _, ok := m.nodes[key]; return ok }
 // Get returns the value of an optional key.
 func (m *Map) Get(key string) Value {
 	m.asked = append(m.asked, key)
-	return Value{doc: m.value.doc, node: m.nodes[key][1], path: m.under(key), near: m.value.node}
+	near := m.value.node
+	if near == nil {
+		near = m.value.near
+	}
+	return Value{doc: m.value.doc, node: m.nodes[key][1], path: m.under(key), near: near}
 }
 
 // Need returns the value of a key that must be there. An example shows how to
