@@ -1,0 +1,168 @@
+// Package config reads the gateway daemon's configuration: one YAML file, over
+// which environment variables and then flags are laid.
+//
+// It is strict. An unknown or repeated key, a missing or impossible value, or
+// values that contradict each other are mistakes; all of them are reported at
+// once, each with its file and line (or variable, or flag), the key and the
+// mend. What Load returns is typed, complete and consistent in itself; Check
+// goes on to look at the files that it names.
+//
+// Every key can be set as SEALEDGE_ and its path in capitals, with "_" for ".":
+// SEALEDGE_CLUSTER_LISTEN. Lists are separated by commas there. reference.yaml
+// documents all keys and is what Reference returns.
+package config
+
+import (
+	"log/slog"
+	"net/netip"
+	"time"
+)
+
+// Config is the whole configuration of one node.
+//
+// The tags say the key, whether it is required, and the range of a number or
+// time span. Paths are absolute or relative to the configuration file in the
+// file, and ready to open here.
+type Config struct {
+	Node     Node     `key:"node"`
+	Cluster  Cluster  `key:"cluster"`
+	TLS      Identity `key:"tls"`
+	Gateway  Gateway  `key:"gateway"`
+	Inner    Inner    `key:"inner"`
+	Grant    KeyFile  `key:"grant"`
+	Secrets  KeyFile  `key:"secrets"`
+	Upstream Upstream `key:"upstream"`
+	Intranet Intranet `key:"intranet"`
+	Admin    Admin    `key:"admin"`
+	Log      Log      `key:"log"`
+}
+
+// Node is this node.
+type Node struct {
+	Name    Name `key:"name,required"`
+	DataDir Path `key:"data_dir,required"`
+}
+
+// Cluster is how the nodes find and time each other.
+type Cluster struct {
+	Listen            HostPort      `key:"listen,required"`
+	Advertise         HostPort      `key:"advertise"` // empty in the file: as listed in Peers
+	Peers             []Peer        `key:"peers,required"`
+	Bootstrap         bool          `key:"bootstrap"`
+	HeartbeatTimeout  time.Duration `key:"heartbeat_timeout" range:"50ms..10s"`
+	ElectionTimeout   time.Duration `key:"election_timeout" range:"50ms..10s"`
+	LeaderLease       time.Duration `key:"leader_lease" range:"10ms..10s"`
+	ApplyTimeout      time.Duration `key:"apply_timeout" range:"100ms..1m"`
+	DiskStall         time.Duration `key:"disk_stall" range:"50ms..1m"`
+	SnapshotThreshold uint64        `key:"snapshot_threshold" range:"64..10000000"`
+}
+
+// Identity is a certificate with its key, and the CA that the other side's is
+// verified by.
+type Identity struct {
+	CA   Path `key:"ca,required"`
+	Cert Path `key:"cert,required"`
+	Key  Path `key:"key,required"`
+}
+
+// Gateway is what the carrier and fallback peers see. It moves to the leader.
+type Gateway struct {
+	Name      Name       `key:"name"`
+	Address   netip.Addr `key:"address,required"`
+	GTP       GTP        `key:"gtp"`
+	WireGuard WireGuard  `key:"wireguard"`
+}
+
+// GTP is the carrier's side, GTP-C on UDP 2123 and GTP-U on UDP 2152.
+type GTP struct {
+	AllowedPeers []netip.Prefix `key:"allowed_peers,required"`
+	T3           time.Duration  `key:"t3" range:"100ms..20s"` // T3-RESPONSE, TS 29.274 7.6
+	N3           int            `key:"n3" range:"1..10"`      // N3-REQUESTS
+	Answers      int            `key:"answers_per_second" range:"1..100000"`
+}
+
+// WireGuard is the fallback path. Without a key file there is none.
+type WireGuard struct {
+	Port           uint16        `key:"port" range:"1..65535"`
+	PrivateKeyFile Path          `key:"private_key_file"`
+	Silence        time.Duration `key:"silence" range:"1s..5m"`
+}
+
+// Inner is the network inside the tunnels.
+type Inner struct {
+	Addresses        []netip.Addr `key:"addresses,required"`
+	MTU              int          `key:"mtu" range:"576..9000"`
+	Queue            int          `key:"queue" range:"64..1000000"`
+	ConnsPerTerminal int          `key:"conns_per_terminal" range:"4..10000"`
+	PhoneAPI         InnerAPI     `key:"phone_api"`
+	BarrelAPI        InnerAPI     `key:"barrel_api"`
+}
+
+// InnerAPI is one service at the gateway's inner addresses.
+type InnerAPI struct {
+	Port uint16 `key:"port" range:"1..65535"`
+	Cert Path   `key:"cert,required"`
+	Key  Path   `key:"key,required"`
+}
+
+// KeyFile names a file with one key.
+type KeyFile struct {
+	KeyFile Path `key:"key_file,required"`
+}
+
+// Upstream is the seal server.
+type Upstream struct {
+	URL        URL           `key:"url,required"`
+	ServerName string        `key:"server_name"` // in its certificate; empty in the file: the host of URL
+	CA         Path          `key:"ca,required"`
+	Cert       Path          `key:"cert,required"`
+	Key        Path          `key:"key,required"`
+	Timeout    time.Duration `key:"timeout" range:"100ms..2m"`
+	MaxConns   int           `key:"max_conns" range:"1..10000"`
+}
+
+// Intranet is where the seal server delivers disconnects.
+type Intranet struct {
+	Listen    HostPort   `key:"listen,required"`
+	CA        Path       `key:"ca,required"`
+	Cert      Path       `key:"cert,required"`
+	Key       Path       `key:"key,required"`
+	ClientURI Identifier `key:"client_uri"` // in the certificate of who may
+}
+
+// Admin is where operators call.
+type Admin struct {
+	Listen HostPort `key:"listen,required"`
+	CA     Path     `key:"ca,required"`
+	Cert   Path     `key:"cert,required"`
+	Key    Path     `key:"key,required"`
+}
+
+// Log is what goes to standard error.
+type Log struct {
+	Level  slog.Level `key:"level"`
+	Format Format     `key:"format"`
+}
+
+// defaults are the values of the keys that needn't be set. reference.yaml
+// states them too; a test holds the two equal.
+func defaults() Config {
+	return Config{
+		Cluster: Cluster{
+			Bootstrap: true, HeartbeatTimeout: 200 * time.Millisecond, ElectionTimeout: 200 * time.Millisecond,
+			LeaderLease: 100 * time.Millisecond, ApplyTimeout: 3 * time.Second, DiskStall: 500 * time.Millisecond, SnapshotThreshold: 8192,
+		},
+		Gateway: Gateway{
+			Name:      "gw1",
+			GTP:       GTP{T3: 3 * time.Second, N3: 3, Answers: 100},
+			WireGuard: WireGuard{Port: 51820, Silence: 5 * time.Second},
+		},
+		Inner: Inner{
+			MTU: 1400, Queue: 4096, ConnsPerTerminal: 64,
+			PhoneAPI: InnerAPI{Port: 443}, BarrelAPI: InnerAPI{Port: 5684},
+		},
+		Upstream: Upstream{Timeout: 10 * time.Second, MaxConns: 64},
+		Intranet: Intranet{ClientURI: "sealedge://seal-server"},
+		Log:      Log{Level: slog.LevelInfo, Format: "text"},
+	}
+}

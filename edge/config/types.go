@@ -1,0 +1,136 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+// Path is a file or directory.
+type Path string
+
+// Name names a node or a gateway address: 1 to 63 lower-case letters, digits,
+// dashes and dots, so that it can stand in a certificate and a file name.
+type Name string
+
+// UnmarshalText checks the characters.
+func (n *Name) UnmarshalText(b []byte) error {
+	s := string(b)
+	if s == "" || len(s) > 63 || s[0] == '-' || s[0] == '.' || strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-.") != "" {
+		return fmt.Errorf("%q can't be a name; use 1 to 63 lower-case letters, digits, dashes and dots, such as node1", s)
+	}
+	*n = Name(s)
+	return nil
+}
+
+// HostPort is a host name or IP address with a port.
+type HostPort string
+
+// UnmarshalText wants a port, and takes an empty host for all addresses.
+func (h *HostPort) UnmarshalText(b []byte) error {
+	_, port, err := net.SplitHostPort(string(b))
+	if err != nil {
+		return fmt.Errorf("%q is no address with a port; write host:port, such as 127.0.1.1:7000", b)
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return fmt.Errorf("%q is no port; use a number from 1 to 65535", port)
+	}
+	*h = HostPort(b)
+	return nil
+}
+
+// Peer is one node of the cluster, written name=host:port.
+type Peer struct {
+	Name    Name
+	Address HostPort // that the other nodes dial
+}
+
+// UnmarshalText reads name=host:port.
+func (p *Peer) UnmarshalText(b []byte) error {
+	name, address, ok := strings.Cut(string(b), "=")
+	if !ok {
+		return fmt.Errorf("%q is no peer; write name=host:port, such as node1=127.0.1.1:7000", b)
+	}
+	if err := p.Name.UnmarshalText([]byte(name)); err != nil {
+		return err
+	}
+	if err := p.Address.UnmarshalText([]byte(address)); err != nil {
+		return err
+	}
+	if strings.HasPrefix(address, ":") {
+		return fmt.Errorf("%q names no host that the other nodes could dial; write name=host:port", b)
+	}
+	return nil
+}
+
+// String is what UnmarshalText reads.
+func (p Peer) String() string { return string(p.Name) + "=" + string(p.Address) }
+
+// URL is an https address of a server, without a path.
+type URL struct{ url.URL }
+
+// UnmarshalText wants https, a host, and nothing after it.
+func (u *URL) UnmarshalText(b []byte) error {
+	parsed, err := url.Parse(string(b))
+	if err != nil || parsed.Scheme != "https" || parsed.Hostname() == "" || parsed.User != nil ||
+		strings.Trim(parsed.Path, "/") != "" || parsed.RawQuery != "" || parsed.Fragment != "" || parsed.Opaque != "" {
+		return fmt.Errorf("%q is no server; write https://host:port, such as https://127.0.2.1:8443", b)
+	}
+	u.URL = *parsed
+	return nil
+}
+
+// Identifier is a URI SAN that names a party in its certificate.
+type Identifier string
+
+// UnmarshalText wants a URI of the form sealedge://role or sealedge://role/name.
+func (id *Identifier) UnmarshalText(b []byte) error {
+	u, err := url.Parse(string(b))
+	if err != nil || u.Scheme != "sealedge" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+		return fmt.Errorf("%q names no party; write the URI SAN of its certificate, such as sealedge://seal-server", b)
+	}
+	*id = Identifier(b)
+	return nil
+}
+
+// Format is how the log is written.
+type Format string
+
+// UnmarshalText wants text or json.
+func (f *Format) UnmarshalText(b []byte) error {
+	if s := string(b); s != "text" && s != "json" {
+		return fmt.Errorf("%q is no log format; write text or json", s)
+	}
+	*f = Format(b)
+	return nil
+}
+
+func parsePrefix(s string) (netip.Prefix, error) {
+	prefix, err := netip.ParsePrefix(s)
+	if err != nil {
+		addr, alone := netip.ParseAddr(s)
+		if alone != nil {
+			return prefix, fmt.Errorf("%q is no range of addresses; write it as 127.0.20.0/24", s)
+		}
+		return addr.Prefix(addr.BitLen())
+	}
+	if prefix != prefix.Masked() {
+		return prefix, fmt.Errorf("%s is not the start of the range; did you mean %s?", s, prefix.Masked())
+	}
+	return prefix, nil
+}
+
+func parseAddr(s string) (netip.Addr, error) {
+	a, err := netip.ParseAddr(s)
+	if err != nil || !a.Is4() {
+		return a, fmt.Errorf("%q is no IPv4 address; write one such as 10.90.0.1", s)
+	}
+	if a.IsUnspecified() || a.IsMulticast() {
+		return a, errors.New(s + " is not the address of a host; write one such as 10.90.0.1")
+	}
+	return a, nil
+}
