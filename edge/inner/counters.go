@@ -1,0 +1,80 @@
+package inner
+
+import "sync/atomic"
+
+// counter names something that is counted.
+type counter uint8
+
+const (
+	inPackets counter = iota
+	inBytes
+	outPackets
+	outBytes
+
+	dropMalformed
+	dropOptions
+	dropFragment
+	dropChecksum
+	dropSource
+	dropPhoneToPhone
+	dropDestination
+	dropProtocol
+	dropICMP
+	dropTCPPort
+	dropUDPPort
+	dropConnLimit
+	dropPanic
+
+	dropNoRoute
+	dropPath
+
+	numCounters
+)
+
+var counterNames = [numCounters]string{
+	inPackets:        "in-packets",
+	inBytes:          "in-bytes",
+	outPackets:       "out-packets",
+	outBytes:         "out-bytes",
+	dropMalformed:    "malformed",
+	dropOptions:      "ip-options",
+	dropFragment:     "fragment",
+	dropChecksum:     "header-checksum",
+	dropSource:       "source-without-route",
+	dropPhoneToPhone: "phone-to-phone",
+	dropDestination:  "destination",
+	dropProtocol:     "protocol",
+	dropICMP:         "icmp-type",
+	dropTCPPort:      "tcp-port",
+	dropUDPPort:      "udp-port",
+	dropConnLimit:    "connection-limit",
+	dropPanic:        "panic",
+	dropNoRoute:      "no-route",
+	dropPath:         "path-refused",
+}
+
+// counters sit a cache line apart, so that the directions don't slow each
+// other down.
+type counters [numCounters]struct {
+	n atomic.Uint64
+	_ [56]byte
+}
+
+func (c *counters) add(k counter, n int) { c[k].n.Add(uint64(n)) }
+
+// Counters returns how many packets and bytes went each way, how many were
+// dropped for which reason, and what the stack itself refused ("stack-...").
+func (n *Network) Counters() map[string]uint64 {
+	m := make(map[string]uint64, numCounters+8)
+	for k, name := range counterNames {
+		m[name] = n.count[k].n.Load()
+	}
+	s := n.stack.Stats()
+	m["stack-tcp-checksum"] = s.TCP.ChecksumErrors.Value()
+	m["stack-tcp-listen-overflow"] = s.TCP.ListenOverflowSynDrop.Value() + s.TCP.ListenOverflowAckDrop.Value()
+	m["stack-tcp-retransmits"] = s.TCP.Retransmits.Value()
+	m["stack-tcp-established"] = s.TCP.CurrentEstablished.Value()
+	m["stack-udp-checksum"] = s.UDP.ChecksumErrors.Value()
+	m["stack-udp-buffer-full"] = s.UDP.ReceiveBufferErrors.Value()
+	return m
+}
