@@ -63,7 +63,7 @@ var homes = map[string][]string{
 	"github.com/wmnsk/go-gtp":         {"apn/gtp", "tools/sealsim/carrier"},
 	"github.com/free5gc/openapi":      {"apn/sbi"},
 	"github.com/pion/dtls":            {"edge/barrel", "edge/barrel/rfc7905", "tools/sealsim/barrel"},
-	"github.com/plgd-dev/go-coap":     {"edge/barrel", "tools/sealsim/barrel", "tools/sealsim/phone"},
+	"github.com/plgd-dev/go-coap":     {"edge/barrel", "tools/sealsim/coap"},
 	"github.com/hashicorp/raft":       {"cluster"},
 	"github.com/hashicorp/raft-wal":   {"cluster"},
 	"golang.zx2c4.com/wireguard":      {"edge/wireguard", "tools/sealsim/phone"},
