@@ -58,11 +58,27 @@ func answerAgain(r *command.Remembered, asked [32]byte) *command.Result {
 	if !bytes.Equal(r.PayloadSha256, asked[:]) {
 		return invalid("this request id was used for another request; take a new one").result()
 	}
+	return answerOf(r)
+}
+
+func answerOf(r *command.Remembered) *command.Result {
 	result := new(command.Result)
 	if err := proto.Unmarshal(r.Result, result); err != nil {
-		panic("state: a remembered result is damaged: " + err.Error()) // bytes that this machine marshalled
+		panic("state: a remembered result is damaged: " + err.Error()) // marshalled here, or checked by ReadSnapshot
 	}
 	return result
+}
+
+// Answered returns the remembered result of a client's request, nil when there
+// is none or none any more. A proposer asks it before deciding a repeated
+// request anew: what the decision was based on may have changed since, the
+// answer must not.
+func (m *Machine) Answered(clientID, requestID string) *command.Result {
+	r := m.remembered.get(pair{clientID, requestID})
+	if r == nil {
+		return nil
+	}
+	return answerOf(r)
 }
 
 // remember keeps the answer to a request id: within the scope of its session

@@ -75,7 +75,10 @@ func ReadSnapshot(r io.Reader) (*Machine, error) {
 	if _, err := in.r.ReadByte(); err != io.EOF {
 		return nil, refused("something follows its end")
 	}
-	return m, m.finish()
+	if err := m.finish(); err != nil {
+		return nil, err
+	}
+	return m, nil
 }
 
 // A place is where a record stands in a snapshot.
@@ -151,7 +154,8 @@ func (m *Machine) restore(r *command.SnapshotRecord) (place, error) {
 		m.indexLock(r.Lock)
 	case *command.SnapshotRecord_Remembered:
 		at = place{kind: 10, name: pair{r.Remembered.ClientId, r.Remembered.RequestId}}
-		clash = m.scopes.has(numbered{r.Remembered.Scope, r.Remembered.Index})
+		clash = m.scopes.has(numbered{r.Remembered.Scope, r.Remembered.Index}) ||
+			proto.Unmarshal(r.Remembered.Result, new(command.Result)) != nil
 		m.indexRemembered(r.Remembered)
 	default:
 		return at, refused("a record of an unknown kind")
