@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/sealedge/sealedge/cluster/command"
-	"github.com/sealedge/sealedge/cluster/state"
 	"github.com/sealedge/sealedge/edge/sealuse"
 	"github.com/sealedge/sealedge/edge/wire"
 )
@@ -22,7 +21,11 @@ func (s *Server) evidenceOffset(c *call) error {
 		return err
 	}
 	var st wire.EvidenceState
-	if stored := stamp(use, number); len(stored.GetEvidenceDigest()) == sha256.Size {
+	stored, unknown := sealuse.Stamping(use, number)
+	if unknown != nil {
+		return unknown
+	}
+	if len(stored.GetEvidenceDigest()) == sha256.Size {
 		st = wire.EvidenceState{Offset: int64(stored.EvidenceSize), Length: int64(stored.EvidenceSize), Digest: [32]byte(stored.EvidenceDigest), Complete: true}
 	} else if st, err = s.cfg.Evidence.EvidenceState(c.r.Context(), ref(use, number)); err != nil {
 		return err
@@ -162,26 +165,7 @@ func (s *Server) stamping(c *call) (*command.Use, uint32, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	if stamp(use, uint32(n)) == nil && n <= uint64(use.Count) {
-		// Its receipt may have been recorded through a node ahead of this one.
-		s.await(c.r.Context(), func(m *state.Machine) bool {
-			use = m.Use(use.Id)
-			return stamp(use, uint32(n)) != nil
-		})
-	}
-	if stamp(use, uint32(n)) == nil {
-		return nil, 0, wire.NewProblem(wire.CodeStampUnknown, fmt.Sprintf("Use %d has no receipt for stamping %d.", use.Id, n))
-	}
 	return use, uint32(n), nil
-}
-
-func stamp(use *command.Use, number uint32) *command.Stamp {
-	for _, s := range use.Stamps {
-		if s.Number == number {
-			return s
-		}
-	}
-	return nil
 }
 
 func ref(use *command.Use, number uint32) wire.EvidenceRef {

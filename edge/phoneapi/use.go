@@ -68,20 +68,16 @@ func (s *Server) reserve(c *call, ask sealuse.Ask, token string) (*command.Use, 
 		if err != nil {
 			return nil, err
 		}
-		use, again, p := sealuse.Reserved(res)
+		use, again, p := sealuse.Reserved(res, ask)
 		if use != nil {
 			return use, nil
 		}
-		refusal = sealuse.FromResult(res)
-		if p != nil && p.Code != wire.CodeRequestReused {
-			return nil, p
-		}
-		if p != nil && !s.carriedOut(c, ask) {
-			return nil, p
-		}
 		if again {
 			s.settle(c.r.Context(), changed)
+		} else if p.Code != wire.CodeRequestReused || !s.carriedOut(c, ask) {
+			return nil, p
 		}
+		refusal = p
 	}
 	return nil, refusal
 }

@@ -10,14 +10,28 @@ import (
 	"github.com/sealedge/sealedge/edge/wire"
 )
 
+// Stamping finds a stamping of a use, nil if nothing is known of it yet; the
+// problem is for a number that no stamping of the use can have.
+func Stamping(use *command.Use, number uint32) (*command.Stamp, *wire.Problem) {
+	last := use.Count
+	if use.State == command.UseState_SETTLED {
+		last = use.Confirmed
+	}
+	if number == 0 || number > last {
+		return nil, wire.NewProblem(wire.CodeStampUnknown, fmt.Sprintf("Use %d has no stamping %d.", use.Id, number))
+	}
+	return stampOf(use, number), nil
+}
+
 // EvidenceWanted decides whether an image of a stamping may be sent: the step
-// is empty if so, and Repeat if that very image is recorded already.
+// is empty if so, and Repeat if that very image is recorded already. An image
+// may come before the receipt of its stamping.
 func EvidenceWanted(use *command.Use, number uint32, digest [32]byte) Step {
-	s := stampOf(use, number)
+	s, unknown := Stamping(use, number)
 	switch {
-	case s == nil:
-		return refuse(wire.NewProblem(wire.CodeStampUnknown, fmt.Sprintf("Use %d has no receipt for stamping %d.", use.GetId(), number)))
-	case len(s.EvidenceDigest) == 0:
+	case unknown != nil:
+		return refuse(unknown)
+	case len(s.GetEvidenceDigest()) == 0:
 		return Step{}
 	case bytes.Equal(s.EvidenceDigest, digest[:]):
 		return Step{Repeat: use}

@@ -1,6 +1,7 @@
 package sealuse
 
 import (
+	"math"
 	"net/netip"
 	"time"
 
@@ -78,8 +79,13 @@ func (f Facts) ledger() policy.Ledger {
 	}
 	return policy.Ledger{
 		Found: true, State: policy.State(f.Order.State), Reason: words(f.Order.Reason), EvidenceOverdue: f.Overdue,
-		Reserved: f.Order.Reserved, Confirmed: f.Order.Confirmed,
+		Reserved: f.Order.Reserved, Confirmed: happened(f.Order),
 	}
+}
+
+// happened is how many stampings of an order took place, permitted or not.
+func happened(o *command.Order) uint32 {
+	return uint32(min(uint64(o.GetConfirmed())+o.GetExcess(), math.MaxUint32))
 }
 
 // address reads a record's 4 or 16 bytes; anything else is the zero Addr.

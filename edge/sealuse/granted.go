@@ -15,20 +15,20 @@ import (
 // differ. A grant is held off by its counter, not by its beginning.
 const clockSlack = 30 * time.Second
 
-// Reserved reads the result of the reservation. Again means that the records
-// changed in between: gather the facts and Permit once more.
-func Reserved(res *command.Result) (use *command.Use, again bool, refusal *wire.Problem) {
+// Reserved reads the result of the reservation that ask led to. Again means
+// that the records changed in between: gather the facts and Permit once more.
+func Reserved(res *command.Result, ask Ask) (use *command.Use, again bool, refusal *wire.Problem) {
 	switch res.GetCode() {
 	case command.Code_OK:
 		use = new(command.Use)
 		if err := res.Into(use); err != nil || use.Id == 0 {
 			return nil, false, wire.NewProblem(wire.CodeInternal, "The cluster's answer can't be read.")
 		}
-		return use, false, nil
-	case command.Code_CONFLICT:
-		return nil, true, nil
-	case command.Code_NOT_FOUND:
-		return nil, true, nil // the session, subscriber or barrel is gone: Screen says which
+		// Another node may have been quicker with the same request id.
+		step := repeat(use, ask)
+		return step.Repeat, false, step.Refusal
+	case command.Code_CONFLICT, command.Code_NOT_FOUND:
+		return nil, true, FromResult(res)
 	}
 	return nil, false, FromResult(res)
 }

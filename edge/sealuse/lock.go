@@ -3,7 +3,6 @@ package sealuse
 import (
 	"fmt"
 	"slices"
-	"strconv"
 
 	"github.com/sealedge/sealedge/cluster/command"
 	"github.com/sealedge/sealedge/cluster/state"
@@ -11,39 +10,20 @@ import (
 	"github.com/sealedge/sealedge/policy/ident"
 )
 
-// Disconnect gives the commands that carry out a disconnect of the seal server
-// (step 10): for the use that it names, or for every open use of the order.
-// With neither, the order alone is ended. A repeat gives the same commands for
-// the same locks.
-func Disconnect(m *state.Machine, d wire.Disconnect) ([]*command.Command, *wire.Problem) {
+// Disconnect is the command that carries out a disconnect of the seal server
+// (step 10): its use stops, the order ends with every other use of it, and
+// their barrels lock. What the ledger hasn't met is no reason to refuse: an
+// order may be ended before its first use. A repeat gives the same lock.
+func Disconnect(d wire.Disconnect) (*command.Command, *wire.Problem) {
 	if d.ID == "" || len(d.ID) > 128 || d.ID != words(d.ID) {
 		return nil, bad("id: want 1 to 128 characters.")
 	}
 	if _, err := ident.ParseOrderNo(d.Order); err != nil {
 		return nil, bad(fmt.Sprintf("order: %v.", err))
 	}
-	lockOf := func(source string, use *command.Use) *command.Command {
-		return command.New("seal-server", "", "seal-server", &command.Disconnect{
-			SourceId: source, Use: use.GetId(), Order: d.Order, Barrel: use.GetBarrel(), Reason: words(d.Reason),
-		})
-	}
-	if d.Use != 0 {
-		use := m.Use(d.Use)
-		if use == nil || use.Order != d.Order {
-			return nil, wire.NewProblem(wire.CodeUseUnknown, fmt.Sprintf("Order %s has no use %d.", d.Order, d.Use))
-		}
-		return []*command.Command{lockOf(d.ID, use)}, nil
-	}
-	var out []*command.Command
-	for use := range m.UsesOfOrder(d.Order) {
-		if use.State != command.UseState_SETTLED {
-			out = append(out, lockOf(d.ID+"/"+strconv.FormatUint(use.Id, 10), use))
-		}
-	}
-	if out == nil {
-		out = append(out, lockOf(d.ID, nil))
-	}
-	return out, nil
+	return command.New("seal-server", "", "seal-server", &command.Disconnect{
+		SourceId: d.ID, Use: d.Use, Order: d.Order, Reason: words(d.Reason),
+	}), nil
 }
 
 // LocksFor are the pending locks that a terminal has yet to acknowledge, the

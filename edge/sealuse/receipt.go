@@ -42,18 +42,18 @@ func Receipt(r Reader, barrel string, use uint64, raw []byte) Step {
 		}
 		return conflict(fmt.Sprintf("barrel %s signed two receipts for stamping %d of use %d", barrel, said.Number, u.Id))
 	}
-	if u.State == command.UseState_SETTLED && said.Number > u.Confirmed {
-		return conflict(fmt.Sprintf("barrel %s signed stamping %d of use %d, which it had settled with %d", barrel, said.Number, u.Id, u.Confirmed))
-	}
 	step = Step{Propose: command.New("barrel:"+barrel, "", "barrel:"+barrel, &command.RecordReceipt{Use: u.Id, Number: said.Number, Receipt: raw})}
-	if missing := without(u.Methods, said.Methods); missing != "" {
+	if u.State == command.UseState_SETTLED && said.Number > u.Confirmed {
+		step.Alarm = fmt.Sprintf("barrel %s signed stamping %d of use %d, which it had settled with %d", barrel, said.Number, u.Id, u.Confirmed)
+	} else if missing := without(u.Methods, said.Methods); missing != "" {
 		step.Alarm = fmt.Sprintf("barrel %s stamped for use %d without verifying the %s", barrel, u.Id, missing)
 	}
 	return step
 }
 
 // Statement decides on a barrel's settlement statement, as Receipt does on
-// receipts.
+// receipts. A count that contradicts the grant or the receipts is counted by
+// the ledger as what it is, a fact, and suspends the order.
 func Statement(r Reader, barrel string, use uint64, raw []byte) Step {
 	b, refusal := barrelRecord(r, barrel)
 	if refusal != nil {
@@ -67,19 +67,21 @@ func Statement(r Reader, barrel string, use uint64, raw []byte) Step {
 	if u == nil {
 		return step
 	}
-	if said.Stamped > u.Count {
-		return unfit(fmt.Sprintf("barrel %s settles use %d with %d stampings of %d", barrel, u.Id, said.Stamped, u.Count))
-	}
-	if u.State == command.UseState_SETTLED {
-		if said.Stamped == u.Confirmed {
-			return Step{Repeat: u}
-		}
+	step = Step{Propose: command.New("barrel:"+barrel, "", "barrel:"+barrel, &command.SettleUse{Use: u.Id, Stamped: said.Stamped, Statement: raw})}
+	last := lastStamp(u)
+	switch settled := u.State == command.UseState_SETTLED; {
+	case settled && said.Stamped == u.Confirmed:
+		return Step{Repeat: u}
+	case settled && said.Stamped < u.Confirmed:
 		return conflict(fmt.Sprintf("barrel %s settles use %d with %d stampings after it was settled with %d", barrel, u.Id, said.Stamped, u.Confirmed))
+	case said.Stamped > u.Count:
+		step.Alarm = fmt.Sprintf("barrel %s settles use %d with %d stampings of %d granted", barrel, u.Id, said.Stamped, u.Count)
+	case settled:
+		step.Alarm = fmt.Sprintf("barrel %s settles use %d with %d stampings after it was settled with %d", barrel, u.Id, said.Stamped, u.Confirmed)
+	case said.Stamped < last:
+		step.Alarm = fmt.Sprintf("barrel %s settles use %d with %d stampings after a receipt for stamping %d", barrel, u.Id, said.Stamped, last)
 	}
-	if last := lastStamp(u); said.Stamped < last {
-		return conflict(fmt.Sprintf("barrel %s settles use %d with %d stampings after a receipt for stamping %d", barrel, u.Id, said.Stamped, last))
-	}
-	return Step{Propose: command.New("barrel:"+barrel, "", "barrel:"+barrel, &command.SettleUse{Use: u.Id, Stamped: said.Stamped, Statement: raw})}
+	return step
 }
 
 func barrelRecord(r Reader, id string) (b *command.Barrel, refusal *wire.Problem) {

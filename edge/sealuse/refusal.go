@@ -49,10 +49,7 @@ func FromResult(res *command.Result) *wire.Problem {
 	case command.Code_OK:
 		return nil
 	case command.Code_CONFLICT:
-		// Whoever can decide again does so before he asks for this.
-		p := wire.NewProblem(wire.CodeOutcomeUnknown, "The records changed while this was decided; nothing was done.")
-		p.RetryAfterSeconds = RetrySeconds
-		return p
+		code = wire.CodeConflict
 	case command.Code_NOT_FOUND:
 		code = wire.CodeUseUnknown
 	case command.Code_INVALID:

@@ -138,7 +138,7 @@ func Permit(f Facts, rules *policy.Rules, ask Ask, answer wire.VerifyAnswer) Ste
 // left is what the order has left by the ledger's count and by the seal
 // server's: it may know of stampings that the gateway has no part in.
 func (f Facts) left(answer wire.VerifyAnswer, byLedger uint32) uint32 {
-	elsewhere := answer.Used - min(answer.Used, f.Order.GetConfirmed())
+	elsewhere := answer.Used - min(answer.Used, happened(f.Order))
 	return byLedger - min(byLedger, elsewhere)
 }
 

@@ -13,7 +13,7 @@
 //	Evidence  the seal server stored the image: RecordEvidence
 //	Statement the barrel's final count: SettleUse
 //	Overdue   images that are due and missing: MarkOverdue
-//	Disconnect the seal server's demand to lock: Disconnect
+//	Disconnect, LocksFor, Acknowledge: locks, until carried out
 //
 // Nothing is kept here. A grant is made again out of the Use record, byte for
 // byte, so that a repeated request is answered alike by any node, and nobody

@@ -43,6 +43,7 @@ const (
 	CodeUseEnded          Code = "use-ended"
 	CodeRequestReused     Code = "request-reused"
 	CodeOutcomeUnknown    Code = "outcome-unknown"
+	CodeConflict          Code = "conflict"
 	CodeReceiptInvalid    Code = "receipt-invalid"
 	CodeReceiptConflict   Code = "receipt-conflict"
 	CodeStampUnknown      Code = "stamp-unknown"
@@ -87,16 +88,17 @@ var kinds = map[Code]Kind{
 	CodeNoQuorum:          {503, "The gateway cluster has no quorum.", "Wait and repeat the request with the same request id."},
 	CodeEvidenceOverdue:   {403, "Evidence of an earlier stamping is overdue.", "Send the missing image, then have an administrator resume the order."},
 
-	CodeBarrelBusy:        {409, "The barrel has another unsettled use, or a lock pending.", "Finish or settle that use first; keep the barrel online so that it can report its count."},
+	CodeBarrelBusy:        {409, "The barrel has another unsettled use, or a lock pending.", "Finish or settle that use first, with the barrel online so that it can report its count; then ask with a new request id."},
 	CodeBarrelRevoked:     {403, "The barrel is revoked or suspended.", "Use another barrel; ask the administrator about this one."},
 	CodeOrderEnded:        {403, "The order is ended.", "Apply for a new order."},
 	CodeUseUnknown:        {404, "There is no such use of this terminal.", "Check the use's number; a use is seen only by the terminal that asked for it."},
 	CodeUseEnded:          {409, "The use is ended.", "Ask for a new use, with a new request id."},
 	CodeRequestReused:     {422, "The request id was used before, for something else.", "Make a new request id for a new request."},
 	CodeOutcomeUnknown:    {503, "It is not known whether the request was carried out.", "Repeat the request with the same request id: it is carried out once."},
+	CodeConflict:          {409, "The records changed while this was decided; nothing was done.", "Try again."},
 	CodeReceiptInvalid:    {422, "The receipt is not valid for this use.", "Send the barrel's receipt as it is; if it still fails, have the barrel's key checked."},
 	CodeReceiptConflict:   {409, "Another receipt of this stamping is recorded already.", "Tell the administrator: the barrel signed two receipts for one stamping."},
-	CodeStampUnknown:      {404, "No receipt of this stamping is recorded.", "Send the barrel's receipt first, then the image."},
+	CodeStampUnknown:      {404, "The use has no such stamping.", "Check the number: 1 is the first stamping of the use."},
 	CodeUploadOffset:      {409, "The upload does not go on where it stopped.", "Ask for the offset with HEAD and send on from there."},
 	CodeDigestMismatch:    {422, "The image is not the one that its digest says.", "Send the image again from the start."},
 	CodeEvidenceConflict:  {409, "Another image of this stamping is stored already.", "Nothing to do: the first image counts."},
