@@ -9,9 +9,13 @@
 // of the record, which DTLS never uses twice (RFC 6347 4.1). A suite of this
 // package checks that too, and refuses to encrypt rather than to repeat.
 //
-// Both sides of the gateway's DTLS use Restrict: the gateway itself and the
-// simulated barrel. See docs/decisions/0001-dtls-cipher-suites.md for what was
-// weighed.
+// Beside that, Guard keeps from the library what it doesn't survive: it panics
+// at a malformed key exchange of ECDHE_PSK, and lets unprotected records end an
+// established association.
+//
+// Both ends of the gateway's DTLS take their configuration from here and wrap
+// their connection in Guard: the gateway itself and the simulated barrel. See
+// docs/decisions/0001-dtls-cipher-suites.md for what was weighed.
 package rfc7905
 
 import (
@@ -36,8 +40,8 @@ func Suites() []dtls.CipherSuite {
 	return []dtls.CipherSuite{newSuite(ecdheECDSA), newSuite(ecdhePSK), newSuite(psk)}
 }
 
-// Restrict makes c offer and accept the suites of this package only, and
-// demand the extended master secret (RFC 7627).
+// Server makes c, a server's configuration, accept the suites of this package
+// only, and demand the extended master secret (RFC 7627).
 //
 // CipherSuites must be empty but not nil: nil means the library's own defaults,
 // and a custom suite cannot take a built-in's number, because numbers are
@@ -48,7 +52,29 @@ func Suites() []dtls.CipherSuite {
 // long as the keys depend on a hash of the whole handshake, a client whose
 // messages were altered on the way has other keys, and its Finished doesn't
 // decrypt.
-func Restrict(c *dtls.Config) *dtls.Config {
+//
+// An empty identity hint is set where there was none. Without it the library
+// leaves the hint's length out of the ServerKeyExchange of ECDHE_PSK, where it
+// isn't optional (RFC 5489 2).
+func Server(c *dtls.Config) *dtls.Config {
+	if c.PSK != nil && c.PSKIdentityHint == nil {
+		c.PSKIdentityHint = []byte{}
+	}
+	return restrict(c)
+}
+
+// Client makes c, a client's configuration, offer the suites of this package
+// only, and demand the extended master secret. A client has one identity: with
+// a PSK it doesn't speak the certificate suite, whatever certificates it has,
+// because the library then parses every handshake as one of a PSK.
+func Client(c *dtls.Config) *dtls.Config {
+	if c.PSK != nil {
+		c.Certificates, c.GetCertificate, c.GetClientCertificate = nil, nil, nil
+	}
+	return restrict(c)
+}
+
+func restrict(c *dtls.Config) *dtls.Config {
 	c.CipherSuites = []dtls.CipherSuiteID{}
 	c.CustomCipherSuites = Suites
 	c.ExtendedMasterSecret = dtls.RequireExtendedMasterSecret
