@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"bufio"
 	"fmt"
 	"io"
 	"sync/atomic"
@@ -90,7 +89,7 @@ func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
 // as it was.
 func (f *fsm) Restore(r io.ReadCloser) error {
 	defer r.Close()
-	m, err := state.ReadSnapshot(bufio.NewReaderSize(r, 256<<10))
+	m, err := state.ReadSnapshot(r)
 	if err != nil {
 		return err
 	}
@@ -120,10 +119,7 @@ type fsmSnapshot struct {
 func (s *fsmSnapshot) Persist(sink raft.SnapshotSink) error {
 	err := s.audit.sync()
 	if err == nil {
-		w := bufio.NewWriterSize(sink, 256<<10)
-		if err = s.machine.WriteSnapshot(w); err == nil {
-			err = w.Flush()
-		}
+		err = s.machine.WriteSnapshot(sink)
 	}
 	if err != nil {
 		sink.Cancel()

@@ -17,15 +17,17 @@ const repeatAfter = 10 * time.Second
 
 // newRaftLogger passes Raft's log on to slog, one or two levels lower: what Raft
 // calls an error is a peer that doesn't answer, what it calls information is its
-// inner life. The events that an operator should see are logged by Node.
-func newRaftLogger(to *slog.Logger) hclog.Logger {
+// inner life. The events that an operator should see are logged by Node. When
+// closing is closed, Raft's complaints about that are left out.
+func newRaftLogger(to *slog.Logger, closing <-chan struct{}) hclog.Logger {
 	l := hclog.NewInterceptLogger(&hclog.LoggerOptions{Name: "raft", Output: io.Discard, Level: hclog.Off})
-	l.RegisterSink(&raftSink{to: to.With("component", "raft"), last: map[string]time.Time{}})
+	l.RegisterSink(&raftSink{to: to.With("component", "raft"), closing: closing, last: map[string]time.Time{}})
 	return l
 }
 
 type raftSink struct {
-	to *slog.Logger
+	to      *slog.Logger
+	closing <-chan struct{}
 
 	mu   sync.Mutex
 	last map[string]time.Time // when a warning was last given, by its text
@@ -41,6 +43,11 @@ func (s *raftSink) Accept(_ string, level hclog.Level, msg string, args ...any) 
 		to = slog.LevelDebug
 	default:
 		return
+	}
+	select {
+	case <-s.closing:
+		to = slog.LevelDebug
+	default:
 	}
 	ctx := context.Background()
 	if !s.to.Enabled(ctx, to) || (to >= slog.LevelWarn && !s.due(msg)) {

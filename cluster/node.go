@@ -103,7 +103,7 @@ func Open(cfg Config) (_ *Node, err error) {
 	if cut != "" {
 		n.log.Warn("the end of the audit files was torn; it will be written again from the log or fetched", "kept in", cut)
 	}
-	logger := newRaftLogger(cfg.Logger)
+	logger := newRaftLogger(cfg.Logger, n.ctx.Done())
 	walDir := filepath.Join(cfg.DataDir, "wal")
 	if err := os.MkdirAll(walDir, 0o700); err != nil {
 		return nil, err

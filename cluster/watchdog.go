@@ -64,8 +64,17 @@ func (w *watchedStore) LastIndex() (uint64, error)  { return w.store.LastIndex()
 // gap in the log after a snapshot was installed, which raft-wal can't hold.
 func (w *watchedStore) IsMonotonic() bool { return w.store.IsMonotonic() }
 
+// GetLog implements raft.LogStore. raft-wal goes on serving truncated entries for
+// as long as they share a segment with later ones; Raft learns from their absence
+// that a follower needs a snapshot.
 func (w *watchedStore) GetLog(index uint64, log *raft.Log) error {
-	err := w.store.GetLog(index, log)
+	first, err := w.store.FirstIndex()
+	if err == nil && index < first {
+		return raft.ErrLogNotFound
+	}
+	if err == nil {
+		err = w.store.GetLog(index, log)
+	}
 	if err != nil && !errors.Is(err, raft.ErrLogNotFound) {
 		w.fatal(fmt.Errorf("raft log: read entry %d: %w", index, err))
 	}
