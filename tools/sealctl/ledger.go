@@ -1,0 +1,150 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/sealedge/sealedge/edge/adminapi"
+)
+
+func get(c *cli.Context, path string, out any) error {
+	cl, err := newClient(c)
+	if err != nil {
+		return err
+	}
+	return cl.call(c.Context, http.MethodGet, path, nil, out)
+}
+
+// post sends a change and says on standard error that it is done.
+func post(c *cli.Context, path string, in any, done string) error {
+	cl, err := newClient(c)
+	if err != nil {
+		return err
+	}
+	if err := cl.call(c.Context, http.MethodPost, path, in, nil); err != nil {
+		return err
+	}
+	fmt.Fprintln(c.App.ErrWriter, done)
+	return nil
+}
+
+func orderCommand() *cli.Command {
+	reason := []cli.Flag{&cli.StringFlag{Name: "reason", Usage: "why; it goes into the audit chain", Required: true}}
+	return &cli.Command{
+		Name:  "order",
+		Usage: "the ledger of work orders",
+		Subcommands: []*cli.Command{
+			{Name: "list", Usage: "list the orders that have been used", Action: orderList},
+			{Name: "suspend", Usage: "let an order reserve no more uses", ArgsUsage: "ORDER", Flags: reason, Action: orderSuspend},
+			{Name: "resume", Usage: "take a suspension back", ArgsUsage: "ORDER", Flags: reason, Action: orderResume},
+		},
+	}
+}
+
+func orderList(c *cli.Context) error {
+	if _, err := arguments(c); err != nil {
+		return err
+	}
+	var list []adminapi.Order
+	if err := get(c, "/v1/orders", &list); err != nil {
+		return err
+	}
+	var rows [][]string
+	for _, o := range list {
+		rows = append(rows, []string{o.Number, o.State, o.SealType, count(o.Permitted), count(o.Reserved), count(o.Confirmed), count(o.Left), o.NotAfter.Format(time.RFC3339), o.Reason})
+	}
+	return show(c, list, []string{"ORDER", "STATE", "SEAL", "PERMITTED", "RESERVED", "CONFIRMED", "LEFT", "UNTIL", "REASON"}, rows)
+}
+
+func count(n uint32) string { return strconv.FormatUint(uint64(n), 10) }
+
+func orderSuspend(c *cli.Context) error { return orderChange(c, "suspend", "suspended") }
+func orderResume(c *cli.Context) error  { return orderChange(c, "resume", "open again") }
+
+func orderChange(c *cli.Context, verb, done string) error {
+	a, err := arguments(c, "ORDER")
+	if err != nil {
+		return err
+	}
+	return post(c, "/v1/orders/"+verb+"?number="+url.QueryEscape(a[0]), adminapi.Reason{Reason: c.String("reason")}, a[0]+" is "+done)
+}
+
+func useCommand() *cli.Command {
+	return &cli.Command{
+		Name:        "use",
+		Usage:       "uses of seals: grants, stampings, evidence",
+		Subcommands: []*cli.Command{{Name: "list", Usage: "list uses", Action: useList}},
+	}
+}
+
+func useList(c *cli.Context) error {
+	if _, err := arguments(c); err != nil {
+		return err
+	}
+	var list []adminapi.Use
+	if err := get(c, "/v1/uses", &list); err != nil {
+		return err
+	}
+	var rows [][]string
+	for _, u := range list {
+		stored := 0
+		for _, s := range u.Stamps {
+			if s.EvidenceSHA256 != "" {
+				stored++
+			}
+		}
+		rows = append(rows, []string{strconv.FormatUint(u.ID, 10), u.Order, u.Barrel, u.IMSI, u.User, u.State, fmt.Sprintf("%d/%d", u.Confirmed, u.Count), fmt.Sprintf("%d/%d", stored, len(u.Stamps)), u.Reason})
+	}
+	return show(c, list, []string{"USE", "ORDER", "BARREL", "IMSI", "USER", "STATE", "STAMPED", "EVIDENCE", "REASON"}, rows)
+}
+
+func sessionCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "session",
+		Usage: "PDN sessions of the terminals",
+		Subcommands: []*cli.Command{
+			{Name: "list", Usage: "list sessions", Action: sessionList},
+			{Name: "end", Usage: "end a session on every path", ArgsUsage: "ID", Action: sessionEnd},
+		},
+	}
+}
+
+func sessionList(c *cli.Context) error {
+	if _, err := arguments(c); err != nil {
+		return err
+	}
+	var list []adminapi.Session
+	if err := get(c, "/v1/sessions", &list); err != nil {
+		return err
+	}
+	var rows [][]string
+	for _, s := range list {
+		rows = append(rows, []string{strconv.FormatUint(s.ID, 10), s.IMSI, s.APN, s.Address, s.Path, strings.Join(s.Paths, ","), s.Peer, s.Opened.Format(time.RFC3339)})
+	}
+	return show(c, list, []string{"ID", "IMSI", "APN", "ADDRESS", "PATH", "PATHS", "PEER", "OPENED"}, rows)
+}
+
+func sessionEnd(c *cli.Context) error {
+	a, err := arguments(c, "ID")
+	if err != nil {
+		return err
+	}
+	if err := confirm(c, "end session", a[0]); err != nil {
+		return err
+	}
+	cl, err := newClient(c)
+	if err != nil {
+		return err
+	}
+	if err := cl.call(c.Context, http.MethodDelete, "/v1/sessions/"+url.PathEscape(a[0]), nil, nil); err != nil {
+		return err
+	}
+	fmt.Fprintln(c.App.ErrWriter, "session "+a[0]+" is ended")
+	return nil
+}

@@ -1,0 +1,238 @@
+package main
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"log/slog"
+	"math/big"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/sealedge/sealedge/cluster/command"
+	"github.com/sealedge/sealedge/cluster/state"
+	"github.com/sealedge/sealedge/edge/admin"
+	"github.com/sealedge/sealedge/edge/adminapi"
+	"github.com/sealedge/sealedge/edge/keywrap"
+	"github.com/sealedge/sealedge/policy/bundle"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"sealctl": func() { os.Exit(run(context.Background(), os.Args, os.Stdout, os.Stderr)) },
+	})
+}
+
+// Each script in testdata gets a gateway node of its own: what a person types
+// and what he sees.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:           "testdata",
+		UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",
+		Setup: func(env *testscript.Env) error {
+			n := &node{machine: state.New()}
+			srv, err := n.serve(env)
+			if err != nil {
+				return err
+			}
+			env.Defer(srv)
+			env.Values["node"] = n
+			return nil
+		},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			// quorum lost|found: whether the node has one.
+			"quorum": func(ts *testscript.TestScript, _ bool, args []string) {
+				n := ts.Value("node").(*node)
+				n.mu.Lock()
+				defer n.mu.Unlock()
+				n.lost = slices.Equal(args, []string{"lost"})
+			},
+		},
+	})
+}
+
+// node is a cluster of one without a log: it applies what is proposed.
+type node struct {
+	mu      sync.Mutex
+	machine *state.Machine        // guarded by mu
+	entries []*command.AuditEntry // guarded by mu
+	lost    bool                  // guarded by mu
+}
+
+func (n *node) Propose(_ context.Context, c *command.Command) (*command.Result, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.lost {
+		return nil, command.ErrNoQuorum
+	}
+	c.LeaderTime = time.Date(2026, 11, 22, 9, 0, 0, 0, time.UTC).UnixNano()
+	r, e, err := n.machine.Apply(n.machine.Index()+1, 1, command.Marshal(c))
+	if e != nil {
+		n.entries = append(n.entries, e)
+	}
+	return r, err
+}
+
+func (n *node) View(fn func(*state.Machine)) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	fn(n.machine)
+}
+
+func (n *node) Barrier(context.Context) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.lost {
+		return command.ErrNoQuorum
+	}
+	return nil
+}
+
+func (n *node) Status() adminapi.Status {
+	return adminapi.Status{Node: "node1", Leader: "node1", IsLeader: true, Term: 1, Version: "test", Peers: []string{"node1"}}
+}
+
+func (n *node) StepDown(context.Context) error { return nil }
+
+func (n *node) AuditRange(_ context.Context, from uint64, fn func(*command.AuditEntry) error) error {
+	n.mu.Lock()
+	entries := slices.Clone(n.entries)
+	n.mu.Unlock()
+	for _, e := range entries {
+		if e.Sequence < from {
+			continue
+		}
+		if err := fn(e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// serve starts the admin API and writes a context for each kind of operator
+// into the script's directory.
+func (n *node) serve(env *testscript.Env) (stop func(), err error) {
+	ca, err := newCA()
+	if err != nil {
+		return nil, err
+	}
+	server, err := ca.issue("admin", nil)
+	if err != nil {
+		return nil, err
+	}
+	wrap, err := keywrap.New(make([]byte, keywrap.KeySize))
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(ca.cert)
+	srv := admin.New(admin.Config{
+		TLS:     &tls.Config{Certificates: []tls.Certificate{server.tls}, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert, MinVersion: tls.VersionTLS13},
+		Cluster: n, Node: n, Secrets: wrap,
+		Alive: func(string) bool { return false }, Push: func(*command.Lock) {},
+		Counters: func() map[string]uint64 { return nil }, Ready: func() error { return nil },
+		Pools: func(doc []byte) ([]*command.Pool, error) {
+			_, pools, err := bundle.Parse("policy", doc)
+			return pools, err
+		},
+		Logger: slog.New(slog.DiscardHandler),
+	})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- srv.Serve(ctx, l) }()
+
+	write := func(name string, data []byte) {
+		if err == nil {
+			err = os.WriteFile(filepath.Join(env.WorkDir, name), data, 0o600)
+		}
+	}
+	write("ca.pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.cert.Raw}))
+	for name, roles := range map[string][]string{"li": {"viewer", "operator", "seal-administrator", "auditor"}, "wu": {"viewer"}} {
+		p, ierr := ca.issue(name, roles)
+		if ierr != nil {
+			cancel()
+			return nil, ierr
+		}
+		write(name+".pem", p.certPEM)
+		write(name+"-key.pem", p.keyPEM)
+		write(name+".yaml", fmt.Appendf(nil, "addresses: [%q]\nca: ca.pem\ncert: %s.pem\nkey: %s-key.pem\n", l.Addr(), name, name))
+	}
+	write("policy.yaml", bundle.Default(bundle.Params{}))
+	write("down.yaml", []byte("addresses: [\"127.0.0.1:1\"]\nca: ca.pem\ncert: li.pem\nkey: li-key.pem\n"))
+	env.Setenv("SEALCTL_CONTEXT", "li.yaml")
+	return func() { cancel(); <-ended }, err
+}
+
+type authority struct {
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+}
+
+type pair struct {
+	tls             tls.Certificate
+	certPEM, keyPEM []byte
+}
+
+func newCA() (*authority, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	tmpl := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test CA"}, NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
+	if err != nil {
+		return nil, err
+	}
+	cert, err := x509.ParseCertificate(der)
+	return &authority{cert, key}, err
+}
+
+func (a *authority) issue(name string, roles []string) (*pair, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	tmpl := &x509.Certificate{
+		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name, OrganizationalUnit: roles},
+		NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	if roles != nil {
+		tmpl.URIs = []*url.URL{{Scheme: "sealedge", Host: "operator", Path: "/" + name}}
+	}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, a.cert, &key.PublicKey, a.key)
+	if err != nil {
+		return nil, err
+	}
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, err
+	}
+	p := &pair{
+		certPEM: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+		keyPEM:  pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}),
+	}
+	p.tls, err = tls.X509KeyPair(p.certPEM, p.keyPEM)
+	return p, err
+}
