@@ -2,15 +2,26 @@ package wireguard
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
+	"sync"
+	"sync/atomic"
 	"time"
+
+	"golang.org/x/time/rate"
+	"golang.zx2c4.com/wireguard/device"
 )
 
 // Port is where terminals expect the fallback path unless configured.
 const Port = 51820
+
+// DefaultMTU is that of the inner network, so that a terminal sees one MTU
+// whatever path it comes by.
+const DefaultMTU = 1400
 
 // Errors of Send and Listen.
 var (
@@ -33,16 +44,17 @@ type Conn interface {
 type Config struct {
 	// PrivateKey is the gateway's Curve25519 key, the same on every node.
 	PrivateKey [32]byte
-	// MTU is the largest inner packet in bytes, 1400 unless set.
+	// MTU is the largest inner packet in bytes, DefaultMTU unless set.
 	MTU int
 	// Uplink gets each inner IPv4 packet whose source was verified. The slice
 	// is the endpoint's again when the call returns. Calls come from several
-	// goroutines at once.
+	// goroutines at once, one for each peer.
 	Uplink func(pkt []byte)
 	// OnAuthenticated hears that a terminal has come to this path: the first
 	// data packet of a peer after it was added, after Listen, after Silence
 	// without one, and, while the peer isn't marked Active, again after each
-	// Silence. It must not block.
+	// Silence. Keepalives say nothing: a terminal on the carrier may keep this
+	// path warm. It must not block.
 	OnAuthenticated func(pub [32]byte)
 	// Silence is how long a peer sends nothing before it counts as gone, and
 	// the space between reports on one peer; 5 s unless set.
@@ -54,44 +66,189 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// Peer is a terminal on the allow-list.
-type Peer struct {
-	PublicKey [32]byte
-	Address   netip.Addr // its inner address, IPv4
-	// Active: this path carries the session's downlink. While it doesn't, data
-	// from the peer is reported, except in the first Silence after it stopped
-	// doing so: packets still in flight then prove nothing.
-	Active bool
-}
-
 // Endpoint is the gateway's side of the fallback path. Make one with New, end
 // it with Close.
 type Endpoint struct {
-	cfg Config
+	cfg   Config
+	log   *slog.Logger
+	start time.Time // origin of the endpoint's clock
+	count counters
+	warns rate.Sometimes
+	bind  *bind
+	tun   *tunnel
+	dev   *device.Device
+
+	// control is held by whoever changes the device: SetPeers, Listen,
+	// Unlisten, Close.
+	control   sync.Mutex
+	closed    bool // guarded by control
+	listening atomic.Bool
+
+	mu     sync.RWMutex
+	byAddr map[netip.Addr]*peer // guarded by mu, written under control
+	byKey  map[[32]byte]*peer   // guarded by control
 }
 
 // New makes an endpoint that isn't listening and has no peers.
-func New(cfg Config) (*Endpoint, error) { return &Endpoint{cfg: cfg}, nil }
+func New(cfg Config) (*Endpoint, error) {
+	if cfg.PrivateKey == [32]byte{} {
+		return nil, errors.New("wireguard: private key: want 32 bytes that aren't all zero")
+	}
+	if cfg.MTU == 0 {
+		cfg.MTU = DefaultMTU
+	}
+	if cfg.MTU < 576 || cfg.MTU > device.MaxContentSize {
+		return nil, fmt.Errorf("wireguard: MTU %d: want 576 to %d", cfg.MTU, device.MaxContentSize)
+	}
+	if cfg.Silence == 0 {
+		cfg.Silence = 5 * time.Second
+	}
+	if cfg.Listen == nil {
+		cfg.Listen = listenUDP
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	e := &Endpoint{
+		cfg:    cfg,
+		log:    cfg.Logger,
+		start:  time.Now(),
+		warns:  rate.Sometimes{First: 5, Interval: 10 * time.Second},
+		byAddr: make(map[netip.Addr]*peer),
+		byKey:  make(map[[32]byte]*peer),
+	}
+	var key device.NoisePrivateKey
+	if err := key.FromHex(hex.EncodeToString(cfg.PrivateKey[:])); err != nil {
+		return nil, errors.New("wireguard: private key is malformed") // without the key
+	}
+	e.bind = &bind{count: &e.count, warn: e.warn}
+	e.tun = newTunnel(cfg.MTU, e.uplink)
+	e.dev = device.NewDevice(e.tun, e.bind, &device.Logger{
+		Verbosef: device.DiscardLogf,
+		Errorf: func(format string, args ...any) {
+			e.count.add(deviceErrors, 1)
+			e.warn("wireguard: " + fmt.Sprintf(format, nameless(args)...))
+		},
+	})
+	if err := e.dev.SetPrivateKey(key); err != nil {
+		e.dev.Close()
+		return nil, fmt.Errorf("wireguard: set private key: %w", err)
+	}
+	e.cfg.PrivateKey = [32]byte{} // the device has it; nothing here needs it again
+	return e, nil
+}
 
-// SetPeers makes peers the whole allow-list. Only what differs from the last
-// call is touched: the others keep their sessions.
-func (e *Endpoint) SetPeers(peers []Peer) error { return nil }
+// nameless replaces peers among a log line's arguments: they print a part of
+// their key.
+func nameless(args []any) []any {
+	clean := make([]any, len(args))
+	for i, a := range args {
+		clean[i] = a
+		if _, ok := a.(*device.Peer); ok {
+			clean[i] = "a peer"
+		}
+	}
+	return clean
+}
+
+// warn logs what a peer can cause again and again, so not every time.
+func (e *Endpoint) warn(msg string, args ...any) {
+	e.warns.Do(func() { e.log.Warn(msg, args...) })
+}
+
+func listenUDP(ctx context.Context, addr netip.AddrPort) (Conn, error) {
+	var lc net.ListenConfig
+	c, err := lc.ListenPacket(ctx, "udp", addr.String())
+	if err != nil {
+		return nil, err
+	}
+	u := c.(*net.UDPConn)
+	// A smaller buffer than asked for loses packets sooner and nothing else.
+	_ = u.SetReadBuffer(4 << 20)
+	_ = u.SetWriteBuffer(4 << 20)
+	return u, nil
+}
 
 // Listen opens the socket at addr and begins to serve it; ctx bounds the
-// opening only. An endpoint that listens already moves to addr.
-func (e *Endpoint) Listen(ctx context.Context, addr netip.AddrPort) error { return ErrClosed }
+// opening only. An endpoint that listens already lets go of its socket first;
+// if Listen fails it doesn't listen.
+func (e *Endpoint) Listen(ctx context.Context, addr netip.AddrPort) error {
+	e.control.Lock()
+	defer e.control.Unlock()
+	if e.closed {
+		return ErrClosed
+	}
+	e.unlisten()
+	c, err := e.cfg.Listen(ctx, addr)
+	if err != nil {
+		return fmt.Errorf("wireguard: listen at %v: %w", addr, err)
+	}
+	// Whoever comes now comes anew.
+	for _, p := range e.byKey {
+		p.lastData.Store(0)
+	}
+	e.bind.prepare(c)
+	if err := e.dev.Up(); err != nil {
+		e.bind.prepare(nil)
+		c.Close()
+		return fmt.Errorf("wireguard: listen at %v: %w", addr, err)
+	}
+	e.listening.Store(true)
+	return nil
+}
 
 // Unlisten closes the socket and forgets the sessions with peers (another node
 // has none of their keys, and they shake hands again); peers stay configured.
-func (e *Endpoint) Unlisten() {}
+func (e *Endpoint) Unlisten() {
+	e.control.Lock()
+	defer e.control.Unlock()
+	e.unlisten()
+}
+
+func (e *Endpoint) unlisten() {
+	if !e.listening.Swap(false) {
+		return
+	}
+	if err := e.dev.Down(); err != nil {
+		e.log.Warn("wireguard: close socket", "error", err)
+	}
+}
+
+// Close ends the endpoint.
+func (e *Endpoint) Close() error {
+	e.control.Lock()
+	defer e.control.Unlock()
+	if e.closed {
+		return nil
+	}
+	e.closed = true
+	e.listening.Store(false)
+	e.dev.Close()
+	return nil
+}
 
 // Send queues an inner IPv4 packet for the peer with its destination address.
 // pkt is the caller's again when Send returns. Any goroutine may call it.
-func (e *Endpoint) Send(pkt []byte) error { return ErrNotListening }
+func (e *Endpoint) Send(pkt []byte) error {
+	if !e.listening.Load() {
+		e.count.add(dropNotListening, 1)
+		return ErrNotListening
+	}
+	if len(pkt) < ipv4HeaderLen || len(pkt) > e.cfg.MTU || pkt[0]>>4 != 4 {
+		e.count.add(dropMalformed, 1)
+		return ErrPacket
+	}
+	if e.peerAt(destination(pkt)) == nil {
+		e.count.add(dropNoPeer, 1)
+		return ErrNoPeer
+	}
+	if !e.tun.send(pkt) {
+		e.count.add(dropQueueFull, 1)
+		return ErrQueueFull
+	}
+	e.count.add(downlinkPackets, 1)
+	e.count.add(downlinkBytes, len(pkt))
+	return nil
+}
 
-// Counters returns how many packets and bytes went each way and how many were
-// dropped for which reason.
-func (e *Endpoint) Counters() map[string]uint64 { return nil }
-
-// Close ends the endpoint.
-func (e *Endpoint) Close() error { return nil }
+const ipv4HeaderLen = 20
