@@ -20,6 +20,7 @@ var (
 	ErrDeletedByGateway = errors.New("the gateway deleted the bearer")
 	ErrErrorIndication  = errors.New("the gateway does not know the tunnel (error indication)")
 	ErrGatewayRestarted = errors.New("the gateway restarted and lost its sessions")
+	ErrContextNotFound  = errors.New("the gateway does not know the session (context not found)")
 )
 
 // queued is how many downlink packets wait for Recv before they are dropped.
@@ -153,8 +154,9 @@ type Move struct {
 	NewTunnel bool
 }
 
-// ModifyBearer tells the gateway of a handover (TS 29.274 7.2.7). On a refusal
-// the bearer stays as it was.
+// ModifyBearer tells the gateway of a handover, or with an empty Move that the
+// subscriber is reachable again (TS 29.274 7.2.7). On a refusal the bearer
+// stays as it was, unless the gateway doesn't know it: then it is gone.
 func (b *Bearer) ModifyBearer(ctx context.Context, move Move) error {
 	b.procedure.Lock()
 	defer b.procedure.Unlock()
@@ -196,6 +198,10 @@ func (b *Bearer) ModifyBearer(ctx context.Context, move Move) error {
 		c.retire(b, err == nil)
 	}
 	if err != nil {
+		var refused *RefusedError
+		if errors.As(err, &refused) && refused.Cause == causeContextNotFound {
+			b.end(ErrContextNotFound)
+		}
 		return fmt.Errorf("modify bearer: %w", err)
 	}
 	b.who = who

@@ -304,6 +304,20 @@ func TestRefusedHandoverChangesNothing(t *testing.T) {
 	})
 }
 
+func TestModifyOfASessionThatTheGatewayLost(t *testing.T) {
+	within(t, func(t *testing.T, _ *fakeNetwork, g *gateway, c *Carrier) {
+		b := attach(t, c)
+		g.cause = 64
+		if err := b.ModifyBearer(t.Context(), Move{}); err == nil {
+			t.Fatal("accepted")
+		}
+		<-b.Done()
+		if !errors.Is(b.Err(), ErrContextNotFound) || c.Bearers() != 0 {
+			t.Errorf("ended with %v", b.Err())
+		}
+	})
+}
+
 // downlink sends a G-PDU to the carrier.
 func (g *gateway) downlink(teid uint32, packet []byte) {
 	b := must(v1.NewTPDU(teid, packet).Marshal())

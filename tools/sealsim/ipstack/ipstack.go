@@ -55,10 +55,10 @@ type Stack struct {
 	once    sync.Once
 }
 
-// New starts a stack with an address. mtu 0 means DefaultMTU. Packets go
-// nowhere before SetLink.
+// New starts a stack with an address; the zero Prefix means that it has none
+// yet. mtu 0 means DefaultMTU. Packets go nowhere before SetLink.
 func New(address netip.Prefix, mtu int) (*Stack, error) {
-	if !address.Addr().Is4() {
+	if address.IsValid() && !address.Addr().Is4() {
 		return nil, fmt.Errorf("ipstack: %v is no IPv4 address", address)
 	}
 	if mtu <= 0 {
@@ -99,6 +99,9 @@ func (s *Stack) configure(address netip.Prefix) error {
 		return fmt.Errorf("ipstack: interface: %s", err)
 	}
 	s.stack.SetRouteTable([]tcpip.Route{{Destination: header.IPv4EmptySubnet, NIC: nic}})
+	if !address.IsValid() {
+		return nil
+	}
 	return s.SetAddress(address)
 }
 
@@ -138,7 +141,10 @@ func (s *Stack) Deliver(packet []byte) {
 	s.link.InjectInbound(ipv4.ProtocolNumber, pkt)
 }
 
-// Address returns the stack's address.
+// SetMTU changes the largest packet that leaves from now on, in bytes.
+func (s *Stack) SetMTU(mtu int) { s.link.SetMTU(uint32(mtu)) }
+
+// Address returns the stack's address, the zero Addr if it has none.
 func (s *Stack) Address() netip.Addr {
 	s.mu.Lock()
 	defer s.mu.Unlock()
