@@ -34,10 +34,12 @@ var floors = map[string]int{
 
 	"apn/session":  3,
 	"edge/sealuse": 3,
+	"edge/usetest": 3,
 
 	"cluster":         4,
 	"cluster/address": 4,
 	"apn/gtpc":        4,
+	"apn/gtp/gtptest": 4,
 	"apn/gtpu":        4,
 	"edge/inner":      4,
 	"edge/phoneapi":   4,

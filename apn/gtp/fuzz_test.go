@@ -1,0 +1,95 @@
+package gtp
+
+import (
+	"encoding/binary"
+	"errors"
+	"testing"
+
+	"github.com/wmnsk/go-gtp/gtpv2/ie"
+
+	"github.com/sealedge/sealedge/apn/gtp/gtptest"
+)
+
+// FuzzParse: whatever comes, Parse doesn't panic, keeps to its word about nil
+// messages, and what is refused gets an answer that can be read.
+func FuzzParse(f *testing.F) {
+	s := gtptest.New()
+	for _, b := range [][]byte{
+		s.Create(), s.Modify(1, true), s.Modify(1, false), s.Delete(1), s.Echo(),
+		s.Request(TypeDeleteBearerResponse, 1, ie.NewCause(16, 0, 0, 0, nil)),
+		s.Request(typeBearerResourceCommand, 1, ie.NewEPSBearerID(5), ie.NewProcedureTransactionID(1)),
+		s.Request(typeDeleteBearerCommand, 1, ie.NewGroupedIE(ie.BearerContext, ie.NewEPSBearerID(6))),
+		{0x32, 1, 0, 4, 0, 0, 0, 0, 0, 1, 0, 0},
+		{0x40, 3, 0, 4, 0, 0, 1, 0},
+		{},
+	} {
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m, err := Parse(b)
+		var e *Error
+		if err != nil && !errors.As(err, &e) {
+			t.Fatalf("%v is no *Error", err)
+		}
+		if e != nil && e.Reason == ReasonPanic {
+			t.Fatal("the parser panicked")
+		}
+		if (m == nil) != (e != nil && e.Cause == 0) {
+			t.Fatalf("message %T with error %v", m, err)
+		}
+		switch m := m.(type) {
+		case nil, *VersionNotSupported, *EchoRequest, *EchoResponse, *DeleteBearerResponse:
+		case *OtherVersion:
+			if len(m.Marshal()) != 8 {
+				t.Fatal("answer to another version")
+			}
+		case *CreateSessionRequest:
+			readable(t, (&CreateSessionResponse{
+				TEID: m.Sender.TEID, Seq: m.Seq, Cause: CauseAccepted, PeerType: m.Sender.InterfaceType, ControlTEID: 1, UserTEID: 2,
+				Outer: m.Sender.Addr, Address: m.Sender.Addr, PCO: m.PCO.Answer(nil, 1400), Bearer: m.Bearer, Surplus: m.Surplus,
+			}).Marshal())
+		default:
+			if e == nil {
+				e = &Error{Cause: CauseServiceNotSupported}
+			}
+			if r := (Refusal{TEID: SenderTEID(m), Reason: e}).Marshal(m); m.Head().Type != TypeEchoRequest {
+				readable(t, r)
+			}
+		}
+	})
+}
+
+func readable(t *testing.T, b []byte) {
+	t.Helper()
+	if len(b) < 12 || int(binary.BigEndian.Uint16(b[2:]))+4 != len(b) {
+		t.Fatalf("length field and message disagree: % x", b)
+	}
+	if _, err := splitElements(b[12:]); err != nil {
+		t.Fatalf("%v in % x", err, b)
+	}
+}
+
+// FuzzParseUser: nothing panics, and a payload lies within the datagram.
+func FuzzParseUser(f *testing.F) {
+	f.Add([]byte{0x34, 255, 0, 13, 0, 0, 0, 1, 0, 0, 0, 0x40, 1, 0, 0, 0x85, 1, 0, 0x3f, 0, 9})
+	f.Add(AppendUserEchoResponse(nil, 1))
+	f.Add([]byte{0x30, 26, 0, 12, 0, 0, 0, 0, 16, 1, 2, 3, 4, 133, 0, 4, 127, 0, 10, 1})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		h, err := ParseUser(b)
+		if err != nil {
+			return
+		}
+		if len(h.Payload) > len(b)-UserHeaderLen {
+			t.Fatal("payload beyond the datagram")
+		}
+		if teid, addr, err := ParseUserErrorIndication(h.Payload); err == nil {
+			again, err := ParseUser(AppendUserErrorIndication(nil, 1, teid, addr))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if teid2, addr2, err := ParseUserErrorIndication(again.Payload); err != nil || teid2 != teid || addr2 != addr {
+				t.Fatalf("round trip: %x %s, %x %s, %v", teid, addr, teid2, addr2, err)
+			}
+		}
+	})
+}

@@ -1,0 +1,250 @@
+package gtp
+
+import (
+	"bytes"
+	"net/netip"
+	"testing"
+
+	"github.com/wmnsk/go-gtp/gtpv2/ie"
+
+	"github.com/sealedge/sealedge/apn/gtp/gtptest"
+	"github.com/sealedge/sealedge/policy/ident"
+)
+
+func msisdn(t testing.TB) ident.MSISDN {
+	t.Helper()
+	n, err := ident.ParseMSISDN("8613912345678")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// accepted is a Create Session Response of every element.
+func accepted(t testing.TB) *CreateSessionResponse {
+	t.Helper()
+	m := mustParse[*CreateSessionRequest](t, gtptest.New().Create())
+	return &CreateSessionResponse{
+		TEID: m.Sender.TEID, Seq: m.Seq, Cause: CauseAccepted, PeerType: m.Sender.InterfaceType,
+		ControlTEID: 0xc0000001, UserTEID: 0xd0000001, Outer: netip.MustParseAddr("127.0.10.1"), Address: netip.MustParseAddr("10.90.0.2"),
+		AMBRUpKbps: 50000, AMBRDownKbps: 60000,
+		PCO:    m.PCO.Answer([]netip.Addr{netip.MustParseAddr("10.90.0.1"), netip.MustParseAddr("10.90.0.3")}, 1400),
+		Bearer: m.Bearer, ChargingID: 77, Recovery: 4,
+	}
+}
+
+func TestCreateSessionResponse(t *testing.T) {
+	r := accepted(t)
+	a := gtptest.Read(r.Marshal())
+	if a.Type != 33 || a.TEID != r.TEID || a.Seq != r.Seq || a.Cause() != 16 {
+		t.Errorf("%+v", a)
+	}
+	pgw, err := a.Find(ie.FullyQualifiedTEID, 1).FullyQualifiedTEID()
+	if err != nil || pgw.InterfaceType != InterfaceS5S8PGWControl || pgw.TEIDGREKey != r.ControlTEID || pgw.IPv4Address.String() != "127.0.10.1" || pgw.IPv6Address != nil {
+		t.Errorf("control F-TEID: %+v, %v", pgw, err)
+	}
+	if paa := a.Find(ie.PDNAddressAllocation, 0).Payload; !bytes.Equal(paa, []byte{1, 10, 90, 0, 2}) {
+		t.Errorf("PAA % x", paa)
+	}
+	if ambr := a.Find(ie.AggregateMaximumBitRate, 0); ambr.MustAggregateMaximumBitRateUp() != 50000 || ambr.MustAggregateMaximumBitRateDown() != 60000 {
+		t.Errorf("AMBR % x", ambr.Payload)
+	}
+	if rec := a.Find(ie.Recovery, 0).Payload; !bytes.Equal(rec, []byte{4}) {
+		t.Errorf("recovery % x", rec)
+	}
+	if res := a.Find(ie.APNRestriction, 0).Payload; !bytes.Equal(res, []byte{0}) {
+		t.Errorf("APN restriction % x", res)
+	}
+	bearer := a.Find(ie.BearerContext, 0).ChildIEs
+	user, err := gtptest.Find(bearer, ie.FullyQualifiedTEID, 2).FullyQualifiedTEID()
+	if err != nil || user.InterfaceType != InterfaceS5S8PGWUser || user.TEIDGREKey != r.UserTEID {
+		t.Errorf("user F-TEID: %+v, %v", user, err)
+	}
+	if ebi := gtptest.Find(bearer, ie.EPSBearerID, 0).Payload; !bytes.Equal(ebi, []byte{5}) {
+		t.Errorf("EBI % x", ebi)
+	}
+	if c := gtptest.Find(bearer, ie.Cause, 0).Payload; !bytes.Equal(c, []byte{16, 0}) {
+		t.Errorf("bearer cause % x", c)
+	}
+	if id := gtptest.Find(bearer, ie.ChargingID, 0).Payload; !bytes.Equal(id, []byte{0, 0, 0, 77}) {
+		t.Errorf("charging id % x", id)
+	}
+	qos := gtptest.Find(bearer, ie.BearerQoS, 0).Payload
+	if len(qos) != 22 || qos[0] != r.Bearer.ARP || qos[1] != 9 || !bytes.Equal(qos[2:], make([]byte, 20)) {
+		t.Errorf("QoS % x", qos)
+	}
+	if !bytes.Equal(r.Marshal(), r.Marshal()) {
+		t.Error("two encodings differ")
+	}
+}
+
+// Each access has F-TEIDs of its own types and instances.
+func TestAccesses(t *testing.T) {
+	s := gtptest.New()
+	for _, c := range []struct {
+		name                  string
+		peer, peerUser        uint8
+		peerInstance          uint8
+		control, user, answer uint8
+	}{
+		{"S5/S8", InterfaceS5S8SGWControl, InterfaceS5S8SGWUser, 2, InterfaceS5S8PGWControl, InterfaceS5S8PGWUser, 2},
+		{"S2b", InterfaceS2bControl, InterfaceS2bUser, 5, InterfaceS2bPGWControl, InterfaceS2bPGWUser, 4},
+		{"S2a", InterfaceS2aControl, InterfaceS2aUser, 6, InterfaceS2aPGWControl, InterfaceS2aPGWUser, 5},
+	} {
+		all := s.CreateElements()
+		all[6] = ie.NewFullyQualifiedTEID(c.peer, 5, "127.0.20.1", "")
+		all[14] = ie.NewGroupedIE(ie.BearerContext, all[14].ChildIEs[0],
+			ie.NewFullyQualifiedTEID(c.peerUser, 6, "127.0.20.1", "").WithInstance(c.peerInstance), all[14].ChildIEs[2])
+		m := mustParse[*CreateSessionRequest](t, s.Request(TypeCreateSessionRequest, 0, all...))
+		if m.Bearer.User.TEID != 6 || m.UserInstance() != c.peerInstance {
+			t.Errorf("%s: %+v", c.name, m.Bearer)
+		}
+		r := accepted(t)
+		r.PeerType = m.Sender.InterfaceType
+		a := gtptest.Read(r.Marshal())
+		if got := a.Find(ie.FullyQualifiedTEID, 1).MustInterfaceType(); got != c.control {
+			t.Errorf("%s: control interface %d, want %d", c.name, got, c.control)
+		}
+		u := gtptest.Find(a.Find(ie.BearerContext, 0).ChildIEs, ie.FullyQualifiedTEID, c.answer)
+		if u == nil || u.MustInterfaceType() != c.user {
+			t.Errorf("%s: user plane F-TEID %v", c.name, u)
+		}
+	}
+}
+
+func TestSurplusBearersAreMarkedForRemoval(t *testing.T) {
+	r := accepted(t)
+	r.Surplus = []uint8{6, 7}
+	a := gtptest.Read(r.Marshal())
+	var removed []uint8
+	for _, e := range a.Elements {
+		if e.Type == ie.BearerContext && e.Instance() == 1 {
+			removed = append(removed, gtptest.Find(e.ChildIEs, ie.EPSBearerID, 0).Payload[0])
+		}
+	}
+	if !bytes.Equal(removed, []byte{6, 7}) || a.Cause() != uint8(CauseAcceptedPartially) {
+		t.Errorf("removed %v, cause %d", removed, a.Cause())
+	}
+}
+
+func TestModifyBearerResponse(t *testing.T) {
+	a := gtptest.Read((&ModifyBearerResponse{
+		TEID: 1, Seq: 2, Cause: CauseAccepted, LinkedEBI: 5, Recovery: 3, Moved: true, AMBRUpKbps: 4, AMBRDownKbps: 5, MSISDN: msisdn(t),
+		Bearers: []BearerResult{{5, CauseAccepted, 77}, {6, CauseContextNotFound, 0}},
+		Removed: []BearerResult{{7, CauseContextNotFound, 0}},
+	}).Marshal())
+	if a.Type != 35 || a.TEID != 1 || a.Seq != 2 || a.Cause() != 16 || a.Find(ie.MSISDN, 0).MustMSISDN() != "8613912345678" ||
+		a.Find(ie.AggregateMaximumBitRate, 0) == nil || a.Find(ie.APNRestriction, 0) == nil || a.Find(ie.EPSBearerID, 0).Payload[0] != 5 {
+		t.Errorf("%+v", a)
+	}
+	if removed := a.Find(ie.BearerContext, 1); removed == nil || removed.ChildIEs[0].Payload[0] != 7 {
+		t.Error("the bearer to be removed is not answered")
+	}
+	still := gtptest.Read((&ModifyBearerResponse{Cause: CauseAccepted}).Marshal())
+	for _, typ := range []uint8{ie.MSISDN, ie.AggregateMaximumBitRate, ie.APNRestriction, ie.EPSBearerID} {
+		if still.Find(typ, 0) != nil {
+			t.Errorf("IE %d is sent to a peer that hasn't changed", typ)
+		}
+	}
+}
+
+// Commands get back what belongs to them, also when they are faulty.
+func TestCommandFailures(t *testing.T) {
+	s := gtptest.New()
+	bearer := func(ebi uint8) *ie.IE { return ie.NewGroupedIE(ie.BearerContext, ie.NewEPSBearerID(ebi)) }
+	for _, c := range []struct {
+		name  string
+		typ   uint8
+		ies   []*ie.IE
+		check func(gtptest.Answer) bool
+	}{
+		{"bearer resource command", 68, []*ie.IE{ie.NewEPSBearerID(5), ie.NewProcedureTransactionID(9)}, func(a gtptest.Answer) bool {
+			return a.Cause() == 68 && a.Find(ie.EPSBearerID, 0).Payload[0] == 5 && a.Find(ie.ProcedureTransactionID, 0).Payload[0] == 9
+		}},
+		{"without PTI", 68, []*ie.IE{ie.NewEPSBearerID(5)}, func(a gtptest.Answer) bool {
+			return a.Cause() == 70 && a.Find(ie.EPSBearerID, 0).Payload[0] == 5
+		}},
+		{"delete bearer command", 66, []*ie.IE{bearer(6), bearer(7)}, func(a gtptest.Answer) bool {
+			n := 0
+			for _, e := range a.Elements {
+				if e.Type == ie.BearerContext {
+					n++
+				}
+			}
+			return a.Cause() == 68 && n == 2
+		}},
+		{"delete bearer command without bearers", 66, nil, func(a gtptest.Answer) bool { return a.Cause() == 70 }},
+		{"modify bearer command", 64, nil, func(a gtptest.Answer) bool { return a.Cause() == 68 }},
+	} {
+		m, err := Parse(s.Request(c.typ, 1, c.ies...))
+		why := &Error{Cause: CauseServiceNotSupported}
+		if f, ok := m.(*Faulty); ok {
+			why = f.Err
+		} else if err != nil {
+			t.Fatalf("%s: %v", c.name, err)
+		}
+		if a := gtptest.Read(Refusal{TEID: 2, Reason: why}.Marshal(m)); !c.check(a) {
+			t.Errorf("%s: %+v", c.name, a)
+		}
+	}
+}
+
+func TestRefusalOfEchoIsSilence(t *testing.T) {
+	m := mustParse[*EchoRequest](t, gtptest.New().Echo())
+	if b := (Refusal{Reason: &Error{Cause: CauseSystemFailure}}).Marshal(m); b != nil {
+		t.Errorf("% x", b)
+	}
+}
+
+func TestPCOAnswer(t *testing.T) {
+	dns := []netip.Addr{netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("10.90.0.1"), netip.MustParseAddr("10.90.0.3")}
+	full := []byte{0x80, 0x80, 0x21, 16, 1, 3, 0, 16, 129, 6, 0, 0, 0, 0, 131, 6, 0, 0, 0, 0, 0x00, 0x0d, 0, 0x00, 0x10, 0}
+	for _, c := range []struct {
+		name string
+		in   []byte
+		dns  []netip.Addr
+		mtu  uint16
+		want []byte // nil: no element
+	}{
+		{"all", full, dns, 1400, []byte{
+			0x80, 0x80, 0x21, 16, 2, 3, 0, 16, 129, 6, 10, 90, 0, 1, 131, 6, 10, 90, 0, 3,
+			0x00, 0x0d, 4, 10, 90, 0, 1, 0x00, 0x0d, 4, 10, 90, 0, 3, 0x00, 0x10, 2, 0x05, 0x78,
+		}},
+		{"one server", full, dns[:2], 0, []byte{0x80, 0x80, 0x21, 10, 2, 3, 0, 10, 129, 6, 10, 90, 0, 1, 0x00, 0x0d, 4, 10, 90, 0, 1}},
+		{"no server", full, nil, 1400, []byte{0x80, 0x80, 0x21, 16, 4, 3, 0, 16, 129, 6, 0, 0, 0, 0, 131, 6, 0, 0, 0, 0, 0x00, 0x10, 2, 0x05, 0x78}},
+		{"unknown option rejected", []byte{0x80, 0x80, 0x21, 10, 1, 1, 0, 10, 3, 6, 0, 0, 0, 0}, dns, 0, []byte{0x80, 0x80, 0x21, 10, 4, 1, 0, 10, 3, 6, 0, 0, 0, 0}},
+		{"nothing asked", []byte{0x80}, dns, 1400, nil},
+		{"empty", nil, dns, 1400, nil},
+		{"another protocol", []byte{0x81, 0x00, 0x0d, 0}, dns, 1400, nil},
+		{"IPCP of length 3", []byte{0x80, 0x80, 0x21, 4, 1, 3, 0, 3}, dns, 1400, nil},
+		{"IPCP option of length 1", []byte{0x80, 0x80, 0x21, 6, 1, 3, 0, 6, 129, 1}, dns, 1400, nil},
+		{"IPCP that isn't a request", []byte{0x80, 0x80, 0x21, 4, 2, 3, 0, 4}, dns, 1400, nil},
+		{"container longer than the rest", []byte{0x80, 0x00, 0x10, 0, 0x00, 0x0d, 9, 1}, dns, 1400, []byte{0x80, 0x00, 0x10, 2, 0x05, 0x78}},
+	} {
+		for _, typ := range []uint8{ie.ProtocolConfigurationOptions, ie.AdditionalProtocolConfigurationOptions, ie.ExtendedProtocolConfigurationOptions} {
+			e := parsePCO(typ, c.in).Answer(c.dns, c.mtu).element()
+			switch {
+			case c.want == nil && e != nil:
+				t.Errorf("%s: % x, want nothing", c.name, e.Payload)
+			case c.want != nil && (e == nil || e.Type != typ || !bytes.Equal(e.Payload, c.want)):
+				t.Errorf("%s: %v, want % x", c.name, e, c.want)
+			}
+		}
+	}
+	var none *PCO
+	if none.Answer(dns, 1400).element() != nil {
+		t.Error("options are sent that nobody asked for")
+	}
+}
+
+func TestCauseNames(t *testing.T) {
+	for _, c := range []struct {
+		cause    Cause
+		text     string
+		accepted bool
+	}{{16, "request accepted (16)", true}, {19, "new PDN type due to single address bearer only (19)", true}, {64, "context not found (64)", false}, {200, "cause 200", false}, {8, "reactivation requested (8)", false}} {
+		if c.cause.String() != c.text || c.cause.Accepted() != c.accepted {
+			t.Errorf("%d: %q %v", uint8(c.cause), c.cause, c.cause.Accepted())
+		}
+	}
+}

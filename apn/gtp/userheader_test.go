@@ -1,0 +1,106 @@
+package gtp
+
+import (
+	"bytes"
+	"errors"
+	"net/netip"
+	"testing"
+)
+
+func TestParseUser(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		in   []byte
+		want UserHeader
+		err  error
+	}{
+		{"G-PDU", []byte{0x30, 255, 0, 2, 1, 2, 3, 4, 9, 9}, UserHeader{Type: 255, TEID: 0x01020304, Payload: []byte{9, 9}}, nil},
+		{"with sequence number", []byte{0x32, 255, 0, 6, 0, 0, 0, 1, 0x12, 0x34, 0, 0, 9, 9}, UserHeader{Type: 255, TEID: 1, Seq: 0x1234, HasSeq: true, Payload: []byte{9, 9}}, nil},
+		{"with N-PDU number", []byte{0x31, 255, 0, 5, 0, 0, 0, 1, 0x12, 0x34, 7, 0x85, 9}, UserHeader{Type: 255, TEID: 1, Payload: []byte{9}}, nil},
+		{"PDU Session Container", []byte{0x34, 255, 0, 9, 0, 0, 0, 1, 0, 0, 0, 0x85, 1, 0x10, 0x05, 0, 9}, UserHeader{Type: 255, TEID: 1, QFI: 5, HasQFI: true, Payload: []byte{9}}, nil},
+		{"extension that may be ignored", []byte{0x34, 255, 0, 9, 0, 0, 0, 1, 0, 0, 0, 0x40, 1, 0, 0, 0, 9}, UserHeader{Type: 255, TEID: 1, Payload: []byte{9}}, nil},
+		{"two extensions", []byte{0x34, 255, 0, 13, 0, 0, 0, 1, 0, 0, 0, 0x40, 1, 0, 0, 0x85, 1, 0, 0x3f, 0, 9}, UserHeader{Type: 255, TEID: 1, QFI: 0x3f, HasQFI: true, Payload: []byte{9}}, nil},
+		{"extension that must be understood", []byte{0x36, 255, 0, 8, 0, 0, 0, 1, 0, 7, 0, 0xc0, 1, 0, 0, 0}, UserHeader{Type: 255, TEID: 1, Seq: 7, HasSeq: true}, ErrUserNotComprehended},
+		{"extension of length 0", []byte{0x34, 255, 0, 8, 0, 0, 0, 1, 0, 0, 0, 0x40, 0, 0, 0, 0}, UserHeader{}, ErrUserExtension},
+		{"extension beyond the end", []byte{0x34, 255, 0, 8, 0, 0, 0, 1, 0, 0, 0, 0x40, 2, 0, 0, 0}, UserHeader{}, ErrUserExtension},
+		{"extension missing", []byte{0x34, 255, 0, 4, 0, 0, 0, 1, 0, 0, 0, 0x40}, UserHeader{}, ErrUserExtension},
+		{"options missing", []byte{0x32, 255, 0, 0, 0, 0, 0, 1}, UserHeader{}, ErrUserShort},
+		{"padding after the end", []byte{0x30, 255, 0, 1, 0, 0, 0, 1, 9, 0, 0}, UserHeader{Type: 255, TEID: 1, Payload: []byte{9}}, nil},
+		{"longer than it is", []byte{0x30, 255, 0, 2, 0, 0, 0, 1, 9}, UserHeader{}, ErrUserLength},
+		{"version 2", []byte{0x50, 255, 0, 0, 0, 0, 0, 1}, UserHeader{}, ErrUserVersion},
+		{"GTP prime", []byte{0x20, 255, 0, 0, 0, 0, 0, 1}, UserHeader{}, ErrUserVersion},
+		{"nothing", nil, UserHeader{}, ErrUserShort},
+	} {
+		h, err := ParseUser(c.in)
+		if !errors.Is(err, c.err) || h.Type != c.want.Type || h.TEID != c.want.TEID || h.Seq != c.want.Seq || h.HasSeq != c.want.HasSeq ||
+			h.QFI != c.want.QFI || h.HasQFI != c.want.HasQFI || !bytes.Equal(h.Payload, c.want.Payload) {
+			t.Errorf("%s: %+v, %v; want %+v, %v", c.name, h, err, c.want, c.err)
+		}
+		for n := range len(c.in) {
+			if h, err := ParseUser(c.in[:n:n]); err == nil && n < 8+int(c.in[3]) {
+				t.Errorf("%s cut to %d is taken for whole: %+v", c.name, n, h)
+			}
+		}
+	}
+}
+
+func TestUserMessages(t *testing.T) {
+	v4, v6 := netip.MustParseAddr("127.0.10.1"), netip.MustParseAddr("2001:db8::1")
+	for _, c := range []struct {
+		name string
+		b    []byte
+		typ  uint8
+		teid uint32
+		seq  uint16
+		body []byte
+	}{
+		{"echo request", AppendUserEchoRequest(nil, 7), UserEchoRequest, 0, 7, nil},
+		{"echo response", AppendUserEchoResponse(nil, 7), UserEchoResponse, 0, 7, []byte{14, 0}},
+		{"supported extension headers", AppendUserExtensionHeaders(nil, 7), UserExtensionHeaders, 0, 7, []byte{141, 1, 0x85}},
+		{"end marker", AppendUserEndMarker(nil, 9), UserEndMarker, 9, 0, nil},
+		{"error indication", AppendUserErrorIndication(nil, 7, 0x01020304, v4), UserErrorIndication, 0, 7, []byte{16, 1, 2, 3, 4, 133, 0, 4, 127, 0, 10, 1}},
+	} {
+		h, err := ParseUser(c.b)
+		if err != nil || h.Type != c.typ || h.TEID != c.teid || h.Seq != c.seq || !bytes.Equal(h.Payload, c.body) {
+			t.Errorf("%s: %+v, %v", c.name, h, err)
+		}
+	}
+	for _, a := range []netip.Addr{v4, v6} {
+		h, err := ParseUser(AppendUserErrorIndication([]byte("before")[:0], 1, 0xfffffffe, a))
+		if err != nil {
+			t.Fatal(err)
+		}
+		teid, addr, err := ParseUserErrorIndication(h.Payload)
+		if err != nil || teid != 0xfffffffe || addr != a {
+			t.Errorf("%s: %x %s %v", a, teid, addr, err)
+		}
+		for n := range h.Payload {
+			if _, _, err := ParseUserErrorIndication(h.Payload[:n]); !errors.Is(err, ErrUserElement) {
+				t.Errorf("error indication cut to %d: %v", n, err)
+			}
+		}
+	}
+	// First of repeated counts; what isn't needed is passed over.
+	teid, addr, err := ParseUserErrorIndication([]byte{14, 3, 16, 0, 0, 0, 1, 16, 0, 0, 0, 2, 255, 0, 1, 9, 133, 0, 4, 1, 2, 3, 4, 133, 0, 4, 5, 6, 7, 8})
+	if err != nil || teid != 1 || addr != netip.MustParseAddr("1.2.3.4") {
+		t.Errorf("%d %s %v", teid, addr, err)
+	}
+	b := make([]byte, UserHeaderLen+3)
+	PutUserGPDU(b, 5, 3)
+	if h, err := ParseUser(b); err != nil || h.Type != UserGPDU || h.TEID != 5 || len(h.Payload) != 3 {
+		t.Errorf("%+v %v", h, err)
+	}
+}
+
+func TestParseUserDoesNotAllocate(t *testing.T) {
+	b := []byte{0x34, 255, 0, 9, 0, 0, 0, 1, 0, 0, 0, 0x85, 1, 0x10, 0x05, 0, 9}
+	bad := []byte{0x30, 255, 0, 2, 0, 0, 0, 1, 9}
+	if n := testing.AllocsPerRun(100, func() {
+		_, _ = ParseUser(b)
+		_, _ = ParseUser(bad)
+		PutUserGPDU(b, 1, 9)
+		b[0], b[1], b[3] = 0x34, 255, 9
+	}); n != 0 {
+		t.Errorf("%.0f allocations", n)
+	}
+}
