@@ -8,13 +8,14 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"golang.zx2c4.com/wireguard/device"
 )
 
 const gatewaySeed = 9
@@ -48,13 +49,8 @@ func (r *rig) reported() [][32]byte {
 }
 
 // bubble runs a scenario with a listening endpoint on a clock of its own.
-//
-// The device drains its queues in finalizers, which run outside the bubble, and
-// a bubble's channels may not be touched from there. So there is no garbage
-// collection in a process that ran one.
 func bubble(t *testing.T, cfg Config, scenario func(t *testing.T, r *rig)) {
 	t.Helper()
-	debug.SetGCPercent(-1)
 	synctest.Test(t, func(t *testing.T) {
 		r := &rig{ether: newEther()}
 		cfg.PrivateKey, _ = key(t, gatewaySeed)
@@ -89,8 +85,25 @@ func (r *rig) phone(t *testing.T, seed byte, keepalive int) *phone {
 		t.Fatal(err)
 	}
 	p := newPhone(t, seed, gatewaySeed, c, gatewayAt, keepalive)
+	keep(t, p.dev, gatewaySeed)
 	t.Cleanup(p.dev.Close)
 	return p
+}
+
+// kept holds every peer that ever was in a bubble. The device drains a peer's
+// queues in a finalizer, which runs outside the bubble, where the bubble's
+// channels may not be touched; so none of them may become garbage.
+var kept []*device.Peer
+
+func keep(t *testing.T, dev *device.Device, seed byte) {
+	_, pub := key(t, seed)
+	kept = append(kept, dev.LookupPeer(pub))
+}
+
+func keepAll(t *testing.T, e *Endpoint) {
+	for seed := range byte(4) {
+		keep(t, e.dev, seed)
+	}
 }
 
 func peerOf(t *testing.T, seed byte, addr netip.Addr, active bool) Peer {
@@ -101,7 +114,9 @@ func peerOf(t *testing.T, seed byte, addr netip.Addr, active bool) Peer {
 
 func setPeers(t *testing.T, r *rig, peers ...Peer) {
 	t.Helper()
-	if err := r.SetPeers(peers); err != nil {
+	err := r.SetPeers(peers)
+	keepAll(t, r.Endpoint)
+	if err != nil {
 		t.Fatal(err)
 	}
 }
@@ -258,6 +273,7 @@ func TestSetPeersVets(t *testing.T) {
 		again := peerOf(t, 1, phoneB, true)
 		taken := peerOf(t, 3, phoneA, true)
 		err := r.SetPeers([]Peer{six, peerOf(t, 1, phoneA, true), keyless, again, taken})
+		keepAll(t, r.Endpoint)
 		if err == nil {
 			t.Fatal("no error")
 		}
