@@ -252,14 +252,14 @@ func FuzzLoad(f *testing.F) {
 	f.Add([]byte("node: {name: a}\n"))
 	f.Add([]byte("log:\n"))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		cfg, err := load("/etc/sealedge/node.yaml", raw, nil)
-		if err == nil {
+		cfg, l := load("/etc/sealedge/node.yaml", raw, nil)
+		if len(l.problems()) == 0 {
 			if _, ok := cfg.self(); !ok || cfg.Cluster.LeaderLease >= cfg.Cluster.HeartbeatTimeout || len(cfg.Inner.Addresses) == 0 {
 				t.Fatalf("%+v", cfg)
 			}
 			return
 		}
-		for _, p := range problemsOf(t, err) {
+		for _, p := range problemsOf(t, l.problems()) {
 			if strings.HasSuffix(p, ": ") {
 				t.Fatalf("a problem without words: %q", p)
 			}

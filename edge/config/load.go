@@ -36,6 +36,18 @@ func Reference() []byte { return slices.Clone(reference) }
 // returns what is valid in itself. flags holds values by key ("log.level"), as
 // given with --set. The error is Problems, all of them.
 func Load(path string, flags map[string]string) (*Config, error) {
+	raw, err := readFile(path)
+	if err != nil {
+		return nil, err
+	}
+	cfg, l := load(path, raw, flags)
+	if all := l.problems(); len(all) > 0 {
+		return nil, all
+	}
+	return cfg, nil
+}
+
+func readFile(path string) ([]byte, error) {
 	raw, err := os.ReadFile(path)
 	if err != nil {
 		return nil, Problems{{File: path, Text: fmt.Sprintf("can't be read: %v", err), Mend: `name a configuration file; "sealedge init DIR" makes one`}}
@@ -43,20 +55,18 @@ func Load(path string, flags map[string]string) (*Config, error) {
 	if len(raw) > maxSize {
 		return nil, Problems{{File: path, Text: fmt.Sprintf("has %d bytes, which is no configuration file", len(raw))}}
 	}
-	return load(path, raw, flags)
+	return raw, nil
 }
 
-func load(path string, raw []byte, flags map[string]string) (*Config, error) {
+// load fills a configuration as far as it goes; the loader has the problems.
+func load(path string, raw []byte, flags map[string]string) (*Config, *loader) {
 	cfg := defaults()
 	l := newLoader(path, raw, &cfg, flags)
 	if l.decode() {
 		cfg.complete()
 		l.agree(&cfg)
 	}
-	if all := l.problems(); len(all) > 0 {
-		return nil, all
-	}
-	return &cfg, nil
+	return &cfg, l
 }
 
 // loader reads one configuration.
