@@ -1,0 +1,200 @@
+// Package setup makes all that a cluster needs to run for the first time
+// ("sealedge init"): a CA and certificates, keys, a configuration for each node,
+// a first policy, and the files of the seal server and of the operator. They
+// run as they are, on loopback.
+//
+// The CA is valid for ten years, all other certificates for 825 days: as long
+// as common clients accept them. Who holds pki/ca-key.pem can make nodes and
+// operators; it belongs off the machine once the cluster runs.
+//
+// Each party is known by a URI SAN in its certificate:
+//
+//	sealedge://node/NAME       a node, towards the other nodes
+//	sealedge://gateway/NAME    the gateway, towards the seal server
+//	sealedge://seal-server     the seal server, towards the gateway
+//	sealedge://operator/NAME   a person; the roles are in the OU
+package setup
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/sealedge/sealedge/policy"
+	"github.com/sealedge/sealedge/policy/bundle"
+	"github.com/sealedge/sealedge/policy/ident"
+)
+
+// MaxNodes bounds a cluster: a write waits for the majority.
+const MaxNodes = 9
+
+// Options say what to make. A zero field takes the value in its comment.
+type Options struct {
+	Nodes      int            // 1
+	Hosts      []netip.Addr   // of each node; 127.0.1.1, 127.0.1.2, ...
+	Gateway    netip.Addr     // 127.0.10.1: GTP and WireGuard, it moves with the leadership
+	Carriers   []netip.Prefix // 127.0.20.0/24: who may speak GTP
+	APN        ident.APN      // seal.corp
+	Inner      netip.Addr     // 10.90.0.1: the gateway inside the tunnel
+	Pool       netip.Prefix   // 10.90.0.0/16: addresses of terminals
+	SealServer netip.AddrPort // 127.0.2.1:8443
+	Now        time.Time      // required: when the certificates begin to be valid
+}
+
+// Layout tells where things are.
+type Layout struct {
+	Nodes      []string // a configuration for each node
+	Policy     string
+	SealServer string // the seal server's configuration
+	Context    string // the operator's, for sealctl
+	GrantKey   string // the public half, for barrels
+	WireGuard  string // the public half, for terminals
+}
+
+// Ports of a node, and the name of the gateway's address.
+const (
+	clusterPort  = 7000
+	adminPort    = 7443
+	intranetPort = 7444
+	gatewayName  = "gw1"
+	innerName    = "gateway.seal.internal" // of the gateway inside the tunnel
+	sealName     = "sealserver.seal.internal"
+)
+
+func (o Options) complete() (Options, error) {
+	if o.Now.IsZero() {
+		return o, errors.New("setup: the time is missing")
+	}
+	if o.Nodes == 0 {
+		o.Nodes = max(1, len(o.Hosts))
+	}
+	if o.Nodes < 1 || o.Nodes > MaxNodes {
+		return o, fmt.Errorf("%d nodes; make 1 to %d, best 3", o.Nodes, MaxNodes)
+	}
+	if len(o.Hosts) == 0 {
+		for n := range o.Nodes {
+			o.Hosts = append(o.Hosts, netip.AddrFrom4([4]byte{127, 0, 1, byte(n + 1)}))
+		}
+	}
+	if len(o.Hosts) != o.Nodes {
+		return o, fmt.Errorf("%d hosts for %d nodes; give each node one", len(o.Hosts), o.Nodes)
+	}
+	for i, h := range o.Hosts {
+		if !h.IsValid() || h.IsUnspecified() || slices.Contains(o.Hosts[:i], h) {
+			return o, fmt.Errorf("host %s: give each node an address of its own", h)
+		}
+	}
+	orElse(&o.Gateway, netip.AddrFrom4([4]byte{127, 0, 10, 1}))
+	orElse(&o.Inner, netip.AddrFrom4([4]byte{10, 90, 0, 1}))
+	orElse(&o.Pool, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 90, 0, 0}), 16))
+	orElse(&o.SealServer, netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 2, 1}), 8443))
+	if len(o.Carriers) == 0 {
+		o.Carriers = []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{127, 0, 20, 0}), 24)}
+	}
+	return o, nil
+}
+
+func orElse[T comparable](v *T, otherwise T) {
+	var zero T
+	if *v == zero {
+		*v = otherwise
+	}
+}
+
+// file is one file to be written. private ones only the owner can read.
+type file struct {
+	name    string // below the directory
+	content []byte
+	private bool
+}
+
+// Init fills dir, which must be empty or not exist. If it fails, what it made
+// is gone again.
+func Init(dir string, o Options) (*Layout, error) {
+	o, err := o.complete()
+	if err != nil {
+		return nil, err
+	}
+	policyDoc := bundle.Default(bundle.Params{
+		APN: o.APN, Gateway: o.Inner, Pool: o.Pool,
+		Server: policy.Server{Host: o.SealServer.Addr().String(), Port: o.SealServer.Port()},
+	})
+	if _, _, err := bundle.Parse("policy.yaml", policyDoc); err != nil {
+		return nil, err // the options don't fit together
+	}
+	files := []file{{name: "policy.yaml", content: policyDoc}}
+	for _, part := range []func(Options) ([]file, error){identities, keys, configurations} {
+		more, err := part(o)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, more...)
+	}
+	if err := write(dir, files); err != nil {
+		return nil, err
+	}
+	at := func(name string) string { return filepath.Join(dir, name) }
+	l := &Layout{
+		Policy: at("policy.yaml"), SealServer: at("sealserver.yaml"), Context: at("sealctl.yaml"),
+		GrantKey: at("pki/grant-public.pem"), WireGuard: at("pki/wireguard.pub"),
+	}
+	for n := range o.Nodes {
+		l.Nodes = append(l.Nodes, at(nodeName(n)+".yaml"))
+	}
+	return l, nil
+}
+
+func nodeName(n int) string { return fmt.Sprintf("node%d", n+1) }
+
+// write makes the files, all or none of them.
+func write(dir string, files []file) (err error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	if len(entries) > 0 {
+		return fmt.Errorf("%s is not empty: it has %s; name an empty or a new directory", dir, entries[0].Name())
+	}
+	var made []string
+	defer func() {
+		if err != nil {
+			for _, name := range slices.Backward(made) {
+				os.Remove(name)
+			}
+		}
+	}()
+	for _, sub := range []struct {
+		name string
+		mode os.FileMode
+	}{{"pki", 0o700}, {"data", 0o700}} {
+		path := filepath.Join(dir, sub.name)
+		if err := os.Mkdir(path, sub.mode); err != nil {
+			return err
+		}
+		made = append(made, path)
+	}
+	for _, f := range files {
+		mode := os.FileMode(0o644)
+		if f.private {
+			mode = 0o600
+		}
+		path := filepath.Join(dir, f.name)
+		w, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+		if err != nil {
+			return err
+		}
+		made = append(made, path)
+		_, err = w.Write(f.content)
+		if err = errors.Join(err, w.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
