@@ -1,0 +1,442 @@
+package state
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/encoding/prototext"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+
+	"github.com/sealedge/sealedge/cluster/command"
+)
+
+// start is when the cluster's clock begins in tests.
+var start = time.Date(2026, 11, 22, 9, 0, 0, 0, time.UTC)
+
+// TestScripts runs testdata/*.txt. A script is a list of commands and
+// questions, one a line; a line that starts with blanks continues the one
+// before.
+//
+//	at 5m                        the leader's clock, after start
+//	Name [#request] FIELDS => CODE [FIELDS]
+//	                             applies the command; FIELDS of its result, or
+//	                             for a refusal a part of its words
+//	? KIND KEY... => FIELDS      a record has these fields; "none" if it is absent
+//
+// FIELDS is text-format protobuf in which @10.90.0.2 is an address, @32:7 is 32
+// bytes of 7, and @5m a time. Only fields named are compared. Preconditions
+// that a command doesn't name are filled in with what holds.
+//
+// Each script runs twice: on one machine, and on one that is written to a
+// snapshot and read back after every command. The invariants are checked after
+// every command, and that refusals change nothing.
+func TestScripts(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no scripts: %v", err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := strings.TrimSuffix(filepath.Base(file), ".txt")
+		for _, restored := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/restored=%v", name, restored), func(t *testing.T) {
+				s := &script{T: t, log: newLog(t), restored: restored}
+				s.run(file, string(text))
+			})
+		}
+	}
+}
+
+type script struct {
+	*testing.T
+	log      *testLog
+	restored bool
+	where    string
+}
+
+func (s *script) run(file, text string) {
+	var line string
+	from := 0
+	flush := func() {
+		if line != "" {
+			s.where = fmt.Sprintf("%s:%d", file, from)
+			s.step(line)
+		}
+		line = ""
+	}
+	for i, l := range strings.Split(text, "\n") {
+		l, _, _ = strings.Cut(l, "# ")
+		switch {
+		case strings.TrimSpace(l) == "" || strings.HasPrefix(l, "#"):
+			flush()
+		case l[0] == ' ' || l[0] == '\t':
+			line += " " + strings.TrimSpace(l)
+		default:
+			flush()
+			line, from = strings.TrimSpace(l), i+1
+		}
+	}
+	flush()
+}
+
+func (s *script) failf(format string, args ...any) {
+	s.Helper()
+	s.Fatalf("%s: %s", s.where, fmt.Sprintf(format, args...))
+}
+
+func (s *script) step(line string) {
+	do, want, _ := strings.Cut(line, " => ")
+	switch verb, rest, _ := strings.Cut(strings.TrimSpace(do), " "); verb {
+	case "at":
+		d, err := time.ParseDuration(rest)
+		if err != nil {
+			s.failf("%v", err)
+		}
+		s.log.now = start.Add(d)
+	case "?":
+		s.ask(strings.Fields(rest), want)
+	default:
+		s.apply(verb, rest, want)
+	}
+}
+
+// results names the kind of record that each command answers with.
+var results = map[string]string{
+	"PutPolicy": "Policy", "PutSubscriber": "Subscriber", "RevokeSubscriber": "Revocation",
+	"PutBarrel": "Barrel", "RevokeBarrel": "Revocation", "CheckOut": "Barrel", "CheckIn": "Barrel",
+	"OpenSession": "Opened", "ModifySession": "Session", "AttachWireGuard": "Opened", "SelectPath": "Session", "ClosePath": "Closed",
+	"AcquireAddress": "GatewayAddress", "BumpRestartCounter": "GatewayAddress",
+	"ReserveUses": "Use", "RecordReceipt": "Use", "RecordEvidence": "Use", "SettleUse": "Use",
+	"Disconnect": "Lock", "AckLock": "Lock", "SuspendOrder": "Order", "ResumeOrder": "Order", "MarkOverdue": "Order",
+	"RecordDecision": "RecordDecision",
+}
+
+func (s *script) apply(name, rest, want string) {
+	payload := s.message(name)
+	request := ""
+	if strings.HasPrefix(rest, "#") {
+		request, rest, _ = strings.Cut(rest[1:], " ")
+	}
+	named := s.parse(rest, payload)
+	s.log.fill(payload, named)
+	result := s.log.apply(command.New("test", request, "tester", payload))
+
+	code, fields, _ := strings.Cut(strings.TrimSpace(want), " ")
+	if code == "" {
+		code = "OK"
+	}
+	if result.Code.String() != code {
+		s.failf("%v %q, want %s", result.Code, result.Message, code)
+	}
+	if result.Code != command.Code_OK {
+		if !strings.Contains(result.Message, strings.Trim(fields, `" `)) {
+			s.failf("%v %q, want %s", result.Code, result.Message, fields)
+		}
+	} else {
+		got := s.message(results[name])
+		if err := result.Into(got); err != nil {
+			s.failf("%v", err)
+		}
+		s.compare(got, fields)
+	}
+	if s.restored {
+		s.log.restore()
+	}
+}
+
+func (s *script) ask(words []string, want string) {
+	m := s.log.m
+	key := func(i int) string {
+		if i >= len(words) {
+			s.failf("a key is missing")
+		}
+		return words[i]
+	}
+	id := func() uint64 {
+		n, err := strconv.ParseUint(key(1), 10, 64)
+		if err != nil {
+			s.failf("%v", err)
+		}
+		return n
+	}
+	addr := func() netip.Addr { return netip.MustParseAddr(key(1)) }
+	var got proto.Message
+	var list []string
+	switch words[0] {
+	case "policy":
+		got = m.Policy()
+	case "subscriber":
+		got = m.Subscriber(key(1))
+	case "barrel":
+		got = m.Barrel(key(1))
+	case "barrel-by-mac":
+		got = m.BarrelByMAC(key(1))
+	case "barrel-by-psk":
+		got = m.BarrelByPSKIdentity(key(1))
+	case "session":
+		got = m.Session(id())
+	case "session-of":
+		got = m.SessionByKey(key(1), key(2))
+	case "session-by-address":
+		got = m.SessionByAddress(addr())
+	case "lease":
+		got = m.Lease(key(1), key(2))
+	case "address":
+		got = m.Address(key(1))
+	case "order":
+		got = m.Order(key(1))
+	case "use":
+		got = m.Use(id())
+	case "use-by-request":
+		got = m.UseByRequest(key(1), key(2))
+	case "open-use":
+		got = m.OpenUseOfBarrel(key(1))
+	case "lock":
+		got = m.Lock(id())
+	case "lock-of-barrel":
+		got = m.LockOfBarrel(key(1))
+	case "lock-by-source":
+		got = m.LockBySource(key(1))
+	case "pending":
+		for _, l := range m.PendingLocks() {
+			list = append(list, fmt.Sprint(l.Id))
+		}
+	case "overdue":
+		for _, o := range m.OverdueCandidates(m.Clock()) {
+			list = append(list, fmt.Sprintf("%d/%d", o.Use, o.Number))
+		}
+	case "barrels-of":
+		for b := range m.BarrelsOf(key(1)) {
+			list = append(list, b.Id)
+		}
+	case "peers":
+		for p, l := range m.WireGuardPeers() {
+			list = append(list, fmt.Sprintf("%s@%v", p.Imsi, netip.AddrFrom4([4]byte(l.Address))))
+		}
+	default:
+		s.failf("%q cannot be asked for", words[0])
+	}
+	switch want = strings.TrimSpace(want); {
+	case got == nil:
+		if !slices.Equal(list, strings.Fields(strings.TrimSuffix(want, "none"))) {
+			s.failf("%v, want %s", list, want)
+		}
+	case !got.ProtoReflect().IsValid() || want == "none":
+		if got.ProtoReflect().IsValid() || want != "none" {
+			s.failf("%v, want %s", got, want)
+		}
+	default:
+		s.compare(got, want)
+	}
+}
+
+func (s *script) message(name string) proto.Message {
+	t, err := protoregistry.GlobalTypes.FindMessageByName(protoreflect.FullName("sealedge.command.v1." + name))
+	if err != nil {
+		s.failf("%q: %v", name, err)
+	}
+	return t.New().Interface()
+}
+
+var literal = regexp.MustCompile(`@(\d+\.\d+\.\d+\.\d+|\d+:\d+|\d+[hms]\S*)`)
+
+// parse reads FIELDS into m, and tells which fields were named at its top.
+func (s *script) parse(text string, m proto.Message) map[string]bool {
+	text = literal.ReplaceAllStringFunc(text, func(l string) string {
+		l = l[1:]
+		if a, err := netip.ParseAddr(l); err == nil {
+			return fmt.Sprintf("%+q", a.AsSlice())
+		}
+		if size, fill, ok := strings.Cut(l, ":"); ok {
+			n, _ := strconv.Atoi(size)
+			b, _ := strconv.Atoi(fill)
+			return fmt.Sprintf(`"%s"`, strings.Repeat(fmt.Sprintf(`\x%02x`, b), n))
+		}
+		d, err := time.ParseDuration(l)
+		if err != nil {
+			s.failf("%v", err)
+		}
+		return fmt.Sprint(start.Add(d).UnixNano())
+	})
+	if err := prototext.Unmarshal([]byte(text), m); err != nil {
+		s.failf("%v", err)
+	}
+	named := map[string]bool{}
+	depth := 0
+	for _, token := range regexp.MustCompile(`"(\\.|[^"])*"|[{}<>]|(\w+)\s*:?`).FindAllString(text, -1) {
+		switch token[0] {
+		case '{', '<':
+			depth++
+		case '}', '>':
+			depth--
+		case '"':
+		default:
+			name := strings.TrimRight(token, ": ")
+			if depth == 0 && m.ProtoReflect().Descriptor().Fields().ByName(protoreflect.Name(name)) != nil {
+				named[name] = true
+			}
+		}
+	}
+	return named
+}
+
+func (s *script) compare(got proto.Message, fields string) {
+	s.Helper()
+	want := got.ProtoReflect().New().Interface()
+	named := s.parse(fields, want)
+	g, w := got.ProtoReflect(), want.ProtoReflect()
+	for name := range named {
+		f := w.Descriptor().Fields().ByName(protoreflect.Name(name))
+		if w.Has(f) != g.Has(f) || g.Has(f) && !includes(f, g.Get(f), w.Get(f)) {
+			s.failf("%s is not as wanted:\n got %v\nwant %s", name, prototext.MarshalOptions{}.Format(got), fields)
+		}
+	}
+}
+
+// includes tells whether got has all that want has.
+func includes(f protoreflect.FieldDescriptor, got, want protoreflect.Value) bool {
+	if f.IsList() {
+		g, w := got.List(), want.List()
+		if g.Len() != w.Len() {
+			return false
+		}
+		for i := range g.Len() {
+			if !includesOne(f, g.Get(i), w.Get(i)) {
+				return false
+			}
+		}
+		return true
+	}
+	return includesOne(f, got, want)
+}
+
+func includesOne(f protoreflect.FieldDescriptor, got, want protoreflect.Value) bool {
+	if f.Message() == nil {
+		return got.Equal(want)
+	}
+	all := true
+	want.Message().Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		all = got.Message().Has(f) && includes(f, got.Message().Get(f), v)
+		return all
+	})
+	return all
+}
+
+// testLog applies commands as a log would.
+type testLog struct {
+	testing.TB
+	m     *Machine
+	now   time.Time
+	index uint64
+	raw   [][]byte // what was applied
+	chain []*command.AuditEntry
+	loose bool // leaves invariants unchecked, for speed
+}
+
+func newLog(t testing.TB) *testLog { return &testLog{TB: t, m: New(), now: start} }
+
+// apply stamps a command, applies it and checks the invariants.
+func (l *testLog) apply(c *command.Command) *command.Result {
+	l.Helper()
+	c.LeaderTime = l.now.UnixNano()
+	raw := command.Marshal(c)
+	before := l.m.Clone()
+	l.index++
+	result, entry, err := l.m.Apply(l.index, 1, raw)
+	if err != nil {
+		l.Fatalf("apply %v: %v", c.Type, err)
+	}
+	l.raw, l.chain = append(l.raw, raw), append(l.chain, entry)
+	if l.loose {
+		return result
+	}
+	if err := invariants(l.m); err != nil {
+		l.Fatalf("after %v (%v): %v", c.Type, result.Code, err)
+	}
+	if result.Code != command.Code_OK {
+		if d := changed(before, l.m); d != "" {
+			l.Fatalf("%v was refused (%v), and changed %s", c.Type, result.Code, d)
+		}
+	}
+	return result
+}
+
+// restore replaces the machine by what a snapshot of it gives.
+func (l *testLog) restore() {
+	l.Helper()
+	var b bytes.Buffer
+	if err := l.m.WriteSnapshot(&b); err != nil {
+		l.Fatal(err)
+	}
+	m, err := ReadSnapshot(&b)
+	if err != nil {
+		l.Fatalf("restore: %v", err)
+	}
+	if m.Digest() != l.m.Digest() {
+		l.Fatal("the restored machine has another digest")
+	}
+	if err := invariants(m); err != nil {
+		l.Fatalf("restored: %v", err)
+	}
+	l.m = m
+}
+
+// fill sets the preconditions that the caller did not name to what holds now.
+func (l *testLog) fill(payload proto.Message, named map[string]bool) {
+	m := l.m
+	entropy := sha256.Sum256(fmt.Append(nil, l.index))
+	version := func(imsi string) uint64 { return m.Subscriber(imsi).GetVersion() }
+	set := func(name string, v any) {
+		if named[name] {
+			return
+		}
+		r := payload.ProtoReflect()
+		r.Set(r.Descriptor().Fields().ByName(protoreflect.Name(name)), protoreflect.ValueOf(v))
+	}
+	switch p := payload.(type) {
+	case *command.PutPolicy:
+		set("base_revision", m.PolicyRevision())
+	case *command.PutSubscriber:
+		set("base_version", version(p.Subscriber.GetImsi()))
+	case *command.PutBarrel:
+		set("base_version", m.Barrel(p.Barrel.GetId()).GetVersion())
+	case *command.OpenSession:
+		set("policy_revision", m.PolicyRevision())
+		set("subscriber_version", version(p.Imsi))
+		set("entropy", entropy[:16])
+	case *command.AttachWireGuard:
+		set("policy_revision", m.PolicyRevision())
+		set("subscriber_version", version(p.Imsi))
+		set("public_key", m.Subscriber(p.Imsi).GetWireguardPublicKey())
+	case *command.ModifySession:
+		set("local_teid_c", m.Session(p.Session).GetGtp().GetLocalTeidC())
+	case *command.AcquireAddress:
+		set("epoch", m.Address(p.Name).GetEpoch())
+	case *command.BumpRestartCounter:
+		set("from", m.Address(p.Name).GetRestartCounter())
+	case *command.ReserveUses:
+		set("policy_revision", m.PolicyRevision())
+		set("subscriber_version", version(p.Imsi))
+		set("barrel_version", m.Barrel(p.Barrel).GetVersion())
+		set("grant_not_after", l.now.Add(10*time.Minute).UnixNano())
+		for s := range m.SessionsByIMSI(p.Imsi) {
+			set("session", s.Id)
+			break
+		}
+	}
+}
