@@ -1,13 +1,14 @@
 package phoneapi
 
 import (
+	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"hash"
 	"io"
 	"net/http"
 	"strconv"
-	"time"
 
 	"github.com/sealedge/sealedge/cluster/command"
 	"github.com/sealedge/sealedge/edge/sealuse"
@@ -63,11 +64,18 @@ func (s *Server) evidence(c *call) error {
 	if step.Repeat != nil {
 		return c.stored(chunk)
 	}
-	body := &flowing{c: c, from: http.MaxBytesReader(c.w, c.r.Body, chunk.Length-chunk.Offset), sum: sha256.New(), end: time.Now().Add(uploadTimeout)}
+	ctx, cancel := context.WithTimeout(c.r.Context(), uploadTimeout)
+	defer cancel()
+	c.r = c.r.WithContext(ctx)
+	body := &flowing{c: c, from: http.MaxBytesReader(c.w, c.r.Body, chunk.Length-chunk.Offset), sum: sha256.New()}
 	chunk.Body = body
 	st, err := s.cfg.Evidence.AppendEvidence(c.r.Context(), ref(use, number), chunk)
 	if err != nil {
-		if body.err != nil { // the terminal's doing, not the server's
+		var over *http.MaxBytesError
+		switch {
+		case errors.As(body.err, &over):
+			return wire.NewProblem(wire.CodeBadRequest, "The body goes past Upload-Length.")
+		case body.err != nil: // the terminal's doing, not the server's
 			return wire.NewProblem(wire.CodeUploadOffset, fmt.Sprintf("The upload broke off after %d bytes.", body.n))
 		}
 		return err
@@ -83,7 +91,7 @@ func (s *Server) evidence(c *call) error {
 		st.Digest = [32]byte(body.sum.Sum(nil))
 	}
 	step = sealuse.Evidence(use, number, chunk.Digest, chunk.Length, st)
-	s.alarm(c, sealuse.KindEvidence, step.Alarm)
+	s.alarm(c, step.Alarm)
 	if _, err := s.propose(c, step); err != nil {
 		p := sealuse.FromError(err)
 		s.refused(c, sealuse.KindEvidence, subject(use, number), p)
@@ -135,17 +143,14 @@ type flowing struct {
 	from io.Reader
 	sum  hash.Hash
 	n    int64
-	end  time.Time // of the whole PATCH
 	err  error     // of reading, but io.EOF
 }
 
 func (f *flowing) Read(b []byte) (int, error) {
-	left := time.Until(f.end)
-	if left <= 0 {
-		f.err = fmt.Errorf("upload took longer than %s", uploadTimeout)
+	if f.err = f.c.r.Context().Err(); f.err != nil {
 		return 0, f.err
 	}
-	f.c.deadline(min(left, stallTimeout) + graceTimeout)
+	f.c.deadline(stallTimeout)
 	n, err := f.from.Read(b)
 	f.sum.Write(b[:n])
 	f.n += int64(n)

@@ -2,7 +2,9 @@ package phoneapi
 
 import (
 	"context"
+	"crypto/rand"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -25,8 +27,11 @@ func newRecorder(log *slog.Logger) *recorder {
 	return &recorder{log: log, queue: make(chan *command.Command, 256), limit: newLimiter(2*time.Second, 20)}
 }
 
-// decided takes one decision in.
+// decided takes one decision in. It gets a request id, so that it is recorded
+// once even if the answer to proposing it is lost; a terminal's own request ids
+// have no colon.
 func (r *recorder) decided(from netip.Addr, c *command.Command) {
+	c.RequestId = "decision:" + rand.Text()
 	if r.limit.take(from, time.Now()) > 0 {
 		r.dropped.Add(1)
 		return
@@ -98,9 +103,5 @@ func (c *counters) add(code string) {
 func (c *counters) all() map[string]uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	out := make(map[string]uint64, len(c.by))
-	for k, v := range c.by {
-		out[k] = v
-	}
-	return out
+	return maps.Clone(c.by)
 }

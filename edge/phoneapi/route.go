@@ -177,12 +177,12 @@ func (s *Server) refused(c *call, kind, subject string, p *wire.Problem) {
 }
 
 // alarm notes what administrators must hear of.
-func (s *Server) alarm(c *call, kind, what string) {
+func (s *Server) alarm(c *call, what string) {
 	if what == "" {
 		return
 	}
-	s.log.Warn("alarm", "kind", kind, "terminal", c.terminal, "what", what)
-	s.record.decided(c.from, sealuse.Decided(kind, c.imsi(), "alarm", wire.NewProblem(wire.CodeInternal, what), s.revision()))
+	s.log.Warn("alarm", "terminal", c.terminal, "what", what)
+	s.record.decided(c.from, sealuse.Alarmed(c.imsi(), what, s.revision()))
 }
 
 func (s *Server) revision() uint64 {

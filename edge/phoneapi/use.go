@@ -57,7 +57,7 @@ func (s *Server) reserve(c *call, ask sealuse.Ask, token string) (*command.Use, 
 	var refusal *wire.Problem
 	for range decideAgain {
 		step := sealuse.Permit(s.facts(c, ask), s.cfg.Rules(), ask, answer)
-		s.alarm(c, sealuse.KindUse, step.Alarm)
+		s.alarm(c, step.Alarm)
 		if step.Refusal != nil {
 			return nil, step.Refusal
 		} else if step.Repeat != nil {
@@ -73,7 +73,7 @@ func (s *Server) reserve(c *call, ask sealuse.Ask, token string) (*command.Use, 
 			return use, nil
 		}
 		if again {
-			s.settle(c.r.Context(), changed)
+			s.catchUp(c.r.Context(), changed)
 		} else if p.Code != wire.CodeRequestReused || !s.carriedOut(c, ask) {
 			return nil, p
 		}
@@ -96,8 +96,8 @@ func (s *Server) carriedOut(c *call, ask sealuse.Ask) bool {
 	})
 }
 
-// settle lets the entry that made the decision obsolete arrive here, too.
-func (s *Server) settle(ctx context.Context, changed <-chan struct{}) {
+// catchUp lets the entry that made the decision obsolete arrive here, too.
+func (s *Server) catchUp(ctx context.Context, changed <-chan struct{}) {
 	t := time.NewTimer(settleTime / 4)
 	defer t.Stop()
 	select {
@@ -145,7 +145,7 @@ func (s *Server) settlement(c *call) error {
 
 // said carries out a step on what a barrel signed.
 func (s *Server) said(c *call, use *command.Use, step sealuse.Step) error {
-	s.alarm(c, sealuse.KindReceipt, step.Alarm)
+	s.alarm(c, step.Alarm)
 	after, err := s.propose(c, step)
 	if err != nil {
 		p := sealuse.FromError(err)

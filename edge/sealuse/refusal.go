@@ -108,7 +108,7 @@ func serverRefused(a wire.VerifyAnswer) *wire.Problem {
 	}
 	detail := "The seal server gave no reason."
 	if a.Reason != "" {
-		detail = fmt.Sprintf("The seal server says: %s", sentence(words(a.Reason)))
+		detail = sentence("The seal server says: " + words(a.Reason))
 	}
 	if !a.NotBefore.IsZero() && !a.NotAfter.IsZero() && code == wire.CodeOrderNotOpen {
 		detail += fmt.Sprintf(" The window is %s to %s.", stamp(a.NotBefore), stamp(a.NotAfter))

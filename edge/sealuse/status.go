@@ -48,6 +48,7 @@ const (
 	KindReceipt  = "receipt"
 	KindEvidence = "evidence"
 	KindAccess   = "access" // who is this terminal
+	KindAlarm    = "alarm"  // what administrators must hear of
 )
 
 // Decided proposes to put a decision into the audit chain: an approval if p is
@@ -66,4 +67,11 @@ func Decided(kind, imsi, subject string, p *wire.Problem, revision uint64) *comm
 		}
 	}
 	return command.New(ClientID(imsi), "", ClientID(imsi), d)
+}
+
+// Alarmed proposes to put an alarm into the audit chain.
+func Alarmed(imsi, what string, revision uint64) *command.Command {
+	return command.New(ClientID(imsi), "", ClientID(imsi), &command.RecordDecision{
+		Kind: KindAlarm, Subject: "terminal " + imsi, Reasons: []string{words(what)}, Code: KindAlarm, PolicyRevision: revision,
+	})
 }
