@@ -92,7 +92,6 @@ type WireGuard struct {
 type Inner struct {
 	Addresses        []netip.Addr `key:"addresses,required"`
 	MTU              int          `key:"mtu" range:"576..9000"`
-	Queue            int          `key:"queue" range:"64..1000000"`
 	ConnsPerTerminal int          `key:"conns_per_terminal" range:"4..10000"`
 	PhoneAPI         InnerAPI     `key:"phone_api"`
 	BarrelAPI        InnerAPI     `key:"barrel_api"`
@@ -158,7 +157,7 @@ func defaults() Config {
 			WireGuard: WireGuard{Port: 51820, Silence: 5 * time.Second},
 		},
 		Inner: Inner{
-			MTU: 1400, Queue: 4096, ConnsPerTerminal: 64,
+			MTU: 1400, ConnsPerTerminal: 64,
 			PhoneAPI: InnerAPI{Port: 443}, BarrelAPI: InnerAPI{Port: 5684},
 		},
 		Upstream: Upstream{Timeout: 10 * time.Second, MaxConns: 64},
