@@ -1,0 +1,324 @@
+package gtpc
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/sealedge/sealedge/apn/gtp"
+	"github.com/sealedge/sealedge/apn/gtp/gtptest"
+)
+
+func TestAnswersWithoutHandler(t *testing.T) {
+	inBubble(t, Config{}, never(t), func(t *testing.T, r *rig) {
+		s := gtptest.New()
+		r.from(sgw, s.Echo())
+		r.from(sgw, []byte{0x32, 1, 0, 4, 0, 0, 0, 0, 0x12, 0x34, 0, 0}) // GTPv1
+		sent := r.conn.sent()
+		if len(sent) != 2 || sent[0].peer != sgw {
+			t.Fatalf("%d answers", len(sent))
+		}
+		if want := []byte{0x40, 2, 0, 9, 0x0a, 0x0b, 0x0c, 0, 3, 0, 1, 0, 3}; !bytes.Equal(sent[0].b, want) {
+			t.Errorf("Echo Response % x, want % x", sent[0].b, want)
+		}
+		if want := []byte{0x40, 3, 0, 4, 0, 0x12, 0x34, 0}; !bytes.Equal(sent[1].b, want) {
+			t.Errorf("Version Not Supported % x, want % x", sent[1].b, want)
+		}
+	})
+}
+
+// What must be met with silence is, and counts under its reason.
+func TestDrops(t *testing.T) {
+	s := gtptest.New()
+	for reason, d := range map[string]datagram{
+		countPeerNotAllowed:      {foreign, s.Echo()},
+		gtp.ReasonShort:          {sgw, []byte{0x48, 32, 0}},
+		gtp.ReasonUnknownType:    {sgw, s.Request(255, 1)},
+		gtp.ReasonUnexpectedType: {sgw, s.Request(95, 1)},
+		gtp.ReasonOtherVersion:   {sgw, []byte{0x30, 3, 0, 0, 0, 0, 0, 0}},
+		gtp.ReasonBadResponse:    {sgw, s.Request(gtp.TypeDeleteBearerResponse, 1)},
+		countOrphan:              {sgw, []byte{0x40, 2, 0, 9, 0, 0, 1, 0, 3, 0, 1, 0, 3}},
+	} {
+		inBubble(t, Config{}, never(t), func(t *testing.T, r *rig) {
+			r.from(d.peer, d.b)
+			if sent := r.conn.sent(); len(sent) != 0 || r.count(reason) != 1 {
+				t.Errorf("%s: %d answers, counters %v", reason, len(sent), r.Counters())
+			}
+			if !strings.Contains(r.log.String(), reason) {
+				t.Errorf("%s: not logged: %s", reason, r.log)
+			}
+		})
+	}
+	// A mapped IPv4 address is the IPv4 address.
+	inBubble(t, Config{}, never(t), func(t *testing.T, r *rig) {
+		r.from(netip.MustParseAddrPort("[::ffff:127.0.20.1]:2123"), s.Echo())
+		if len(r.conn.sent()) != 1 {
+			t.Error("a mapped address is not recognised")
+		}
+	})
+}
+
+// A flood writes a handful of lines, and counts each.
+func TestFloodIsLoggedSparsely(t *testing.T) {
+	inBubble(t, Config{}, never(t), func(t *testing.T, r *rig) {
+		for range 500 {
+			r.from(foreign, []byte("x"))
+		}
+		after(time.Second)
+		if n := r.log.lines(); n != logFirst || r.count(countPeerNotAllowed) != 500 {
+			t.Errorf("%d lines for %d datagrams", n, r.count(countPeerNotAllowed))
+		}
+	})
+}
+
+// blocking is a handler that answers each request when it is let go, with the
+// number of the call.
+type blocking struct {
+	let   chan struct{}
+	calls chan gtp.Message
+}
+
+func newBlocking() *blocking {
+	return &blocking{let: make(chan struct{}), calls: make(chan gtp.Message, 100)}
+}
+
+func (b *blocking) Handle(ctx context.Context, _ netip.AddrPort, m gtp.Message) []byte {
+	b.calls <- m
+	select {
+	case <-b.let:
+		return []byte{byte(len(b.calls)), byte(m.Head().Seq)}
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+func TestDuplicates(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newBlocking()
+		// The handler's channels belong to the bubble, so the rig is made here.
+		r := &rig{Server: New(Config{AllowedPeers: []netip.Prefix{netip.MustParsePrefix("127.0.20.0/24")}, AnswerTime: 30 * time.Second}, h)}
+		r.serve(t)
+		s := gtptest.New()
+		request := s.Create()
+
+		for range 3 {
+			r.from(sgw, request)
+		}
+		if sent := r.conn.sent(); len(sent) != 0 || len(h.calls) != 1 || r.count(countInFlight) != 2 {
+			t.Fatalf("in flight: %d answers, %d calls, %v", len(sent), len(h.calls), r.Counters())
+		}
+		h.let <- struct{}{}
+		first := r.conn.sent()
+		if len(first) != 1 {
+			t.Fatalf("%d answers", len(first))
+		}
+		r.from(sgw, request)
+		again := r.conn.sent()
+		if len(again) != 1 || !bytes.Equal(again[0].b, first[0].b) || len(h.calls) != 1 || r.count(countRepeated) != 1 {
+			t.Errorf("finished: %d answers, %d calls", len(again), len(h.calls))
+		}
+
+		// The same sequence number with other content, the same content from
+		// another port or another peer: other requests.
+		other := s
+		other.UserTEID++
+		r.from(sgw, other.Create())
+		r.from(netip.AddrPortFrom(sgw.Addr(), 40000), request)
+		r.from(another, request)
+		if sent := r.conn.sent(); len(sent) != 0 || len(h.calls) != 4 {
+			t.Errorf("others: %d answers, %d calls", len(sent), len(h.calls))
+		}
+		for range 3 {
+			h.let <- struct{}{}
+		}
+		if sent := r.conn.sent(); len(sent) != 3 {
+			t.Errorf("%d answers of 3", len(sent))
+		}
+
+		// An answer is forgotten when no retransmission can come any more.
+		after(30 * time.Second)
+		r.from(sgw, request)
+		if sent := r.conn.sent(); len(sent) != 0 || len(h.calls) != 5 {
+			t.Errorf("forgotten: %d answers, %d calls", len(sent), len(h.calls))
+		}
+		if err := r.stop(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A handler that says nothing leaves the request to its retransmission.
+func TestNoAnswerIsNotRemembered(t *testing.T) {
+	calls := 0
+	h := handlerFunc(func(context.Context, netip.AddrPort, gtp.Message) []byte {
+		if calls++; calls == 1 {
+			return nil
+		}
+		return []byte("answer")
+	})
+	inBubble(t, Config{Workers: 1}, h, func(t *testing.T, r *rig) {
+		for range 2 {
+			r.from(sgw, gtptest.New().Create())
+			synctest.Wait()
+		}
+		if sent := r.conn.sent(); len(sent) != 1 || calls != 2 || r.count(countNoAnswer) != 1 {
+			t.Errorf("%d answers, %d calls", len(sent), calls)
+		}
+	})
+}
+
+// Workers and queue are bounded; what doesn't fit leaves no trace, so that its
+// retransmission can succeed.
+func TestOverload(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newBlocking()
+		r := &rig{Server: New(Config{AllowedPeers: []netip.Prefix{netip.MustParsePrefix("127.0.20.0/24")}, Workers: 1, Queue: 1}, h)}
+		r.serve(t)
+		s := gtptest.New()
+		request := func(seq uint32) []byte { s.Seq = seq; return s.Create() }
+		for seq := range uint32(3) {
+			r.from(sgw, request(seq))
+			synctest.Wait()
+		}
+		if r.count(countOverload) != 1 || r.count(countRequest) != 2 {
+			t.Fatalf("%v", r.Counters())
+		}
+		h.let <- struct{}{}
+		h.let <- struct{}{}
+		synctest.Wait()
+		r.from(sgw, request(2))
+		synctest.Wait()
+		h.let <- struct{}{}
+		if sent := r.conn.sent(); len(sent) != 3 {
+			t.Errorf("%d answers of 3", len(sent))
+		}
+		if err := r.stop(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A panic is logged with the bytes that brought it about, and ends nothing.
+func TestHandlerPanic(t *testing.T) {
+	h := handlerFunc(func(_ context.Context, _ netip.AddrPort, m gtp.Message) []byte {
+		if m.Head().Seq == 1 {
+			panic("boom")
+		}
+		return []byte("answer")
+	})
+	inBubble(t, Config{Workers: 1}, h, func(t *testing.T, r *rig) {
+		s := gtptest.New()
+		s.Seq = 1
+		r.from(sgw, s.Create())
+		s.Seq = 2
+		r.from(sgw, s.Create())
+		if sent := r.conn.sent(); len(sent) != 1 || r.count(countHandlerPanic) != 1 {
+			t.Errorf("%d answers, %v", len(sent), r.Counters())
+		}
+		if log := r.log.String(); !strings.Contains(log, "boom") || !strings.Contains(log, "bytes=4820") {
+			t.Errorf("the log lacks panic or bytes: %s", log)
+		}
+	})
+}
+
+func TestAnswersAreBounded(t *testing.T) {
+	now := time.Unix(0, 0)
+	a := newAnswers(time.Minute, 3)
+	k := func(n int) key { return key{peer: sgw, seq: uint32(n)} }
+	for n := range 5 {
+		a.begin(k(n))
+		a.done(now, k(n), []byte{byte(n)})
+	}
+	for n, want := range []transactionState{unheard, unheard, answeredBefore, answeredBefore, answeredBefore} {
+		if _, got := a.get(now, k(n)); got != want {
+			t.Errorf("answer %d: %d, want %d", n, got, want)
+		}
+	}
+	if at, ok := a.nextExpiry(); !ok || at != now.Add(time.Minute) {
+		t.Errorf("next expiry %v %v", at, ok)
+	}
+	a.begin(k(9))
+	a.expire(now.Add(time.Minute))
+	if _, got := a.get(now, k(9)); got != inFlight || len(a.byKey) != 1 || a.order != nil {
+		t.Errorf("after expiry: %d, %d kept", got, len(a.byKey))
+	}
+}
+
+// The address moves away and comes back: Serve ends and starts anew, on another
+// socket, with nothing of before but the counters.
+func TestServeAgain(t *testing.T) {
+	calls := 0
+	h := handlerFunc(func(context.Context, netip.AddrPort, gtp.Message) []byte {
+		calls++
+		return []byte("answer")
+	})
+	inBubble(t, Config{Workers: 1}, h, func(t *testing.T, r *rig) {
+		request := gtptest.New().Create()
+		r.from(sgw, request)
+		r.conn.sent()
+		if err := r.Serve(t.Context(), newFakeConn()); err == nil {
+			t.Error("served twice at once")
+		}
+		if err := r.stop(); err != nil {
+			t.Errorf("first Serve: %v", err)
+		}
+		r.serve(t)
+		r.from(sgw, request)
+		if sent := r.conn.sent(); len(sent) != 1 || calls != 2 || r.count(countSent) != 2 {
+			t.Errorf("%d answers, %d calls, %v", len(sent), calls, r.Counters())
+		}
+	})
+}
+
+// Reads fail now and then (ICMP); only a socket that keeps failing, or that is
+// closed under us, ends Serve with an error.
+func TestReadErrors(t *testing.T) {
+	inBubble(t, Config{}, never(t), func(t *testing.T, r *rig) {
+		for range 5 {
+			for range maxConsecutiveErrors {
+				r.conn.in <- errors.New("connection refused")
+			}
+			r.from(sgw, gtptest.New().Echo())
+		}
+		if sent := r.conn.sent(); len(sent) != 5 {
+			t.Errorf("%d answers of 5", len(sent))
+		}
+	})
+	for name, breakIt := range map[string]func(*fakeConn){
+		"fails for good": func(c *fakeConn) {
+			for range maxConsecutiveErrors + 1 {
+				c.in <- errors.New("no buffer space")
+			}
+		},
+		"closed": func(c *fakeConn) { c.Close() },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s, conn := New(Config{}, never(t)), newFakeConn()
+			breakIt(conn)
+			if err := s.Serve(t.Context(), conn); err == nil {
+				t.Errorf("%s: Serve returned nil", name)
+			}
+			select {
+			case <-conn.closed:
+			default:
+				t.Errorf("%s: the socket was left open", name)
+			}
+		})
+	}
+	inBubble(t, Config{}, never(t), func(t *testing.T, r *rig) {
+		r.conn.broken = true
+		r.from(sgw, gtptest.New().Echo())
+		r.conn.sent()
+		if r.count(countWriteError) != 1 {
+			t.Errorf("%v", r.Counters())
+		}
+	})
+}
+
+var _ Conn = (*net.UDPConn)(nil)
