@@ -46,7 +46,7 @@ type Node struct {
 	roleChange event // the leader changed, or this node's lease began
 
 	audit    *auditLog
-	auditGap signal // a snapshot may have left a gap
+	auditGap signal        // a snapshot may have left a gap
 	filling  chan struct{} // holds one: gaps are filled by one goroutine at a time
 
 	proposals chan *proposal

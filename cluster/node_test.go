@@ -1,0 +1,190 @@
+package cluster
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/sealedge/sealedge/cluster/command"
+)
+
+func TestConfig(t *testing.T) {
+	good := Config{NodeName: "n1", DataDir: "d", Peers: []Peer{{"n1", "127.0.0.1:1"}, {"n2", "127.0.0.1:2"}}}
+	for _, tc := range []struct {
+		name   string
+		change func(*Config)
+		err    string
+	}{
+		{"good", func(*Config) {}, ""},
+		{"own address given", func(c *Config) { c.Advertise = "127.0.0.1:1" }, ""},
+		{"another address given", func(c *Config) { c.Advertise = "127.0.0.1:9" }, "make them equal"},
+		{"not a peer", func(c *Config) { c.NodeName = "n9" }, "not among the peers"},
+		{"bad name", func(c *Config) { c.Peers[1].Name = "N/2" }, "peer name"},
+		{"bad address", func(c *Config) { c.Peers[1].Address = "127.0.0.1" }, "address of peer"},
+		{"twice the name", func(c *Config) { c.Peers[1].Name = "n1" }, "listed twice"},
+		{"twice the address", func(c *Config) { c.Peers[1].Address = "127.0.0.1:1" }, "listed twice"},
+		{"no directory", func(c *Config) { c.DataDir = "" }, "no data directory"},
+		{"a lease as long as the heartbeat", func(c *Config) { c.LeaderLease, c.HeartbeatTimeout = time.Second, time.Second }, "shorter than the heartbeat"},
+		{"a short heartbeat shortens the lease", func(c *Config) { c.HeartbeatTimeout = 50 * time.Millisecond }, ""},
+	} {
+		c := good
+		c.Peers = append([]Peer(nil), good.Peers...)
+		tc.change(&c)
+		got, err := c.withDefaults()
+		if (err == nil) != (tc.err == "") || (err != nil && !strings.Contains(err.Error(), tc.err)) {
+			t.Errorf("%s: %v", tc.name, err)
+		}
+		if err == nil && (got.LeaderLease >= got.HeartbeatTimeout || got.ElectionTimeout < got.HeartbeatTimeout || got.Fatal == nil || got.Advertise == "") {
+			t.Errorf("%s: defaults %+v", tc.name, got)
+		}
+	}
+}
+
+func TestDataDirIsOneNodesOwn(t *testing.T) {
+	t.Parallel()
+	c := newTestCluster(t, 1)
+	cfg := c.config["n1"]
+	if _, err := Open(cfg); err == nil || !strings.Contains(err.Error(), "in use by another process") {
+		t.Errorf("opened twice: %v", err)
+	}
+	c.leader()
+	c.stop("n1")
+	if err := os.WriteFile(filepath.Join(cfg.DataDir, "node"), []byte("n7\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(cfg); err == nil || !strings.Contains(err.Error(), `belongs to node "n7"`) {
+		t.Errorf("another node's directory: %v", err)
+	}
+	if err := os.WriteFile(filepath.Join(cfg.DataDir, "node"), []byte("n1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	mustPropose(t, c.start("n1"), put("001010000000001", ""))
+}
+
+// TestUnknownCommandIsRefused: what no node could apply doesn't get into the log.
+func TestUnknownCommandIsRefused(t *testing.T) {
+	t.Parallel()
+	c := newTestCluster(t, 3)
+	leader, follower := c.leader(), c.follower()
+	for _, n := range []*Node{leader, follower} {
+		for name, cmd := range map[string]*command.Command{
+			"type":    {Level: 1, Type: 9999},
+			"level":   {Level: command.Level + 1, Type: command.Type_RECORD_DECISION},
+			"payload": {Level: 1, Type: command.Type_RECORD_DECISION, Payload: []byte{0xff}},
+		} {
+			if _, err := n.Propose(t.Context(), cmd); !errors.Is(err, command.ErrUnknownCommand) {
+				t.Errorf("%s of another %s: %v", n.cfg.NodeName, name, err)
+			}
+		}
+		if _, err := n.Propose(t.Context(), put(strings.Repeat("9", MaxCommandSize), "")); !errors.Is(err, ErrTooLarge) {
+			t.Errorf("%s, too large: %v", n.cfg.NodeName, err)
+		}
+		mustPropose(t, n, put("001010000000001", ""))
+	}
+	c.sameState()
+}
+
+// TestEntryThatCannotBeAppliedStopsTheNode puts one into the log behind Propose's
+// back, as a newer leader would.
+func TestEntryThatCannotBeAppliedStopsTheNode(t *testing.T) {
+	t.Parallel()
+	fatal := make(chan error, 10)
+	c := newTestCluster(t, 1, func(cfg *Config) {
+		cfg.Fatal = func(err error) { fatal <- err }
+		cfg.ApplyTimeout = 300 * time.Millisecond
+	})
+	n := c.leader()
+	leadership := n.Leadership()
+	if !<-leadership {
+		t.Fatal("doesn't lead")
+	}
+	mustPropose(t, n, put("001010000000001", ""))
+	before := digestOf(n)
+	if err := n.raft.Apply(command.Marshal(&command.Command{Level: 1, Type: 9999}), 0).Error(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-fatal; !errors.Is(err, command.ErrUnknownCommand) {
+		t.Errorf("fatal: %v", err)
+	}
+	if <-leadership {
+		t.Error("it goes on leading")
+	}
+	if _, err := n.Propose(t.Context(), put("001010000000002", "")); !errors.Is(err, command.ErrNoQuorum) {
+		t.Errorf("propose: %v", err)
+	}
+	if digestOf(n) != before {
+		t.Error("the state changed")
+	}
+	c.stop("n1")
+	if len(fatal) > 0 {
+		t.Errorf("told twice: %v", <-fatal)
+	}
+}
+
+func TestTornAuditTailOfANode(t *testing.T) {
+	t.Parallel()
+	c := newTestCluster(t, 1)
+	for range 20 {
+		mustPropose(t, c.leader(), put("001010000000001", ""))
+	}
+	path := c.leader().audit.open.path
+	c.stop("n1")
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(path, info.Size()-100); err != nil { // in the last entry
+		t.Fatal(err)
+	}
+	n := c.start("n1")
+	mustPropose(t, n, put("001010000000001", "")) // after the log was replayed
+	if got := len(wholeAudit(t, n)); got != 21 {
+		t.Errorf("%d audit entries of 21", got)
+	}
+}
+
+func TestLeadershipKeepsTheLatest(t *testing.T) {
+	var l latest
+	l.publish(true)
+	a, b := l.subscribe(), l.subscribe()
+	if !<-a {
+		t.Error("a subscriber isn't told how things stand")
+	}
+	l.publish(false)
+	l.publish(true)
+	if !<-a || !<-b {
+		t.Error("a slow subscriber isn't told the latest")
+	}
+	select {
+	case <-a:
+		t.Error("told twice")
+	default:
+	}
+}
+
+func TestRaftLogIsQuiet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		closing := make(chan struct{})
+		l := newRaftLogger(slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelInfo})), closing)
+		l.Info("inner life")
+		for range 100 {
+			l.Error("failed to heartbeat to", "peer", hclog.Fmt("%s!", "n2"))
+		}
+		time.Sleep(repeatAfter)
+		l.Named("wal").Error("failed to heartbeat to", "peer", "n2")
+		close(closing)
+		l.Error("another thing")
+		if got := out.String(); strings.Count(got, "\n") != 2 || !strings.Contains(got, "level=WARN") || !strings.Contains(got, "peer=n2!") {
+			t.Errorf("logged:\n%s", got)
+		}
+	})
+}
