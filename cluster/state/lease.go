@@ -34,6 +34,7 @@ func (m *Machine) putLease(l *command.AddressLease) {
 
 func (m *Machine) indexLease(l *command.AddressLease) {
 	m.leases.set(pair{l.Imsi, l.Apn}, l)
+	m.journal.devices++
 	m.byAddress.set(binary.BigEndian.Uint32(l.Address), l)
 	if waiting(l) {
 		m.released.set(numbered{l.Apn, l.ReleasedSeq}, l)
@@ -43,6 +44,7 @@ func (m *Machine) indexLease(l *command.AddressLease) {
 func (m *Machine) dropLease(l *command.AddressLease) {
 	a := binary.BigEndian.Uint32(l.Address)
 	m.leases.delete(pair{l.Imsi, l.Apn})
+	m.journal.devices++
 	m.byAddress.delete(a)
 	if waiting(l) {
 		m.released.delete(numbered{l.Apn, l.ReleasedSeq})

@@ -73,12 +73,14 @@ type Machine struct {
 	byRequest      table[pair, uint64] // IMSI, request id: use
 	openOfBarrel   table[string, uint64]
 	openOfIMSI     table[numbered, struct{}]
+	openOfOrder    table[numbered, struct{}]
 	pendingLocks   table[uint64, *command.Lock]
 	locksOfBarrel  table[numbered, struct{}] // not acknowledged by the barrel
 	bySource       table[string, uint64]     // lock id
 	evidenceDue    table[dueKey, struct{}]
 	scopes         table[numbered, *command.Remembered] // scope, log index
 	loose          int                                  // remembered without a scope
+	journal        *journal                             // this machine's own
 }
 
 // dueKey orders stampings by when their evidence is due.
@@ -119,11 +121,13 @@ func New() *Machine {
 		byRequest:      newTable[pair, uint64](comparePairs),
 		openOfBarrel:   newOrdered[string, uint64](),
 		openOfIMSI:     newTable[numbered, struct{}](compareNumbered),
+		openOfOrder:    newTable[numbered, struct{}](compareNumbered),
 		pendingLocks:   newOrdered[uint64, *command.Lock](),
 		locksOfBarrel:  newTable[numbered, struct{}](compareNumbered),
 		bySource:       newOrdered[string, uint64](),
 		evidenceDue:    newTable[dueKey, struct{}](compareDue),
 		scopes:         newTable[numbered, *command.Remembered](compareNumbered),
+		journal:        new(journal),
 	}
 }
 
@@ -140,7 +144,8 @@ func (m *Machine) Clone() *Machine {
 	c.usesOfOrder, c.byRequest, c.openOfBarrel = m.usesOfOrder.clone(), m.byRequest.clone(), m.openOfBarrel.clone()
 	c.openOfIMSI, c.pendingLocks, c.locksOfBarrel = m.openOfIMSI.clone(), m.pendingLocks.clone(), m.locksOfBarrel.clone()
 	c.bySource, c.evidenceDue, c.scopes = m.bySource.clone(), m.evidenceDue.clone(), m.scopes.clone()
-	c.free = m.free.clone()
+	c.free, c.openOfOrder = m.free.clone(), m.openOfOrder.clone()
+	c.journal = new(journal)
 	return &c
 }
 

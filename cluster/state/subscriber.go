@@ -90,6 +90,7 @@ func (m *Machine) indexSubscriber(old, s *command.Subscriber) {
 		m.byWireGuardKey.set(string(k), s.Imsi)
 	}
 	m.subscribers.set(s.Imsi, s)
+	m.journal.devices++
 }
 
 // revokeSubscriber asks for nothing but the subscriber: its sessions end, its
