@@ -258,10 +258,10 @@ func memoryHolds(m *Machine) error {
 		delete(scopes, sessionScope(s.Id))
 	}
 	for o := range m.Orders() {
-		if n := scopes["order:"+o.Number]; n > 0 && (closed(o) || n > scopeLimit) {
+		if n := scopes[orderScope(o.Number)]; n > 0 && (m.closed(o) || n > scopeLimit) {
 			return fmt.Errorf("%d results remembered of order %v", n, o)
 		}
-		delete(scopes, "order:"+o.Number)
+		delete(scopes, orderScope(o.Number))
 	}
 	if len(scopes) > 0 {
 		return fmt.Errorf("results remembered of %v, which are over", slices.Collect(maps.Keys(scopes)))

@@ -38,10 +38,25 @@ func refund(o *command.Order, n uint32) {
 	recount(o, happened(o))
 }
 
-// closed tells whether an order's account is at its end: nothing is out, and
-// nothing can be had.
-func closed(o *command.Order) bool {
-	return o.Reserved == 0 && (o.State == command.OrderState_ENDED_ORDER || o.Confirmed >= o.Permitted)
+// closed tells whether an order's account is at its end: every use is settled,
+// and nothing can be had.
+func (m *Machine) closed(o *command.Order) bool {
+	for k := range m.openOfOrder.from(numbered{o.Number, 0}) {
+		if k.name == o.Number {
+			return false
+		}
+		break
+	}
+	return o.State == command.OrderState_ENDED_ORDER || o.Confirmed >= o.Permitted
+}
+
+// scopeOf returns the scope that results about an order are remembered in.
+func (m *Machine) scopeOf(order string) string {
+	o := m.orders.get(order)
+	if o == nil || m.closed(o) {
+		return ""
+	}
+	return orderScope(order)
 }
 
 // suspend stops new reservations; an order that is suspended or ended already
@@ -64,8 +79,8 @@ func (m *Machine) account(number string) *command.Order {
 func (m *Machine) putOrder(o *command.Order) {
 	o.Version++
 	m.orders.set(o.Number, o)
-	if closed(o) {
-		m.forgetScope("order:" + o.Number)
+	if m.closed(o) {
+		m.forgetScope(orderScope(o.Number))
 	}
 }
 
@@ -108,7 +123,6 @@ func (m *Machine) reserveUses(p *command.ReserveUses, requestID string) outcome 
 	order.Permitted, order.NotBefore, order.NotAfter, order.SealType = p.Permitted, p.NotBefore, p.NotAfter, p.SealType
 	order.Reserved += p.Count
 	recount(order, happened(order))
-	m.putOrder(order)
 
 	m.nextUse++
 	u := &command.Use{
@@ -118,7 +132,8 @@ func (m *Machine) reserveUses(p *command.ReserveUses, requestID string) outcome 
 		EvidenceSeconds: p.EvidenceSeconds, DocumentDigest: p.DocumentDigest, PolicyRevision: p.PolicyRevision,
 	}
 	m.indexUse(u)
-	return done(u, orderScope(order))
+	m.putOrder(order)
+	return done(u, m.scopeOf(order.Number))
 }
 
 // mayReserve checks what the decision to grant was based on, apart from the
@@ -153,8 +168,6 @@ func (m *Machine) mayReserve(p *command.ReserveUses) outcome {
 	return outcome{code: command.Code_OK}
 }
 
-func (m *Machine) scopeOf(order string) string { return orderScope(m.orders.get(order)) }
-
 // suspendOrder stops new reservations, also of an order that the ledger has
 // not met yet.
 func (m *Machine) suspendOrder(p *command.SuspendOrder) outcome {
@@ -164,7 +177,7 @@ func (m *Machine) suspendOrder(p *command.SuspendOrder) outcome {
 	o := m.account(p.Order)
 	suspend(o, p.Reason)
 	m.putOrder(o)
-	return done(o, orderScope(o))
+	return done(o, m.scopeOf(o.Number))
 }
 
 // resumeOrder takes a suspension back. An ended order stays ended.
@@ -179,5 +192,5 @@ func (m *Machine) resumeOrder(p *command.ResumeOrder) outcome {
 	o := shallow(old)
 	o.State, o.Reason = command.OrderState_OPEN, ""
 	m.putOrder(o)
-	return done(o, orderScope(o))
+	return done(o, m.scopeOf(o.Number))
 }

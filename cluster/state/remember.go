@@ -27,12 +27,7 @@ const (
 
 func sessionScope(id uint64) string { return "session:" + strconv.FormatUint(id, 10) }
 
-func orderScope(o *command.Order) string {
-	if closed(o) {
-		return ""
-	}
-	return "order:" + o.Number
-}
+func orderScope(number string) string { return "order:" + number }
 
 // askedFor digests what a command asks for, leaving out how it was decided: a
 // repeat that was decided anew, under a newer policy or with other entropy,

@@ -253,7 +253,7 @@ func (s *script) message(name string) proto.Message {
 	return t.New().Interface()
 }
 
-var literal = regexp.MustCompile(`@(\d+\.\d+\.\d+\.\d+|\d+:\d+|\d+[hms]\S*)`)
+var literal = regexp.MustCompile(`@(\d+\.\d+\.\d+\.\d+|\d+:\d+|\d+[hms]\w*)`)
 
 // parse reads FIELDS into m, and tells which fields were named at its top.
 func (s *script) parse(text string, m proto.Message) map[string]bool {

@@ -173,7 +173,7 @@ func (m *Machine) markOverdue(p *command.MarkOverdue) outcome {
 	order := m.account(u.Order)
 	suspend(order, fmt.Sprintf("use %d: the image of stamping %d is overdue", u.Id, p.Number))
 	m.putOrder(order)
-	return done(order, orderScope(order))
+	return done(order, m.scopeOf(order.Number))
 }
 
 // happen notes when a stamping became known, and when its image is due.
@@ -241,9 +241,11 @@ func (m *Machine) indexUse(u *command.Use) {
 	if u.State == command.UseState_SETTLED {
 		m.openOfBarrel.delete(u.Barrel)
 		m.openOfIMSI.delete(numbered{u.Imsi, u.Id})
+		m.openOfOrder.delete(numbered{u.Order, u.Id})
 	} else {
 		m.openOfBarrel.set(u.Barrel, u.Id)
 		m.openOfIMSI.set(numbered{u.Imsi, u.Id}, struct{}{})
+		m.openOfOrder.set(numbered{u.Order, u.Id}, struct{}{})
 	}
 }
 
