@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -163,8 +164,9 @@ func TestManyRequests(t *testing.T) {
 // Peers with sessions are asked once a minute at most; silence and restarts are
 // told.
 func TestOwnEcho(t *testing.T) {
-	peers := []netip.Addr{sgw.Addr(), sgw.Addr(), foreign.Addr()}
-	cfg := Config{T3: time.Second, N3: 2, EchoInterval: time.Second, EchoPeers: func() []netip.Addr { return peers }}
+	var peers atomic.Pointer[[]netip.Addr]
+	peers.Store(&[]netip.Addr{sgw.Addr(), sgw.Addr(), foreign.Addr()})
+	cfg := Config{T3: time.Second, N3: 2, EchoInterval: time.Second, EchoPeers: func() []netip.Addr { return *peers.Load() }}
 	inBubble(t, cfg, never(t), func(t *testing.T, r *rig) {
 		after(time.Minute - 1)
 		if len(r.conn.sent()) != 0 {
@@ -195,7 +197,7 @@ func TestOwnEcho(t *testing.T) {
 		if sent := r.conn.sent(); len(sent) != 2 || r.count(countPathFailed) != 1 {
 			t.Errorf("silent peer: asked %d times, %d failures", len(sent), r.count(countPathFailed))
 		}
-		peers = nil
+		peers.Store(new([]netip.Addr))
 		after(time.Minute)
 		if len(r.loop.restarts) != 0 {
 			t.Error("a peer without sessions is remembered for ever")
