@@ -1,0 +1,203 @@
+// Package phone simulates the terminal: a SIM in a handset that attaches
+// through the carrier, or over WireGuard where the carrier fails, with one IP
+// stack over both; a Wi-Fi hotspot for the barrel; and the app that uses a seal.
+//
+// The address and the connections of the stack outlive a change of the path.
+// Both the phone's own packets and those that the hotspot translates for the
+// barrel take the path that is active.
+package phone
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sealedge/sealedge/policy/ident"
+	"github.com/sealedge/sealedge/tools/sealsim/carrier"
+	"github.com/sealedge/sealedge/tools/sealsim/ipstack"
+	"github.com/sealedge/sealedge/tools/sealsim/wifi"
+)
+
+// Errors of the paths.
+var (
+	ErrNoPath     = errors.New("the phone is on no path")
+	ErrNoFallback = errors.New("the phone has no fallback path")
+	ErrClosed     = errors.New("the phone is switched off")
+)
+
+// Path is what carries the phone's packets.
+type Path string
+
+// The paths.
+const (
+	NoPath       Path = "none"
+	CarrierPath  Path = "carrier"
+	FallbackPath Path = "fallback"
+)
+
+// Operator is the mobile network; *carrier.Carrier is one.
+type Operator interface {
+	Attach(ctx context.Context, who carrier.Subscriber) (*carrier.Bearer, error)
+}
+
+// Config is a SIM, a handset and what is installed on it.
+type Config struct {
+	SIM      carrier.Subscriber
+	Operator Operator
+	// Gateway is the seal gateway's address inside the tunnel.
+	Gateway netip.Addr
+	// Fallback is the WireGuard path; nil if the phone has none.
+	Fallback *Fallback
+	// Hotspot is the phone's address on its own Wi-Fi network; the zero
+	// Prefix means 192.168.43.1/24.
+	Hotspot netip.Prefix
+	// MappingTimeout of the hotspot's NAT; 0 means two minutes.
+	MappingTimeout time.Duration
+	App            AppConfig
+	// Clock is the handset's, time.Now if nil.
+	Clock  func() time.Time
+	Logger *slog.Logger
+}
+
+// Phone is a handset that is switched on.
+type Phone struct {
+	cfg     Config
+	log     *slog.Logger
+	stack   *ipstack.Stack
+	hotspot *wifi.AccessPoint
+	app     *App
+	path    atomic.Pointer[func([]byte)] // of the active path; nil: none
+	ctx     context.Context              // ends with Close
+	stop    context.CancelFunc
+	tasks   sync.WaitGroup
+
+	procedure sync.Mutex // one attach, detach or switch at a time
+
+	mu       sync.Mutex
+	active   Path
+	changed  chan struct{} // closed when active changes, then replaced
+	bearer   *carrier.Bearer
+	tunnel   *tunnel
+	stations map[string]ident.MAC // by barrel, as the gateway told at the association
+}
+
+// New switches a phone on. It is on no path before Attach.
+func New(cfg Config) (*Phone, error) {
+	if !cfg.Gateway.Is4() {
+		return nil, errors.New("phone: Gateway must be an IPv4 address")
+	}
+	if cfg.Clock == nil {
+		cfg.Clock = time.Now
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if !cfg.Hotspot.IsValid() {
+		cfg.Hotspot = netip.MustParsePrefix("192.168.43.1/24")
+	}
+	stack, err := ipstack.New(netip.Prefix{}, 0)
+	if err != nil {
+		return nil, fmt.Errorf("phone: %w", err)
+	}
+	p := &Phone{cfg: cfg, log: cfg.Logger, stack: stack, active: NoPath, changed: make(chan struct{}), stations: make(map[string]ident.MAC)}
+	p.ctx, p.stop = context.WithCancel(context.Background())
+	stack.SetLink(p.send)
+	p.hotspot, err = wifi.New(wifi.Config{
+		Prefix: cfg.Hotspot, Authorise: p.authorise, Left: p.left,
+		Uplink: p.send, Outside: stack.Address,
+		MappingTimeout: cfg.MappingTimeout, Logger: cfg.Logger,
+	})
+	if err != nil {
+		stack.Close()
+		return nil, fmt.Errorf("phone: %w", err)
+	}
+	p.app = newApp(p)
+	return p, nil
+}
+
+// send takes an outgoing packet to the active path; without one it is lost.
+func (p *Phone) send(packet []byte) {
+	if path := p.path.Load(); path != nil {
+		(*path)(packet)
+	}
+}
+
+// deliver takes an incoming packet, from whichever path, to the hotspot or to
+// the phone itself.
+func (p *Phone) deliver(packet []byte) {
+	if !p.hotspot.Inbound(packet) {
+		p.stack.Deliver(packet)
+	}
+}
+
+// App is the app on the phone.
+func (p *Phone) App() *App { return p.app }
+
+// Hotspot is the phone's Wi-Fi network.
+func (p *Phone) Hotspot() *wifi.AccessPoint { return p.hotspot }
+
+// Stack is the phone's own IP stack inside the tunnel.
+func (p *Phone) Stack() *ipstack.Stack { return p.stack }
+
+// Address is the phone's address inside the tunnel, the zero Addr before it
+// got one.
+func (p *Phone) Address() netip.Addr { return p.stack.Address() }
+
+// Path tells which path is active, and returns a channel that is closed when
+// another one is.
+func (p *Phone) Path() (active Path, changed <-chan struct{}) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.active, p.changed
+}
+
+// setPath makes a path the active one; a nil send is none. The caller holds mu.
+func (p *Phone) setPath(path Path, send func([]byte)) {
+	if send == nil {
+		p.path.Store(nil)
+	} else {
+		p.path.Store(&send)
+	}
+	if path == p.active {
+		return
+	}
+	p.active = path
+	close(p.changed)
+	p.changed = make(chan struct{})
+	p.log.Info("path changed", "path", path, "address", p.stack.Address())
+}
+
+// Bearer is the carrier's bearer, nil if there is none.
+func (p *Phone) Bearer() *carrier.Bearer {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.bearer
+}
+
+// Ping asks for an echo of the gateway until it comes, and returns how long it
+// took.
+func (p *Phone) Ping(ctx context.Context) (time.Duration, error) {
+	return p.stack.Ping(ctx, p.cfg.Gateway)
+}
+
+// Close switches the phone off, without a word to anybody.
+func (p *Phone) Close() {
+	p.stop()
+	p.app.close()
+	p.hotspot.Close()
+	p.mu.Lock()
+	tunnel := p.tunnel
+	p.tunnel, p.bearer = nil, nil
+	p.setPath(NoPath, nil)
+	p.mu.Unlock()
+	if tunnel != nil {
+		tunnel.close()
+	}
+	p.stack.Close()
+	p.tasks.Wait()
+}

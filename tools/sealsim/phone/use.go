@@ -1,0 +1,53 @@
+package phone
+
+import (
+	"context"
+	"crypto/rand"
+	"net/http"
+
+	"github.com/sealedge/sealedge/edge/wire"
+)
+
+// NewUseRequest makes a request with a fresh id, the phone's own address and
+// the phone's clock.
+func (a *App) NewUseRequest(order, barrel string, count uint32) wire.UseRequest {
+	return wire.UseRequest{
+		RequestID: rand.Text(), TerminalAddress: a.phone.Address().String(), ServerAddress: a.cfg.SealServer,
+		Time: a.phone.cfg.Clock(), Order: order, Barrel: barrel, Count: count,
+	}
+}
+
+// RequestUse asks for the use of a seal; count 0 asks for as many stampings as
+// the order has left.
+func (a *App) RequestUse(ctx context.Context, order, barrel string, count uint32) (wire.UseAnswer, error) {
+	return a.SendUseRequest(ctx, a.NewUseRequest(order, barrel, count))
+}
+
+// SendUseRequest sends a request as it is. Sending one twice gives the same
+// grant; a try that fails is repeated with the same request id.
+func (a *App) SendUseRequest(ctx context.Context, r wire.UseRequest) (wire.UseAnswer, error) {
+	var out wire.UseAnswer
+	err := a.do(ctx, call{method: http.MethodPost, path: wire.PathUses, body: r}, &out)
+	return out, err
+}
+
+// Use asks what became of a use.
+func (a *App) Use(ctx context.Context, use uint64) (wire.UseStatus, error) {
+	var out wire.UseStatus
+	err := a.do(ctx, call{method: http.MethodGet, path: wire.UsePath(use)}, &out)
+	return out, err
+}
+
+// SendReceipt carries a barrel's receipt to the gateway.
+func (a *App) SendReceipt(ctx context.Context, use uint64, receipt []byte) (wire.UseStatus, error) {
+	var out wire.UseStatus
+	err := a.do(ctx, call{method: http.MethodPost, path: wire.ReceiptsPath(use), body: wire.ReceiptReport{Receipt: receipt}}, &out)
+	return out, err
+}
+
+// SendStatement carries a barrel's settlement statement to the gateway.
+func (a *App) SendStatement(ctx context.Context, use uint64, statement []byte) (wire.UseStatus, error) {
+	var out wire.UseStatus
+	err := a.do(ctx, call{method: http.MethodPost, path: wire.SettlementPath(use), body: wire.SettlementReport{Statement: statement}}, &out)
+	return out, err
+}

@@ -1,0 +1,346 @@
+package phone
+
+import (
+	"context"
+	"crypto/ecdh"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"fmt"
+	"math/big"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	v1 "github.com/wmnsk/go-gtp/gtpv1/message"
+	"github.com/wmnsk/go-gtp/gtpv2/ie"
+	"github.com/wmnsk/go-gtp/gtpv2/message"
+	"golang.zx2c4.com/wireguard/conn"
+	"golang.zx2c4.com/wireguard/conn/bindtest"
+	"golang.zx2c4.com/wireguard/device"
+	"golang.zx2c4.com/wireguard/tun"
+
+	"github.com/sealedge/sealedge/edge/wire"
+	"github.com/sealedge/sealedge/policy/ident"
+	"github.com/sealedge/sealedge/tools/sealsim/carrier"
+	"github.com/sealedge/sealedge/tools/sealsim/ipstack"
+)
+
+var (
+	sgw     = netip.MustParseAddr("127.0.20.1")
+	pgw     = netip.MustParseAddr("127.0.10.1")
+	gateway = netip.MustParseAddr("10.90.0.1")
+	given   = netip.MustParseAddr("10.90.0.7")
+)
+
+// world is everything around the phone: a carrier's network, a gateway with
+// both access paths, and an HTTPS server in it.
+type world struct {
+	t       *testing.T
+	phone   *Phone
+	carrier *carrier.Carrier
+	inner   *ipstack.Stack // the gateway's
+	mux     *http.ServeMux
+	creates atomic.Int32 // Create Session Requests
+	overGTP atomic.Int32 // uplink packets
+	overWG  atomic.Int32
+
+	mu      sync.Mutex
+	cause   uint8  // of Modify Bearer Responses
+	lastWG  bool   // which path the last uplink packet came by
+	sgwTEID uint32 // user plane
+	user    *pipeEnd
+	tun     *inside
+}
+
+// newWorld switches everything on. The HTTP handlers are set by the test.
+func newWorld(t *testing.T, change func(*Config)) *world {
+	t.Helper()
+	w := &world{t: t, cause: 16, mux: http.NewServeMux()}
+	var err error
+	if w.inner, err = ipstack.New(netip.PrefixFrom(gateway, 32), 0); err != nil {
+		t.Fatal(err)
+	}
+	w.inner.SetLink(w.downlink)
+
+	control, user := newPipe(netip.AddrPortFrom(sgw, carrier.ControlPort), netip.AddrPortFrom(pgw, carrier.ControlPort)),
+		newPipe(netip.AddrPortFrom(sgw, carrier.UserPort), netip.AddrPortFrom(pgw, carrier.UserPort))
+	w.user = user[1]
+	var serving sync.WaitGroup
+	serving.Go(func() { w.serveControl(control[1]) })
+	serving.Go(w.serveUser)
+	w.carrier, err = carrier.New(carrier.Config{
+		Address: sgw, Gateway: pgw, T3: 50 * time.Millisecond, N3: 2,
+		Listen: func(at netip.AddrPort) (carrier.Conn, error) {
+			if at.Port() == carrier.ControlPort {
+				return control[0], nil
+			}
+			return user[0], nil
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	phoneKey, gatewayKey := x25519(t), x25519(t)
+	binds := bindtest.NewChannelBinds()
+	w.tun = &inside{deliver: w.uplinkWG, out: make(chan []byte, 512), events: make(chan tun.Event, 1), closed: make(chan struct{})}
+	wireguard := device.NewDevice(w.tun, binds[1], device.NewLogger(device.LogLevelSilent, ""))
+	if err := wireguard.IpcSet(fmt.Sprintf("private_key=%s\npublic_key=%s\nallowed_ip=%s/32\n",
+		hex.EncodeToString(gatewayKey.Bytes()), hex.EncodeToString(phoneKey.PublicKey().Bytes()), given)); err != nil {
+		t.Fatal(err)
+	}
+	if err := wireguard.Up(); err != nil {
+		t.Fatal(err)
+	}
+
+	certificate, roots := selfSigned(t)
+	listener, err := w.inner.ListenTCP(wire.PhonePort)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: w.mux, ReadHeaderTimeout: time.Minute}
+	serving.Go(func() {
+		_ = server.Serve(tls.NewListener(listener, &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{certificate}}))
+	})
+
+	cfg := Config{
+		SIM: subscriber(), Operator: w.carrier, Gateway: gateway,
+		Fallback: &Fallback{
+			PrivateKey: [32]byte(phoneKey.Bytes()), GatewayKey: [32]byte(gatewayKey.PublicKey().Bytes()),
+			Gateway: netip.MustParseAddrPort("127.0.0.1:1"), Address: given,
+			Bind: func() conn.Bind { return binds[0] },
+		},
+		App: AppConfig{RootCAs: roots, SealServer: "127.0.2.1:8443"},
+	}
+	if change != nil {
+		change(&cfg)
+	}
+	if w.phone, err = New(cfg); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		w.phone.Close()
+		_ = server.Close()
+		_ = w.carrier.Close()
+		_ = control[1].Close()
+		_ = user[1].Close()
+		wireguard.Close()
+		w.inner.SetLink(nil)
+		w.inner.Close()
+		serving.Wait()
+	})
+	return w
+}
+
+func subscriber() carrier.Subscriber {
+	must := func(err error) {
+		if err != nil {
+			panic(err)
+		}
+	}
+	imsi, err := ident.ParseIMSI("460010000000001")
+	must(err)
+	apn, err := ident.ParseAPN("seal.corp")
+	must(err)
+	plmn, err := ident.ParsePLMN("46001")
+	must(err)
+	return carrier.Subscriber{IMSI: imsi, APN: apn, PLMN: plmn}
+}
+
+// serveControl is a packet gateway of three messages.
+func (w *world) serveControl(conn *pipeEnd) {
+	buf := make([]byte, 65535)
+	for {
+		n, from, err := conn.ReadFromUDPAddrPort(buf)
+		if err != nil {
+			return
+		}
+		msg, err := message.Parse(append([]byte(nil), buf[:n]...))
+		if err != nil {
+			w.t.Error(err)
+			continue
+		}
+		accepted := ie.NewCause(16, 0, 0, 0, nil)
+		var answer message.Message
+		switch m := msg.(type) {
+		case *message.CreateSessionRequest:
+			w.creates.Add(1)
+			w.mu.Lock()
+			for _, i := range m.BearerContextsToBeCreated[0].ChildIEs {
+				if i.Type == ie.FullyQualifiedTEID {
+					w.sgwTEID = i.MustTEID()
+				}
+			}
+			w.mu.Unlock()
+			answer = message.NewCreateSessionResponse(m.SenderFTEIDC.MustTEID(), m.Sequence(), accepted,
+				ie.NewFullyQualifiedTEID(7, 1, pgw.String(), "").WithInstance(1),
+				ie.NewPDNAddressAllocation(given.String()),
+				ie.NewBearerContext(ie.NewEPSBearerID(5), accepted, ie.NewFullyQualifiedTEID(5, 1, pgw.String(), "").WithInstance(2)))
+		case *message.ModifyBearerRequest:
+			w.mu.Lock()
+			answer = message.NewModifyBearerResponse(0, m.Sequence(), ie.NewCause(w.cause, 0, 0, 0, nil))
+			w.mu.Unlock()
+		case *message.DeleteSessionRequest:
+			answer = message.NewDeleteSessionResponse(0, m.Sequence(), accepted)
+		default:
+			continue
+		}
+		b := make([]byte, answer.MarshalLen())
+		if err := answer.MarshalTo(b); err != nil {
+			w.t.Error(err)
+		}
+		_, _ = conn.WriteToUDPAddrPort(b, from)
+	}
+}
+
+func (w *world) serveUser() {
+	buf := make([]byte, 65535)
+	for {
+		n, _, err := w.user.ReadFromUDPAddrPort(buf)
+		if err != nil {
+			return
+		}
+		if m, err := v1.Parse(buf[:n]); err == nil {
+			if packet, ok := m.(*v1.TPDU); ok {
+				w.overGTP.Add(1)
+				w.mu.Lock()
+				w.lastWG = false
+				w.mu.Unlock()
+				w.inner.Deliver(packet.Payload)
+			}
+		}
+	}
+}
+
+func (w *world) uplinkWG(packet []byte) {
+	w.overWG.Add(1)
+	w.mu.Lock()
+	w.lastWG = true
+	w.mu.Unlock()
+	w.inner.Deliver(packet)
+}
+
+// downlink answers by the path that the phone used last.
+func (w *world) downlink(packet []byte) {
+	w.mu.Lock()
+	overWG, teid := w.lastWG, w.sgwTEID
+	w.mu.Unlock()
+	if overWG {
+		select {
+		case w.tun.out <- append([]byte(nil), packet...):
+		default:
+		}
+		return
+	}
+	if b, err := v1.NewTPDU(teid, packet).Marshal(); err == nil {
+		_, _ = w.user.WriteToUDPAddrPort(b, netip.AddrPortFrom(sgw, carrier.UserPort))
+	}
+}
+
+// attach brings the phone to the carrier.
+func (w *world) attach() *App {
+	w.t.Helper()
+	if err := w.phone.Attach(w.t.Context()); err != nil {
+		w.t.Fatal(err)
+	}
+	return w.phone.App()
+}
+
+func (w *world) path() Path {
+	active, _ := w.phone.Path()
+	return active
+}
+
+// pipeEnd is one end of a datagram pipe with addresses.
+type pipeEnd struct {
+	from   netip.AddrPort // the other end
+	in     chan []byte
+	other  *pipeEnd
+	closed chan struct{}
+	once   sync.Once
+}
+
+func newPipe(a, b netip.AddrPort) [2]*pipeEnd {
+	x := &pipeEnd{from: b, in: make(chan []byte, 1024), closed: make(chan struct{})}
+	y := &pipeEnd{from: a, in: make(chan []byte, 1024), closed: make(chan struct{}), other: x}
+	x.other = y
+	return [2]*pipeEnd{x, y}
+}
+
+func (p *pipeEnd) ReadFromUDPAddrPort(b []byte) (int, netip.AddrPort, error) {
+	select {
+	case d := <-p.in:
+		return copy(b, d), p.from, nil
+	case <-p.closed:
+		return 0, netip.AddrPort{}, net.ErrClosed
+	}
+}
+
+func (p *pipeEnd) WriteToUDPAddrPort(b []byte, _ netip.AddrPort) (int, error) {
+	select {
+	case p.other.in <- append([]byte(nil), b...):
+	default:
+	}
+	return len(b), nil
+}
+
+func (p *pipeEnd) Close() error {
+	p.once.Do(func() { close(p.closed) })
+	return nil
+}
+
+func x25519(t *testing.T) *ecdh.PrivateKey {
+	t.Helper()
+	key, err := ecdh.X25519().GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+func selfSigned(t *testing.T) (tls.Certificate, *x509.CertPool) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{gateway.AsSlice()}, IsCA: true, BasicConstraintsValid: true,
+		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	parsed, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(parsed)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, roots
+}
+
+// answerJSON writes an answer of the phone API.
+func answerJSON(w http.ResponseWriter, status int, body string) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte(body))
+}
+
+// cancelled is a context that is over.
+func cancelled(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	return ctx
+}
