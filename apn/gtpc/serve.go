@@ -39,15 +39,12 @@ func (s *Server) Serve(ctx context.Context, conn Conn) error {
 		wg.Go(func() { s.work(ctx, l) })
 	}
 	wg.Go(func() { cancel(s.read(ctx, conn, l)) })
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	l.run(ctx)
+	conn.Close() // ends the reader's wait
 
 	s.mu.Lock()
 	s.loop = nil
 	s.mu.Unlock()
-	if stop() {
-		conn.Close()
-	}
 	wg.Wait()
 	l.abandon()
 	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
