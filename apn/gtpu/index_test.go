@@ -40,13 +40,17 @@ func TestIndexAgreesWithMap(t *testing.T) {
 	if x.live != len(model) {
 		t.Errorf("live = %d, want %d", x.live, len(model))
 	}
+	slots := len(x.table.Load().slots)
+	if x.used < x.live || x.used*4 >= slots*3 {
+		t.Errorf("used = %d with %d live in %d slots", x.used, x.live, slots)
+	}
 	for key, f := range model {
 		if x.get(key) != f {
 			t.Errorf("get(%d) lost its flow", key)
 		}
 	}
-	if n := len(x.table.Load().slots); n > 8192 {
-		t.Errorf("%d slots for at most 3000 flows: tombstones are not reclaimed", n)
+	if slots > 8192 {
+		t.Errorf("%d slots for at most 3000 flows: tombstones are not reclaimed", slots)
 	}
 }
 

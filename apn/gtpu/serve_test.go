@@ -122,6 +122,19 @@ func TestServeLoopback(t *testing.T) {
 			t.Fatalf("packet %d came as %x", i, got)
 		}
 	}
+	// One that the kernel refuses (from loopback, to outside) doesn't hold up the
+	// rest.
+	l.plane.Carry(put(tunnel(4, func(t *gtpu.Tunnel) { t.PeerAddr = netip.MustParseAddr("192.0.2.1") })))
+	lost := udp(gateway, inner(4), 9)
+	n, err = l.plane.SendBatch([][]byte{lost, pkts[0], lost, lost, pkts[1], lost})
+	if n != 2 || err == nil || l.plane.Counters()["send-failed"] != 4 {
+		t.Errorf("SendBatch = %d, %v; send-failed %d", n, err, l.plane.Counters()["send-failed"])
+	}
+	for _, pkt := range pkts[:2] {
+		if got := l.hear(t); !bytes.Equal(got, gpdu(0x2002, pkt)) {
+			t.Errorf("came as %x", got)
+		}
+	}
 	// A datagram longer than a jumbo frame is told apart from one that fits.
 	before := l.plane.Counters()["oversized"]
 	l.say(t, make([]byte, 9217))

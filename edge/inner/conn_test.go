@@ -235,8 +235,34 @@ func TestUDP(t *testing.T) {
 			t.Errorf("from %v: %q, %v", gw, b[:m], err)
 		}
 	}
-	// Datagrams that came together are all read.
+	// Datagrams that came together are all read, and by all who wait.
 	c := p.dialUDP(t, gateway2, 5684)
+	const readers = 8
+	read := make(chan error, readers)
+	for range readers {
+		go func() {
+			_, _, err := s.ReadFrom(make([]byte, 10))
+			read <- err
+		}()
+	}
+	for range readers {
+		if _, err := c.Write([]byte("x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range readers {
+		if err := <-read; err != nil {
+			t.Fatalf("one of several readers: %v", err)
+		}
+	}
+	// A change of path doesn't change the address that answers.
+	n.SetRoute(phoneA, second{p})
+	if _, err := s.WriteTo([]byte("pushed"), c.LocalAddr()); err != nil {
+		t.Fatal(err)
+	}
+	if m, err := c.Read(make([]byte, 10)); err != nil || m != 6 {
+		t.Errorf("after a change of path: %d octets, %v", m, err)
+	}
 	for i := range 50 {
 		if _, err := c.Write([]byte{byte(i)}); err != nil {
 			t.Fatal(err)

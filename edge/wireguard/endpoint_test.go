@@ -327,6 +327,10 @@ func TestOnAuthenticated(t *testing.T) {
 		time.Sleep(4 * time.Second)
 		a.tun.send(pkt)
 		expect("data after silence", 1)
+		for range 10 {
+			a.tun.send(pkt)
+			time.Sleep(time.Second)
+		}
 
 		setPeers(t, r, peerOf(t, 1, phoneA, false))
 		for range 4 {
