@@ -38,7 +38,7 @@ type Peer struct {
 type Config struct {
 	NodeName  string      // this node's name; must be in Peers
 	DataDir   string      // this node's own directory; made if missing
-	Listen    string      // host:port to listen on
+	Listen    string      // host:port to listen on; optional, its Address in Peers
 	Advertise string      // host:port that others dial; optional, must be its Address in Peers
 	Peers     []Peer      // all voters, this node included; the same list on every node
 	TLS       *tls.Config // own certificate, and the cluster's CA as RootCAs (and ClientCAs, if they differ)
@@ -61,6 +61,7 @@ type Config struct {
 	Logger *slog.Logger // default slog.Default()
 
 	// Seams for tests.
+	disk     func(walStore) walStore                                     // put between the node and its log
 	listener net.Listener                                                // instead of listening on Listen
 	dial     func(ctx context.Context, address string) (net.Conn, error) // instead of TCP
 }
@@ -96,6 +97,7 @@ func (c Config) withDefaults() (Config, error) {
 	case c.Advertise != self.Address:
 		errs = append(errs, fmt.Errorf("advertised address %s is not this node's address %s in the list of peers: make them equal", c.Advertise, self.Address))
 	}
+	orDefault(&c.Listen, self.Address)
 	names, addresses := map[string]bool{}, map[string]bool{}
 	for _, p := range c.Peers {
 		if !validName(p.Name) {

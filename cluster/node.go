@@ -159,7 +159,11 @@ func (n *Node) startRaft(logger hclog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("snapshots: %w", err)
 	}
-	watched := &watchedStore{store: n.store, limit: n.cfg.DiskStall, fatal: n.fatal}
+	var store walStore = n.store
+	if n.cfg.disk != nil {
+		store = n.cfg.disk(store)
+	}
+	watched := &watchedStore{store: store, limit: n.cfg.DiskStall, fatal: n.fatal}
 	logs, err := raft.NewLogCache(1024, watched)
 	if err != nil {
 		return err
@@ -244,8 +248,11 @@ func (n *Node) followRoles(roles <-chan bool, leaders <-chan raft.Observation) {
 				n.log.Info("following", "leader", l.LeaderID)
 			}
 		case <-n.failed:
-			n.leading.publish(false)
+			// Raft's main goroutine may hang in the disk while others go on
+			// sending heartbeats: silence them.
+			n.port.shut()
 			n.shutdown()
+			n.leading.publish(false)
 			return
 		case <-n.down:
 			return

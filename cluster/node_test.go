@@ -3,17 +3,21 @@ package cluster
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
 
 	"github.com/sealedge/sealedge/cluster/command"
+	"github.com/sealedge/sealedge/cluster/state"
 )
 
 func TestConfig(t *testing.T) {
@@ -187,4 +191,119 @@ func TestRaftLogIsQuiet(t *testing.T) {
 			t.Errorf("logged:\n%s", got)
 		}
 	})
+}
+
+// gate is a log store whose writes wait while it is shut.
+type gate struct {
+	walStore
+	open *atomic.Pointer[chan struct{}] // wait for it to close; nil: open
+}
+
+func (g gate) StoreLogs(logs []*raft.Log) error {
+	if c := g.open.Load(); c != nil {
+		<-*c
+	}
+	return g.walStore.StoreLogs(logs)
+}
+
+// TestHungDiskOfTheLeader: without the watchdog the leader would go on sending
+// heartbeats, and nobody could commit or be elected.
+func TestHungDiskOfTheLeader(t *testing.T) {
+	t.Parallel()
+	fatal := make(chan error, 10)
+	gates := map[string]*atomic.Pointer[chan struct{}]{}
+	c := newTestCluster(t, 3, func(cfg *Config) {
+		gates[cfg.NodeName] = new(atomic.Pointer[chan struct{}])
+		cfg.disk = func(s walStore) walStore { return gate{s, gates[cfg.NodeName]} }
+		cfg.DiskStall = 3 * time.Second // the disk is shared with other tests
+		cfg.Fatal = func(err error) { fatal <- err }
+	})
+	old := c.leader()
+	mustPropose(t, old, put("001010000000001", ""))
+	thaw := make(chan struct{})
+	gates[old.cfg.NodeName].Store(&thaw)
+	_, err := old.Propose(t.Context(), put("001010000000002", ""))
+	if !errors.Is(err, command.ErrUnknownOutcome) {
+		t.Errorf("a write that hangs: %v", err)
+	}
+	if err := <-fatal; !errors.Is(err, ErrDiskStalled) {
+		t.Errorf("fatal: %v", err)
+	}
+	c.await("another leader", func() bool {
+		for _, n := range c.nodes {
+			if n != old && n.Holds() {
+				return true
+			}
+		}
+		return false
+	})
+	for _, n := range c.nodes {
+		if n != old {
+			mustPropose(t, n, put("001010000000003", ""))
+		}
+	}
+	close(thaw)
+	c.stop(old.cfg.NodeName)
+}
+
+// memorySink takes a snapshot.
+type memorySink struct{ bytes.Buffer }
+
+func (*memorySink) ID() string    { return "memory" }
+func (*memorySink) Cancel() error { return nil }
+func (*memorySink) Close() error  { return nil }
+
+// TestApplyGoesOnDuringASnapshot: a snapshot that was begun shows the state at its
+// beginning, whatever is applied before it is written.
+func TestApplyGoesOnDuringASnapshot(t *testing.T) {
+	t.Parallel()
+	c := newTestCluster(t, 1)
+	n := c.leader()
+	for i := range 50 {
+		mustPropose(t, n, put(fmt.Sprintf("00101%010d", i), ""))
+	}
+	before := digestOf(n)
+	snapshot, err := (&fsm{node: n}).Snapshot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 50 {
+		mustPropose(t, n, put(fmt.Sprintf("00101%010d", i+25), ""))
+	}
+	var sink memorySink
+	if err := snapshot.Persist(&sink); err != nil {
+		t.Fatal(err)
+	}
+	m, err := state.ReadSnapshot(&sink)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m.Digest() != before {
+		t.Error("the snapshot isn't the state at its beginning")
+	}
+	if digestOf(n) == before {
+		t.Error("nothing was applied meanwhile")
+	}
+}
+
+func TestStatus(t *testing.T) {
+	t.Parallel()
+	c := newTestCluster(t, 3)
+	leader := c.leader()
+	mustPropose(t, leader, put("001010000000001", ""))
+	c.caughtUp()
+	name, address := leader.Leader()
+	s := leader.Status()
+	if s.Node != name || s.Leader != name || s.Role != "Leader" || !s.Holds || s.Term == 0 || s.Applied == 0 || s.Applied > s.Commit || s.Audit != 1 || !s.LastContact.IsZero() || len(s.Peers) != 3 {
+		t.Errorf("leader: %+v", s)
+	}
+	for _, p := range s.Peers {
+		if q, _ := leader.cfg.peer(p.Name); q.Address != p.Address || !p.Voter || (p.Name == name && (!p.Heard || p.Address != address)) {
+			t.Errorf("peer: %+v", p)
+		}
+	}
+	f := c.follower().Status()
+	if f.Role != "Follower" || f.Holds || f.Leader != name || f.Applied != s.Applied || f.LastContact.IsZero() {
+		t.Errorf("follower: %+v", f)
+	}
 }
