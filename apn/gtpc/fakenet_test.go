@@ -131,7 +131,7 @@ func inBubble(t *testing.T, cfg Config, h Handler, test func(t *testing.T, r *ri
 		log := new(logged)
 		cfg.Logger = slog.New(slog.NewTextHandler(log, nil))
 		cfg.AllowedPeers = []netip.Prefix{netip.MustParsePrefix("127.0.20.0/24")}
-		cfg.RestartCounter = func() uint8 { return 3 }
+		cfg.RestartCounter = three
 		r := &rig{Server: New(cfg, h), log: log}
 		r.serve(t)
 		test(t, r)
@@ -140,6 +140,9 @@ func inBubble(t *testing.T, cfg Config, h Handler, test func(t *testing.T, r *ri
 		}
 	})
 }
+
+// three is a restart counter.
+func three() uint8 { return 3 }
 
 // serve starts Serve on a fresh conn.
 func (r *rig) serve(t *testing.T) {

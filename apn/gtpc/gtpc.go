@@ -46,7 +46,9 @@ type Handler interface {
 // Config configures a Server. Zero values get the defaults that are named.
 type Config struct {
 	// RestartCounter is the gateway address's own (TS 23.007 18), sent in Echo
-	// messages. It must be quick.
+	// messages; it must be quick. It is required, and has to be the replicated
+	// state's, which the answers to session requests carry: a peer that hears
+	// two different counters believes that its sessions are lost.
 	RestartCounter func() uint8
 	// AllowedPeers may speak GTP-C with the gateway. Empty: nobody.
 	AllowedPeers []netip.Prefix
@@ -88,7 +90,7 @@ type Server struct {
 	loop *loop // of the Serve that is running; nil when none is
 }
 
-// New makes a server. handler must not be nil.
+// New makes a server. handler must not be nil, nor cfg.RestartCounter.
 func New(cfg Config, handler Handler) *Server {
 	defaults(&cfg.T3, 3*time.Second)
 	defaults(&cfg.N3, 4)
@@ -103,7 +105,7 @@ func New(cfg Config, handler Handler) *Server {
 		cfg.EchoInterval = 0
 	}
 	if cfg.RestartCounter == nil {
-		cfg.RestartCounter = func() uint8 { return 0 }
+		panic("gtpc: Config.RestartCounter is required")
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)

@@ -116,6 +116,11 @@ func (s *site) handle(t testing.TB, raw []byte) []byte {
 	return s.Handle(t.Context(), sgw, m)
 }
 
+func (s *site) restartCounter() (counter uint8) {
+	s.View(func(m *state.Machine) { counter = uint8(m.Address("gw").GetRestartCounter()) })
+	return counter
+}
+
 func (s *site) sessions() int { return s.state.Counts().Sessions }
 
 func TestAttachAndDetach(t *testing.T) {

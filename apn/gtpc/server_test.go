@@ -102,7 +102,7 @@ func TestDuplicates(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newBlocking()
 		// The handler's channels belong to the bubble, so the rig is made here.
-		r := &rig{Server: New(Config{AllowedPeers: []netip.Prefix{netip.MustParsePrefix("127.0.20.0/24")}, AnswerTime: 30 * time.Second}, h)}
+		r := &rig{Server: New(Config{AllowedPeers: []netip.Prefix{netip.MustParsePrefix("127.0.20.0/24")}, RestartCounter: three, AnswerTime: 30 * time.Second}, h)}
 		r.serve(t)
 		s := gtptest.New()
 		request := s.Create()
@@ -178,7 +178,7 @@ func TestNoAnswerIsNotRemembered(t *testing.T) {
 func TestOverload(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newBlocking()
-		r := &rig{Server: New(Config{AllowedPeers: []netip.Prefix{netip.MustParsePrefix("127.0.20.0/24")}, Workers: 1, Queue: 1}, h)}
+		r := &rig{Server: New(Config{AllowedPeers: []netip.Prefix{netip.MustParsePrefix("127.0.20.0/24")}, RestartCounter: three, Workers: 1, Queue: 1}, h)}
 		r.serve(t)
 		s := gtptest.New()
 		request := func(seq uint32) []byte { s.Seq = seq; return s.Create() }
@@ -299,7 +299,7 @@ func TestReadErrors(t *testing.T) {
 		"closed": func(c *fakeConn) { c.Close() },
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			s, conn := New(Config{}, never(t)), newFakeConn()
+			s, conn := New(Config{RestartCounter: three}, never(t)), newFakeConn()
 			breakIt(conn)
 			if err := s.Serve(t.Context(), conn); err == nil {
 				t.Errorf("%s: Serve returned nil", name)

@@ -39,7 +39,9 @@ func onWire(t *testing.T) *wire {
 		t.Fatal(err)
 	}
 	w := &wire{t: t, site: newSite(t), sgw: peer, to: conn.LocalAddr().(*net.UDPAddr).AddrPort()}
-	w.server = New(Config{AllowedPeers: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}, w.site.Procedures)
+	w.server = New(Config{
+		AllowedPeers: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, RestartCounter: w.site.restartCounter,
+	}, w.site.Procedures)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- w.server.Serve(ctx, conn) }()
@@ -94,8 +96,9 @@ func TestLifeOnTheWire(t *testing.T) {
 	w := onWire(t)
 	s := w.own()
 	next := func() gtptest.SGW { s.Seq++; return s }
-	if a := w.ask(next().Echo()); a.Type != gtp.TypeEchoResponse {
-		t.Errorf("echo: %+v", a)
+	echo := w.ask(next().Echo())
+	if echo.Type != gtp.TypeEchoResponse {
+		t.Errorf("echo: %+v", echo)
 	}
 	w.send([]byte{0x32, 1, 0, 4, 0, 0, 0, 0, 0, 1, 0, 0})
 	if b := w.receive(); b[1] != gtp.TypeVersionNotSupported {
@@ -105,6 +108,10 @@ func TestLifeOnTheWire(t *testing.T) {
 	teid := created.TEIDOf(1)
 	if created.Cause() != 16 || teid == 0 {
 		t.Fatalf("create: %+v", created)
+	}
+	// A peer that heard two counters would let all sessions go.
+	if c := created.Find(ie.Recovery, 0).Payload[0]; c == 0 || c != echo.Find(ie.Recovery, 0).Payload[0] {
+		t.Errorf("restart counter %d, in the Echo Response %d", c, echo.Find(ie.Recovery, 0).Payload[0])
 	}
 	if again := w.ask(s.Create()); again.TEIDOf(1) != teid || w.server.Counters()[countRepeated] != 1 {
 		t.Errorf("repeated: %+v", again)
