@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"github.com/wmnsk/go-gtp/gtpv2/ie"
-	"github.com/wmnsk/go-gtp/gtpv2/message"
 
 	"github.com/sealedge/sealedge/apn/gtp/gtptest"
 )
@@ -455,67 +454,5 @@ func TestEveryType(t *testing.T) {
 		if e := fault(t, gtptest.New().Request(typ, 0)); e.Reason != reason {
 			t.Errorf("type %d: %s, want %s", typ, e.Reason, reason)
 		}
-	}
-}
-
-func TestModifyBearerRequest(t *testing.T) {
-	s := gtptest.New()
-	m := mustParse[*ModifyBearerRequest](t, s.Modify(0xabcd, true))
-	if m.TEID != 0xabcd || m.Sender.TEID != s.ControlTEID || m.RAT != s.RAT || *m.Recovery != s.Restarts ||
-		!slices.Equal(m.Bearers, []Bearer{{EBI: 5, User: FTEID{4, s.UserTEID, s.Addr}}}) {
-		t.Errorf("%+v", m)
-	}
-	for _, c := range []struct {
-		name  string
-		ies   []*ie.IE
-		cause Cause
-	}{
-		{"nothing at all", nil, 0},
-		{"bearer without EBI", []*ie.IE{ie.NewGroupedIE(ie.BearerContext, ie.NewRecovery(1))}, CauseMandatoryMissing},
-		{"bearer to be removed", []*ie.IE{ie.NewGroupedIE(ie.BearerContext, ie.NewEPSBearerID(6)).WithInstance(1)}, 0},
-		{"bearer broken inside", []*ie.IE{ie.New(ie.BearerContext, 0, nil)}, CauseMandatoryMissing},
-		{"sender an MME", []*ie.IE{ie.NewFullyQualifiedTEID(10, 1, "127.0.0.1", "")}, CauseMandatoryIncorrect},
-		{"sender TEID 0", []*ie.IE{ie.NewFullyQualifiedTEID(6, 0, "127.0.0.1", "")}, CauseMandatoryIncorrect},
-		{"RAT empty", []*ie.IE{ie.New(ie.RATType, 0, nil)}, CauseInvalidLength},
-	} {
-		e := fault(t, s.Request(TypeModifyBearerRequest, 1, c.ies...))
-		if c.cause == 0 && e != nil || c.cause != 0 && (e == nil || e.Cause != c.cause) {
-			t.Errorf("%s: %v, want %v", c.name, e, c.cause)
-		}
-	}
-}
-
-func TestDeleteSession(t *testing.T) {
-	s := gtptest.New()
-	if m := mustParse[*DeleteSessionRequest](t, s.Delete(3)); m.LinkedEBI != 5 || m.TEID != 3 {
-		t.Errorf("%+v", m)
-	}
-	if e := fault(t, s.Request(TypeDeleteSessionRequest, 3)); e == nil || e.Cause != CauseConditionalMissing || e.IE != ie.EPSBearerID {
-		t.Errorf("without Linked EBI: %v", e)
-	}
-	r := mustParse[*DeleteBearerResponse](t, s.Request(TypeDeleteBearerResponse, 3, ie.NewCause(16, 0, 0, 0, nil)))
-	if r.Cause != CauseAccepted {
-		t.Errorf("%+v", r)
-	}
-	if e := fault(t, s.Request(TypeDeleteBearerResponse, 3)); e == nil || e.Reason != ReasonBadResponse {
-		t.Errorf("response without cause: %v", e)
-	}
-	if e := fault(t, s.Request(message.MsgTypeEchoResponse, 3)); e == nil || e.Reason != ReasonBadResponse {
-		t.Errorf("Echo Response without Recovery: %v", e)
-	}
-}
-
-// A fault is answered to the sender, if the sender's F-TEID could be read.
-func TestFaultyKeepsSender(t *testing.T) {
-	s := gtptest.New()
-	all := slices.DeleteFunc(s.CreateElements(), func(e *ie.IE) bool { return e.Type == ie.AccessPointName })
-	m, err := Parse(s.Request(TypeCreateSessionRequest, 0, all...))
-	f, ok := m.(*Faulty)
-	if !ok || err == nil || SenderTEID(f) != s.ControlTEID {
-		t.Fatalf("%T %v, sender %x", m, err, SenderTEID(m))
-	}
-	a := gtptest.Read(Refusal{TEID: SenderTEID(f), Reason: f.Err}.Marshal(f))
-	if cause := a.Find(ie.Cause, 0).Payload; !bytes.Equal(cause, []byte{70, 0, ie.AccessPointName, 0, 0, 0}) {
-		t.Errorf("cause % x", cause)
 	}
 }
