@@ -236,6 +236,11 @@ func decodeAnswer(f frame) (answer, error) {
 
 // serveNode answers a peer until its connection ends.
 func (n *Node) serveNode(conn *tls.Conn) {
+	select {
+	case <-n.ready:
+	case <-n.ctx.Done():
+		return
+	}
 	c := newFrameConn(conn)
 	ctx, cancel := context.WithCancel(context.Background())
 	var tasks sync.WaitGroup

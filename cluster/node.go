@@ -27,7 +27,7 @@ const raftIO = 2 * time.Second
 
 // commitTimeout is how long a follower waits, at most twice, to hear that the last
 // entry of a burst is committed.
-const commitTimeout = 10 * time.Millisecond
+const commitTimeout = 5 * time.Millisecond
 
 // Node is one member of the cluster.
 type Node struct {
@@ -61,6 +61,7 @@ type Node struct {
 
 	ctx       context.Context // ends when the node begins to close
 	stop      context.CancelFunc
+	ready     chan struct{} // closed when all of the above is set: peers may ask
 	shutdown  func() raft.Future
 	failed    chan struct{} // closed when Config.Fatal was called and returned
 	down      chan struct{} // closed when Raft has stopped: nothing is applied any more
@@ -83,7 +84,7 @@ func Open(cfg Config) (_ *Node, err error) {
 	n := &Node{
 		cfg: cfg, log: cfg.Logger, machine: state.New(), auditGap: make(signal, 1), filling: make(chan struct{}, 1),
 		proposals: make(chan *proposal), pending: make(chan inFlight, 4096),
-		settled: make(chan struct{}), failed: make(chan struct{}), down: make(chan struct{}),
+		settled: make(chan struct{}), ready: make(chan struct{}), failed: make(chan struct{}), down: make(chan struct{}),
 	}
 	n.ctx, n.stop = context.WithCancel(context.Background())
 	n.lease = newLease(cfg.LeaderLease, cfg.NodeName, n.roleChange.fire)
@@ -121,6 +122,7 @@ func Open(cfg Config) (_ *Node, err error) {
 	n.tasks.Go(n.propose)
 	go n.settle()
 	n.tasks.Go(n.keepAudit)
+	close(n.ready)
 	return n, nil
 }
 
