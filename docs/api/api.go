@@ -8,3 +8,8 @@ import _ "embed"
 //
 //go:embed sealserver.yaml
 var SealServer []byte
+
+// Phone is the OpenAPI document of the phone API.
+//
+//go:embed phone.yaml
+var Phone []byte

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"sync"
 
 	"github.com/sealedge/sealedge/cluster/command"
 	"github.com/sealedge/sealedge/edge/sealuse"
@@ -70,13 +71,14 @@ func (s *Server) evidence(c *call) error {
 	body := &flowing{c: c, from: http.MaxBytesReader(c.w, c.r.Body, chunk.Length-chunk.Offset), sum: sha256.New()}
 	chunk.Body = body
 	st, err := s.cfg.Evidence.AppendEvidence(c.r.Context(), ref(use, number), chunk)
+	n, sum, broke := body.read()
 	if err != nil {
 		var over *http.MaxBytesError
 		switch {
-		case errors.As(body.err, &over):
+		case errors.As(broke, &over):
 			return wire.NewProblem(wire.CodeBadRequest, "The body goes past Upload-Length.")
-		case body.err != nil: // the terminal's doing, not the server's
-			return wire.NewProblem(wire.CodeUploadOffset, fmt.Sprintf("The upload broke off after %d bytes.", body.n))
+		case broke != nil: // the terminal's doing, not the server's
+			return wire.NewProblem(wire.CodeUploadOffset, fmt.Sprintf("The upload broke off after %d bytes.", n))
 		}
 		return err
 	}
@@ -85,10 +87,8 @@ func (s *Server) evidence(c *call) error {
 		c.w.WriteHeader(http.StatusNoContent)
 		return nil
 	}
-	if body.n == chunk.Length && [32]byte(body.sum.Sum(nil)) != chunk.Digest {
-		// All of it went through here, so there is no need to take the server's
-		// word for it.
-		st.Digest = [32]byte(body.sum.Sum(nil))
+	if n == chunk.Length {
+		st.Digest = sum // all of it went through here: no need to take the server's word
 	}
 	step = sealuse.Evidence(use, number, chunk.Digest, chunk.Length, st)
 	s.alarm(c, step.Alarm)
@@ -137,27 +137,37 @@ func (c *call) stored(k wire.EvidenceChunk) error {
 }
 
 // flowing passes a body on, piece by piece: it may take long, but it may not
-// stall.
+// stall. Whoever reads it may go on a little while the handler goes its way, as
+// HTTP clients do.
 type flowing struct {
 	c    *call
 	from io.Reader
-	sum  hash.Hash
-	n    int64
-	err  error     // of reading, but io.EOF
+
+	mu  sync.Mutex
+	sum hash.Hash // guarded by mu
+	n   int64     // guarded by mu
+	err error     // of reading, but io.EOF; guarded by mu
 }
 
 func (f *flowing) Read(b []byte) (int, error) {
-	if f.err = f.c.r.Context().Err(); f.err != nil {
-		return 0, f.err
-	}
 	f.c.deadline(stallTimeout)
 	n, err := f.from.Read(b)
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.sum.Write(b[:n])
 	f.n += int64(n)
 	if err != nil && err != io.EOF {
 		f.err = err
 	}
 	return n, err
+}
+
+// read tells how many bytes have come through, their SHA-256, and what went
+// wrong at the terminal's end.
+func (f *flowing) read() (n int64, sum [32]byte, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.n, [32]byte(f.sum.Sum(nil)), f.err
 }
 
 // stamping finds the use and the number of the stamping in the path.

@@ -1,7 +1,6 @@
 package phoneapi
 
 import (
-	"context"
 	"net/http"
 	"time"
 
@@ -11,9 +10,10 @@ import (
 	"github.com/sealedge/sealedge/edge/wire"
 )
 
-// decideAgain is how often a use is decided once more because the records had
-// changed by the time its reservation was applied.
-const decideAgain = 4
+// decideAfter is how long to wait before a use is decided, and decided once
+// more because the records had changed by the time its reservation was applied:
+// as a rule they are here at once, and soon where this node is behind.
+var decideAfter = [...]time.Duration{0, 0, 50 * time.Millisecond, 200 * time.Millisecond}
 
 // use is POST /v1/uses: sealuse steps 4 to 7.
 func (s *Server) use(c *call) error {
@@ -55,7 +55,10 @@ func (s *Server) reserve(c *call, ask sealuse.Ask, token string) (*command.Use, 
 		return nil, err
 	}
 	var refusal *wire.Problem
-	for range decideAgain {
+	for _, wait := range decideAfter {
+		if wait > 0 && !pause(c.r.Context(), wait) {
+			break
+		}
 		step := sealuse.Permit(s.facts(c, ask), s.cfg.Rules(), ask, answer)
 		s.alarm(c, step.Alarm)
 		if step.Refusal != nil {
@@ -63,7 +66,6 @@ func (s *Server) reserve(c *call, ask sealuse.Ask, token string) (*command.Use, 
 		} else if step.Repeat != nil {
 			return step.Repeat, nil
 		}
-		changed := s.cfg.Cluster.Changed()
 		res, err := s.cfg.Cluster.Propose(c.r.Context(), step.Propose)
 		if err != nil {
 			return nil, err
@@ -72,9 +74,7 @@ func (s *Server) reserve(c *call, ask sealuse.Ask, token string) (*command.Use, 
 		if use != nil {
 			return use, nil
 		}
-		if again {
-			s.catchUp(c.r.Context(), changed)
-		} else if p.Code != wire.CodeRequestReused || !s.carriedOut(c, ask) {
+		if !again && (p.Code != wire.CodeRequestReused || !s.carriedOut(c, ask)) {
 			return nil, p
 		}
 		refusal = p
@@ -94,17 +94,6 @@ func (s *Server) carriedOut(c *call, ask sealuse.Ask) bool {
 	return s.await(c.r.Context(), func(m *state.Machine) bool {
 		return m.UseByRequest(c.imsi(), ask.RequestID) != nil
 	})
-}
-
-// catchUp lets the entry that made the decision obsolete arrive here, too.
-func (s *Server) catchUp(ctx context.Context, changed <-chan struct{}) {
-	t := time.NewTimer(settleTime / 4)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-changed:
-	case <-t.C:
-	}
 }
 
 // useStatus is GET /v1/uses/{use}.

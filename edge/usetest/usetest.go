@@ -8,6 +8,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -57,6 +58,7 @@ type World struct {
 	changed chan struct{}  // guarded by mu
 	fail    error          // guarded by mu
 	lose    bool           // guarded by mu
+	log     [][]byte       // every entry; guarded by mu
 }
 
 // New makes a world whose leader reads the time from clock.
@@ -117,7 +119,9 @@ func (w *World) Propose(ctx context.Context, c *command.Command) (*command.Resul
 	stamped := proto.CloneOf(c)
 	stamped.LeaderTime = w.clock().UnixNano()
 	w.index++
-	res, _, err := w.machine.Apply(w.index, 1, command.Marshal(stamped))
+	raw := command.Marshal(stamped)
+	w.log = append(w.log, raw)
+	res, _, err := w.machine.Apply(w.index, 1, raw)
 	if err != nil {
 		return nil, err
 	}
@@ -173,6 +177,28 @@ func (w *World) into(res *command.Result, m proto.Message) {
 	if err := res.Into(m); err != nil {
 		w.t.Fatal(err)
 	}
+}
+
+// Log is every entry so far.
+func (w *World) Log() [][]byte {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	return slices.Clone(w.log)
+}
+
+// Decisions are the decisions that were put into the log so far.
+func (w *World) Decisions() (out []*command.RecordDecision) {
+	w.t.Helper()
+	for _, raw := range w.Log() {
+		_, payload, err := command.Decode(raw)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if d, ok := payload.(*command.RecordDecision); ok {
+			out = append(out, d)
+		}
+	}
+	return out
 }
 
 // Order is the ledger's account of an order; nil until used.

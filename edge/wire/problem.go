@@ -2,7 +2,9 @@ package wire
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 )
 
@@ -114,6 +116,9 @@ var kinds = map[Code]Kind{
 	CodeMethodNotAllowed:  {405, "This path does not take this method.", "The API's methods are in docs/api/phone.yaml."},
 	CodeInternal:          {500, "The gateway failed.", "Try again; if it lasts, tell the administrator the time of this answer."},
 }
+
+// Codes lists every code.
+func Codes() []Code { return slices.Sorted(maps.Keys(kinds)) }
 
 // Kind tells what c means; ok is false for a code that this build doesn't know.
 func (c Code) Kind() (k Kind, ok bool) {
