@@ -1,0 +1,88 @@
+package main
+
+import (
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestQuantiles(t *testing.T) {
+	hundred := make([]int, 100)
+	for i := range hundred {
+		hundred[i] = 100 - i
+	}
+	for _, c := range []struct {
+		all  []int
+		q    float64
+		want int
+	}{
+		{nil, 0.5, 0},
+		{[]int{7}, 0.5, 7},
+		{[]int{7}, 0.99, 7},
+		{[]int{3, 1, 2}, 0.5, 2},
+		{[]int{4, 3, 1, 2}, 0.5, 2},
+		{hundred, 0.5, 50},
+		{hundred, 0.99, 99},
+		{hundred, 1, 100},
+		{hundred, 0, 1},
+	} {
+		if got := quantile(c.all, c.q); got != c.want {
+			t.Errorf("quantile %v of %d values: %d, want %d", c.q, len(c.all), got, c.want)
+		}
+	}
+	if hundred[0] != 100 {
+		t.Error("the values were sorted in place")
+	}
+}
+
+func TestTable(t *testing.T) {
+	f := figure("attach", 3, "16 outstanding", [][]sample{
+		{{"rate", "/s", 900}, {"p50", "ms", 12.25}},
+		{{"rate", "/s", 1_000}, {"p50", "ms", 12.5}},
+		{{"rate", "/s", 12_345}, {"p50", "ms", 12.75}},
+	})
+	f.add("of raft", "%", 0)
+	if v := f.value("rate"); v != 1_000 || f.value("none") != 0 {
+		t.Errorf("median %v", v)
+	}
+	var b strings.Builder
+	if err := table(&b, []Figure{f, f}); err != nil {
+		t.Fatal(err)
+	}
+	want := "  nodes            case      rate /s  p50 ms  of raft %\n" +
+		"      3  16 outstanding  1000 ±1134%    12.5          0\n" +
+		"      3  16 outstanding  1000 ±1134%    12.5          0\n"
+	if b.String() != want {
+		t.Errorf("got\n%s want\n%s", b.String(), want)
+	}
+}
+
+func TestNumbers(t *testing.T) {
+	for v, want := range map[float64]string{
+		0: "0", 0.123: "0.12", 9.999: "10.00", 12.34: "12.3", 123.4: "123", 9999: "9999", 10_000: "10,000", 1_234_567.8: "1,234,568", -12_345: "-12,345",
+	} {
+		if got := number(v); got != want {
+			t.Errorf("%v is shown as %s, want %s", v, got, want)
+		}
+	}
+}
+
+func TestCPUTime(t *testing.T) {
+	stat := "4711 (a name) with ) S 1 2 3 4 5 6 7 8 9 10 123 77 0 0 20 0\n"
+	if got, err := cpuTime([]byte(stat)); err != nil || got != 2*time.Second {
+		t.Errorf("%v, %v; want 2s", got, err)
+	}
+	for cut := range len("4711 (a name) with ) S 1 2 3 4 5 6 7 8 9 10 123 ") {
+		if got, err := cpuTime([]byte(stat[:cut])); err == nil {
+			t.Errorf("cut at %d: %v, want an error", cut, got)
+		}
+	}
+	own, err := os.ReadFile("/proc/self/stat")
+	if err != nil {
+		t.Skip("no /proc here")
+	}
+	if _, err := cpuTime(own); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,187 @@
+// Command bench measures the gateway with real processes on loopback, and
+// prints tables of medians (docs/performance.md says how to read them):
+//
+//	go run ./tools/bench                     everything, in under four minutes
+//	go run ./tools/bench -short              a look, in under one
+//	go run ./tools/bench -parts attach,plane -nodes 3
+//	go run ./tools/bench -json >figures.json
+//
+// The load comes from the simulators in this process, which shares the machine
+// with the gateway: rates are those of both together. Processor time is the
+// gateway's alone. Each table has a yardstick that was measured in the same
+// run, because machines differ and are busy.
+//
+// The programs under test are those in -bin; make builds them there. Linux
+// only: processor time and memory are read in /proc.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+func main() {
+	if len(os.Args) == 2 && os.Args[1] == peerCommand {
+		fmt.Fprintln(os.Stderr, runPeer())
+		os.Exit(1)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench: "+err.Error())
+		os.Exit(1)
+	}
+}
+
+// parts in the order in which they are measured and shown.
+var parts = []part{
+	{"disk", "The disk", nil},
+	{"commit", "The replicated log by itself (in this process, nodes over TLS on loopback)", []string{
+		"A command is proposed at the leader, is on the disk of a majority, and is applied.",
+	}},
+	{"attach", "Attaches (Create Session of a listed SIM, until the answer is there)", []string{
+		"One command in the log each. \"of log\" is the rate beside the replicated log's own.",
+	}},
+	{"use", "Seal-use requests (HTTPS through the tunnel, until the signed grant is there)", []string{
+		"One question to the seal server and one command in the log each.",
+	}},
+	{"plane", "User plane (G-PDUs through the tunnels, sizes are of inner packets)", []string{
+		"up: UDP to the barrels' port, through the firewall and the inner network's stack to the server, which",
+		"  discards it; one packet in 32 is an echo, which paces the load. up and down: ICMP echoes, each of them",
+		"  a packet up and one down; rates are of one direction. CPU is the gateway's, per packet up; CPU down is",
+		"  what an echo takes more than a packet up.",
+	}},
+	{"memory", "Memory and snapshots", []string{
+		"Each session is a subscriber, a session, an address lease and the remembered answer to its request.",
+	}},
+}
+
+// bench is one run.
+type bench struct {
+	dir      string // for everything that is written; removed at the end
+	bin      string
+	runs     int           // of each case
+	time     time.Duration // of one run, at most
+	sessions int           // of the memory part
+	progress io.Writer
+	result   Report
+}
+
+func (b *bench) report(f Figure) {
+	b.result.Figures = append(b.result.Figures, f)
+	fmt.Fprintf(b.progress, "%6.1f s  %s", time.Since(b.result.Machine.Time).Seconds(), f.Part)
+	if f.Nodes > 0 {
+		fmt.Fprintf(b.progress, ", nodes: %d", f.Nodes)
+	}
+	fmt.Fprintf(b.progress, ", %s", f.Case)
+	if len(f.Values) > 0 {
+		fmt.Fprintf(b.progress, ": %s %s", number(f.Values[0].Median), strings.TrimSpace(f.Values[0].Name+" "+f.Values[0].Unit))
+	}
+	fmt.Fprintln(b.progress)
+}
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
+	var names []string
+	for _, p := range parts {
+		names = append(names, p.name)
+	}
+	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
+	fs.SetOutput(stderr)
+	bin := fs.String("bin", "build/bin", "`directory` of the programs under test")
+	dir := fs.String("dir", "build", "`directory` for data, on the disk to be measured; what is made in it is removed")
+	only := fs.String("parts", strings.Join(names, ","), "what to measure")
+	sizes := fs.String("nodes", "1,3", "sizes of clusters")
+	short := fs.Bool("short", false, "once instead of five times, briefly, with 10,000 sessions")
+	asJSON := fs.Bool("json", false, "print JSON instead of tables")
+	keep := fs.Bool("keep", false, "keep data and logs")
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	b := &bench{bin: *bin, runs: 5, time: time.Second, sessions: 100_000, progress: stderr}
+	if *short {
+		b.runs, b.time, b.sessions = 1, time.Second/2, 10_000
+	}
+	want := strings.Split(*only, ",")
+	for _, name := range want {
+		if !slices.Contains(names, name) {
+			return fmt.Errorf("-parts: there is no part %q; take some of %s", name, strings.Join(names, ","))
+		}
+	}
+	var nodes []int
+	for _, size := range strings.Split(*sizes, ",") {
+		n, err := strconv.Atoi(size)
+		if err != nil || n < 1 || n > 5 {
+			return fmt.Errorf("-nodes: %q: want numbers from 1 to 5", size)
+		}
+		nodes = append(nodes, n)
+	}
+	if err := os.MkdirAll(*dir, 0o755); err != nil {
+		return err
+	}
+	if b.dir, err = os.MkdirTemp(*dir, "bench-"); err != nil {
+		return err
+	}
+	if b.dir, err = filepath.Abs(b.dir); err != nil {
+		return err
+	}
+	if *keep {
+		fmt.Fprintln(stderr, "data and logs stay in "+b.dir)
+	} else {
+		defer os.RemoveAll(b.dir)
+	}
+	b.result.Machine = describe(b.dir)
+	b.result.Command = strings.TrimSpace("go run ./tools/bench " + strings.Join(args, " "))
+	err = b.measure(ctx, want, nodes)
+	if *asJSON {
+		enc := json.NewEncoder(stdout)
+		enc.SetIndent("", "  ")
+		return errors.Join(err, enc.Encode(b.result))
+	}
+	return errors.Join(err, b.result.write(stdout))
+}
+
+// measure goes through the parts. A part that fails doesn't end the others.
+func (b *bench) measure(ctx context.Context, want []string, nodes []int) error {
+	var errs []error
+	do := func(name string, part func() error) {
+		if ctx.Err() != nil {
+			return
+		}
+		if err := part(); err != nil {
+			err = fmt.Errorf("%s: %w", name, err)
+			errs = append(errs, err)
+			b.result.Failed = append(b.result.Failed, err.Error())
+		}
+	}
+	asked := func(name string) bool { return slices.Contains(want, name) }
+	if asked("disk") {
+		do("disk", b.syncs)
+	}
+	for _, n := range nodes {
+		if asked("commit") {
+			do("commit", func() error { return b.commits(ctx, n) })
+		}
+		if asked("attach") || asked("use") || asked("plane") {
+			do(fmt.Sprintf("cluster of %d", n), func() error { return b.cluster(ctx, n, asked) })
+		}
+	}
+	if asked("memory") {
+		do("memory", func() error { return b.machine(b.sessions) })
+		do("memory", func() error { return b.crowd(ctx, b.sessions) })
+	}
+	b.compare()
+	return errors.Join(append(errs, ctx.Err())...)
+}

@@ -1,0 +1,116 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+)
+
+// Report is all that one run of the benchmark found.
+type Report struct {
+	Machine Machine  `json:"machine"`
+	Command string   `json:"command"`
+	Figures []Figure `json:"figures"`
+	Failed  []string `json:"failed,omitempty"` // parts that ended with an error
+}
+
+// part explains a table.
+type part struct {
+	name  string
+	title string
+	notes []string
+}
+
+// write prints the report for people: a table for each part that was measured.
+func (r *Report) write(w io.Writer) error {
+	if err := r.Machine.write(w); err != nil {
+		return err
+	}
+	for _, p := range parts {
+		var rows []Figure
+		for _, f := range r.Figures {
+			if f.Part == p.name {
+				rows = append(rows, f)
+			}
+		}
+		if len(rows) == 0 {
+			continue
+		}
+		fmt.Fprintf(w, "\n%s\n", p.title)
+		for _, n := range p.notes {
+			fmt.Fprintf(w, "  %s\n", n)
+		}
+		if err := table(w, rows); err != nil {
+			return err
+		}
+	}
+	for _, f := range r.Failed {
+		fmt.Fprintln(w, "\nFAILED "+f)
+	}
+	return nil
+}
+
+// table prints rows; a row whose columns differ from the one before begins a
+// new head.
+func table(out io.Writer, rows []Figure) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	last := ""
+	for _, f := range rows {
+		var head, line strings.Builder
+		if f.Nodes > 0 {
+			head.WriteString("nodes\t")
+			fmt.Fprintf(&line, "%d\t", f.Nodes)
+		}
+		head.WriteString("case\t")
+		line.WriteString(f.Case + "\t")
+		for _, v := range f.Values {
+			head.WriteString(strings.TrimSpace(v.Name+" "+v.Unit) + "\t")
+			line.WriteString(spread(v) + "\t")
+		}
+		if h := head.String(); h != last {
+			fmt.Fprintln(w, h)
+			last = h
+		}
+		fmt.Fprintln(w, line.String())
+	}
+	return w.Flush()
+}
+
+// spread shows a median, and by how much the runs strayed from it when that is
+// worth knowing.
+func spread(v Value) string {
+	s := number(v.Median)
+	if v.Median == 0 {
+		return s
+	}
+	if off := max(v.Max-v.Median, v.Median-v.Min) / math.Abs(v.Median); off >= 0.1 {
+		s += fmt.Sprintf(" ±%.0f%%", 100*off)
+	}
+	return s
+}
+
+// number shows three digits that count.
+func number(v float64) string {
+	switch a := math.Abs(v); {
+	case a == 0:
+		return "0"
+	case a >= 10_000:
+		return grouped(int64(math.Round(v)))
+	case a >= 100:
+		return strconv.FormatFloat(v, 'f', 0, 64)
+	case a >= 10:
+		return strconv.FormatFloat(v, 'f', 1, 64)
+	}
+	return strconv.FormatFloat(v, 'f', 2, 64)
+}
+
+func grouped(n int64) string {
+	s := strconv.FormatInt(n, 10)
+	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
