@@ -41,6 +41,7 @@ type association struct {
 	server *Server
 	id     identity
 	from   netip.AddrPort
+	order  uint64 // rises with every handshake begun here
 	link   *link
 	conn   *dtls.Conn
 	events *rate.Limiter // of events that go into the log

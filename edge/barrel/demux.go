@@ -34,6 +34,7 @@ func (s *Server) serve(ctx context.Context, conn net.PacketConn) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var tasks sync.WaitGroup
 	defer tasks.Wait()
+	defer conn.Close()
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() {
 		s.endAll() // says goodbye while the socket is still there
@@ -86,7 +87,9 @@ func (s *Server) route(ctx context.Context, tasks *sync.WaitGroup, conn net.Pack
 			p.attempt = l
 			s.handshakes++
 			s.perHost[from.Addr()]++
-			tasks.Go(func() { s.attempt(ctx, tasks, from, l) })
+			s.begun++
+			order := s.begun
+			tasks.Go(func() { s.attempt(ctx, from, l, order) })
 		}
 	}
 	if p == nil {
@@ -116,8 +119,9 @@ func (s *Server) room(p *peer, host netip.Addr) (reason string) {
 }
 
 // attempt carries out one handshake and, if it succeeds, the association that
-// comes of it.
-func (s *Server) attempt(ctx context.Context, tasks *sync.WaitGroup, from netip.AddrPort, l *link) {
+// comes of it. Of two associations of one barrel, the one whose handshake was
+// begun later stays: order says when.
+func (s *Server) attempt(ctx context.Context, from netip.AddrPort, l *link, order uint64) {
 	a, err := s.handshake(ctx, from, l)
 	if err != nil {
 		_ = l.Close()
@@ -136,15 +140,21 @@ func (s *Server) attempt(ctx context.Context, tasks *sync.WaitGroup, from netip.
 		s.mu.Unlock()
 		return
 	}
-	atAddress, ofBarrel := p.association, s.byBarrel[a.id.barrel]
-	p.association, s.byBarrel[a.id.barrel] = a, a
+	a.order = order
+	atAddress, older := p.association, s.byBarrel[a.id.barrel]
+	p.association = a
+	if older == nil || older.order < order {
+		s.byBarrel[a.id.barrel] = a
+	} else {
+		older = a
+	}
 	s.mu.Unlock()
 	if atAddress != nil {
 		atAddress.link.mute()
 		atAddress.cut("another association of its address")
 	}
-	if ofBarrel != nil {
-		ofBarrel.cut("another association of the barrel")
+	if older != nil {
+		older.cut("another association of the barrel")
 	}
 	s.log.Info("barrel connected", "barrel", a.id.barrel, "from", from, "by", a.id.how())
 	a.run(ctx)

@@ -63,6 +63,7 @@ type Server struct {
 	mu         sync.Mutex
 	peers      map[netip.AddrPort]*peer // guarded by mu
 	byBarrel   map[string]*association  // guarded by mu: the latest of each barrel
+	begun      uint64                   // guarded by mu: handshakes ever
 	handshakes int                      // guarded by mu: under way
 	perHost    map[netip.Addr]int       // guarded by mu: under way, by inner address
 	carriedOut map[uint64]string        // guarded by mu: locks that barrels acknowledged, until the state has it; barrel ids

@@ -1,0 +1,139 @@
+package barrel
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/plgd-dev/go-coap/v3/message/codes"
+
+	"github.com/sealedge/sealedge/cluster/command"
+	"github.com/sealedge/sealedge/cluster/state"
+	"github.com/sealedge/sealedge/edge/usetest"
+	"github.com/sealedge/sealedge/edge/wire"
+)
+
+var idle = wire.Heartbeat{State: wire.BarrelIdle, Locked: true, Battery: 80}
+
+// A heartbeat gives a lease of ten seconds and no longer.
+func TestLease(t *testing.T) {
+	play(t, func(t *testing.T, w *world) {
+		d := w.connect(usetest.Barrel, usetest.Terminal, 40001)
+		if w.server.Alive(usetest.Barrel) {
+			t.Error("alive before its first heartbeat")
+		}
+		m := d.beat(idle)
+		wantCode(t, m, codes.Changed, "")
+		var a wire.HeartbeatAnswer
+		into(t, m, &a)
+		if a.LeaseMillis != 10_000 || a.Time != time.Now().UnixMilli() || len(a.Locks) != 0 {
+			t.Errorf("answered %+v", a)
+		}
+		for _, tc := range []struct {
+			after time.Duration
+			alive bool
+		}{{9*time.Second + 900*time.Millisecond, true}, {200 * time.Millisecond, false}} {
+			time.Sleep(tc.after)
+			if got := w.server.Alive(usetest.Barrel); got != tc.alive {
+				t.Errorf("alive %v, want %v", got, tc.alive)
+			}
+		}
+		d.beat(idle)
+		if !w.server.Alive(usetest.Barrel) {
+			t.Error("not alive after another heartbeat")
+		}
+	})
+}
+
+func TestHeartbeatIsRefused(t *testing.T) {
+	for _, tc := range []struct {
+		name    string
+		barrel  string
+		at      string
+		before  func(w *world)
+		code    codes.Code
+		problem wire.Code
+	}{
+		{"at another terminal", usetest.Barrel, usetest.Other, nil, codes.Forbidden, wire.CodeBarrelNotBound},
+		{"in nobody's hands", usetest.Spare, usetest.Terminal, nil, codes.Forbidden, wire.CodeBarrelNotBound},
+		{"checked in meanwhile", usetest.Barrel, usetest.Terminal, func(w *world) {
+			w.Do(&command.CheckIn{Barrel: usetest.Barrel})
+		}, codes.Forbidden, wire.CodeBarrelNotBound},
+		{"terminal detached", usetest.Barrel, usetest.Terminal, func(w *world) {
+			var s *command.Session
+			w.View(func(m *state.Machine) { s = m.SessionByAddress(usetest.Address(usetest.Terminal)) })
+			w.Do(&command.ClosePath{Session: s.Id})
+		}, codes.Forbidden, wire.CodeTerminalUnknown},
+		{"not leading", usetest.Barrel, usetest.Terminal, func(w *world) { w.away.Store(true) }, codes.ServiceUnavailable, wire.CodeNoQuorum},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			play(t, func(t *testing.T, w *world) {
+				d := w.connect(tc.barrel, tc.at, 40001)
+				if tc.before != nil {
+					tc.before(w)
+				}
+				wantCode(t, d.beat(idle), tc.code, tc.problem)
+				if w.server.Alive(tc.barrel) {
+					t.Error("alive all the same")
+				}
+			})
+		})
+	}
+}
+
+// A lease ends at once when the barrel turns out not to be where it belongs.
+func TestLeaseIsTakenBack(t *testing.T) {
+	play(t, func(t *testing.T, w *world) {
+		d := w.connect(usetest.Barrel, usetest.Terminal, 40001)
+		d.beat(idle)
+		w.Do(&command.CheckIn{Barrel: usetest.Barrel})
+		wantCode(t, d.beat(idle), codes.Forbidden, wire.CodeBarrelNotBound)
+		if w.server.Alive(usetest.Barrel) {
+			t.Error("alive after it was checked in")
+		}
+		w.Do(&command.CheckOut{Barrel: usetest.Barrel, Imsi: usetest.Terminal})
+		wantCode(t, d.beat(idle), codes.Changed, "")
+	})
+}
+
+// How a barrel is judged goes into the audit chain when it changes, not with
+// every heartbeat.
+func TestVerdictsAreRecordedOnce(t *testing.T) {
+	play(t, func(t *testing.T, w *world) {
+		d := w.connect(usetest.Barrel, usetest.Terminal, 40001)
+		entries := func() (n uint64) {
+			synctest.Wait()
+			w.View(func(m *state.Machine) { n, _ = m.AuditHead() })
+			return n
+		}
+		before := entries()
+		for range 5 {
+			d.beat(idle)
+		}
+		if n := entries() - before; n != 1 {
+			t.Errorf("five good heartbeats made %d entries, want 1", n)
+		}
+		w.Do(&command.CheckIn{Barrel: usetest.Barrel})
+		before = entries()
+		for range 5 {
+			d.beat(idle)
+		}
+		if n := entries() - before; n != 1 {
+			t.Errorf("five refused heartbeats made %d entries, want 1", n)
+		}
+	})
+}
+
+func TestTamperedBarrelHasNoLease(t *testing.T) {
+	play(t, func(t *testing.T, w *world) {
+		d := w.connect(usetest.Barrel, usetest.Terminal, 40001)
+		d.beat(idle)
+		m := d.beat(wire.Heartbeat{State: wire.BarrelTampered, Locked: true})
+		wantCode(t, m, codes.Changed, "")
+		var a wire.HeartbeatAnswer
+		into(t, m, &a)
+		if a.LeaseMillis != 0 || w.server.Alive(usetest.Barrel) {
+			t.Errorf("answered %+v, alive %v", a, w.server.Alive(usetest.Barrel))
+		}
+	})
+}
