@@ -15,7 +15,7 @@ all: build
 
 build:
 	@mkdir -p $(BIN)
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ ./edge/sealedge ./tools/sealctl ./tools/sealserver ./tools/sealsim
+	$(GO) build -ldflags '$(LDFLAGS)' -o $(BIN)/ ./edge/sealedge ./tools/sealctl ./tools/sealserver ./tools/sealsim
 
 # One seal through the whole story, on loopback, as an ordinary user.
 demo: build

@@ -1,0 +1,381 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"net/netip"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sealedge/sealedge/apn/gtpc"
+	"github.com/sealedge/sealedge/apn/gtpu"
+	"github.com/sealedge/sealedge/apn/session"
+	"github.com/sealedge/sealedge/cluster"
+	"github.com/sealedge/sealedge/cluster/address"
+	"github.com/sealedge/sealedge/cluster/command"
+	"github.com/sealedge/sealedge/cluster/state"
+	"github.com/sealedge/sealedge/edge/admin"
+	"github.com/sealedge/sealedge/edge/adminapi"
+	"github.com/sealedge/sealedge/edge/barrel"
+	"github.com/sealedge/sealedge/edge/config"
+	"github.com/sealedge/sealedge/edge/hotspot"
+	"github.com/sealedge/sealedge/edge/inner"
+	"github.com/sealedge/sealedge/edge/phoneapi"
+	"github.com/sealedge/sealedge/edge/upstream"
+	"github.com/sealedge/sealedge/edge/wireguard"
+	"github.com/sealedge/sealedge/policy/bundle"
+)
+
+// gateway is one node, composed. Each part owns its goroutines; run starts them
+// in the order in which they depend on each other, and ends them in reverse.
+type gateway struct {
+	cfg     *config.Config
+	log     *slog.Logger
+	secrets secrets
+
+	clusterLog *slog.Logger
+
+	node     *cluster.Node
+	rules    *rules
+	network  *inner.Network
+	plane    *gtpu.Plane
+	fallback *wireguard.Endpoint // nil: there is no fallback path
+	control  *gtpc.Server
+	tunnels  *tunnels
+	paths    *paths
+	endings  *endings
+	keeper   *address.Keeper
+
+	seals     *upstream.Client
+	phones    *phoneapi.Server
+	barrels   *barrel.Server
+	locks     *upstream.Listener
+	operators *admin.Server
+
+	close []func() error // in reverse order
+}
+
+// open makes all the parts, and opens what this node always has open. When it
+// fails nothing is left open.
+func open(cfg *config.Config, log *slog.Logger) (_ *gateway, err error) {
+	g := &gateway{cfg: cfg, log: log.With("node", cfg.Node.Name)}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, g.shut())
+		}
+	}()
+	if g.secrets, err = readSecrets(cfg.Secrets); err != nil {
+		return nil, fmt.Errorf("secrets: %w", err)
+	}
+	g.clusterLog = log.With("component", "cluster") // it names the node itself
+	for _, step := range []func() error{g.openCluster, g.openPlanes, g.openServices} {
+		if err := step(); err != nil {
+			return nil, err
+		}
+	}
+	return g, nil
+}
+
+func (g *gateway) shut() error {
+	var errs []error
+	for _, c := range slices.Backward(g.close) {
+		errs = append(errs, c())
+	}
+	g.close = nil
+	return errors.Join(errs...)
+}
+
+func (g *gateway) component(name string) *slog.Logger { return g.log.With("component", name) }
+
+func (g *gateway) openCluster() error {
+	c := g.cfg.Cluster
+	nodeTLS, err := mutual(g.cfg.TLS.CA, g.cfg.TLS.Cert, g.cfg.TLS.Key)
+	if err != nil {
+		return fmt.Errorf("tls: %w", err)
+	}
+	var peers []cluster.Peer
+	for _, p := range c.Peers {
+		peers = append(peers, cluster.Peer{Name: string(p.Name), Address: string(p.Address)})
+	}
+	g.node, err = cluster.Open(cluster.Config{
+		NodeName: string(g.cfg.Node.Name), DataDir: string(g.cfg.Node.DataDir), Listen: string(c.Listen), Advertise: string(c.Advertise),
+		Peers: peers, TLS: nodeTLS, Bootstrap: c.Bootstrap,
+		HeartbeatTimeout: c.HeartbeatTimeout, ElectionTimeout: c.ElectionTimeout, LeaderLease: c.LeaderLease,
+		SnapshotThreshold: c.SnapshotThreshold, ApplyTimeout: c.ApplyTimeout, DiskStall: c.DiskStall, Logger: g.clusterLog,
+	})
+	if err != nil {
+		return err
+	}
+	g.close = append(g.close, g.node.Close)
+	g.rules = &rules{records: g.node, log: g.component("policy")}
+	return nil
+}
+
+// openPlanes makes the ways of packets: carrier or fallback, inner network, and
+// back.
+func (g *gateway) openPlanes() (err error) {
+	in := g.cfg.Inner
+	g.network, err = inner.New(inner.Config{
+		Addresses: in.Addresses, MTU: in.MTU, ConnsPerTerminal: in.ConnsPerTerminal, Logger: g.component("inner"),
+	})
+	if err != nil {
+		return err
+	}
+	g.close = append(g.close, g.network.Close)
+
+	name := string(g.cfg.Gateway.Name)
+	g.paths = newPaths(g.node, g.rules.inForce, name, g.component("paths"))
+	g.plane = gtpu.New(gtpu.Config{
+		Uplink:            g.uplink,
+		OnErrorIndication: g.paths.tunnelLost,
+		OnUplinkPath:      g.paths.backOnCarrier,
+		AllowedPeers:      g.cfg.Gateway.GTP.AllowedPeers,
+		Outer:             []netip.Addr{g.cfg.Gateway.Address},
+		Answers:           g.cfg.Gateway.GTP.Answers,
+		Logger:            g.component("gtpu"),
+	})
+	if wg := g.cfg.Gateway.WireGuard; wg.Enabled() {
+		key, err := wg.PrivateKey()
+		if err != nil {
+			return fmt.Errorf("gateway.wireguard.private_key_file: %w", err)
+		}
+		g.fallback, err = wireguard.New(wireguard.Config{
+			PrivateKey: key, MTU: in.MTU, Uplink: g.uplink, OnAuthenticated: g.paths.cameByFallback,
+			Silence: wg.Silence, Logger: g.component("wireguard"),
+		})
+		if err != nil {
+			return err
+		}
+		g.close = append(g.close, g.fallback.Close)
+	}
+	g.endings = newEndings(g.node)
+	procedures := gtpc.NewProcedures(gtpc.ProceduresConfig{
+		Cluster: g.endings, Rules: g.rules.inForce,
+		Gateway: session.Gateway{Name: name, Outer: g.cfg.Gateway.Address, Secret: g.secrets.teid},
+		Prepare: func(ctx context.Context, s *command.Session) { g.tunnels.prepare(ctx, s) },
+		Logger:  g.component("gtpc"),
+	})
+	g.control = gtpc.New(gtpc.Config{
+		RestartCounter: g.restartCounter, AllowedPeers: g.cfg.Gateway.GTP.AllowedPeers,
+		T3: g.cfg.Gateway.GTP.T3, N3: g.cfg.Gateway.GTP.N3, Logger: g.component("gtpc"),
+	}, procedures)
+	g.tunnels = &tunnels{
+		node: g.node, plane: g.plane, fallback: g.fallback, network: g.network, log: g.component("tunnels"),
+		have: map[uint64]*command.Session{}, ended: g.tellCarrier,
+	}
+	sockets := &outer{
+		address: g.cfg.Gateway.Address, wireguard: g.cfg.Gateway.WireGuard.Port,
+		control: g.control, plane: g.plane, fallback: g.fallback, ready: g.tunnels.reconcile, log: g.component("outer"),
+	}
+	g.keeper = address.New(address.Config{
+		Name: name, Node: string(g.cfg.Node.Name), OnUp: sockets.up, OnDown: sockets.down,
+		StepDown: g.node.StepDown, Logger: g.component("address"),
+	}, g.node)
+	return nil
+}
+
+// uplink takes an inner packet from a plane. A node that was stopped or cut off
+// and doesn't know yet that another holds the address lets nothing through.
+func (g *gateway) uplink(pkt []byte) {
+	if g.node.Holds() {
+		g.network.Deliver(pkt)
+	}
+}
+
+func (g *gateway) restartCounter() (n uint8) {
+	g.node.View(func(m *state.Machine) { n = uint8(m.Address(string(g.cfg.Gateway.Name)).GetRestartCounter()) })
+	return n
+}
+
+// openServices makes the faces of the gateway.
+func (g *gateway) openServices() error {
+	up := g.cfg.Upstream
+	upTLS, err := mutual(up.CA, up.Cert, up.Key)
+	if err != nil {
+		return fmt.Errorf("upstream: %w", err)
+	}
+	upTLS.ServerName = up.ServerName
+	g.seals, err = upstream.NewClient(upstream.ClientConfig{URL: up.URL.String(), TLS: upTLS, Timeout: up.Timeout, MaxConns: up.MaxConns})
+	if err != nil {
+		return err
+	}
+	g.close = append(g.close, func() error { g.seals.Close(); return nil })
+	grantKey, err := g.cfg.Grant.Ed25519()
+	if err != nil {
+		return fmt.Errorf("grant.key_file: %w", err)
+	}
+
+	barrelAPI := g.cfg.Inner.BarrelAPI
+	pool, err := g.cfg.TLS.CA.Pool()
+	if err != nil {
+		return fmt.Errorf("tls.ca: %w", err)
+	}
+	g.barrels, err = barrel.New(barrel.Config{
+		Cluster: g.node, ClientCAs: pool, Leading: g.node.Holds, Logger: g.component("barrel"),
+		PSK:         func(b *command.Barrel) ([]byte, error) { return g.secrets.wrapper.Unwrap(b.Id, b.Psk) },
+		Certificate: func() (*tls.Certificate, error) { return config.Pair(barrelAPI.Cert, barrelAPI.Key) },
+	})
+	if err != nil {
+		return err
+	}
+
+	phoneAPI := g.cfg.Inner.PhoneAPI
+	g.phones = phoneapi.New(phoneapi.Config{
+		Cluster: g.node, Rules: g.rules.inForce, Server: g.seals, Evidence: g.seals, Barrels: g.barrels,
+		Hotspot: &hotspot.Guard{Records: g.node, Rules: g.rules.inForce}, GrantKey: grantKey,
+		Certificate: func() (*tls.Certificate, error) { return config.Pair(phoneAPI.Cert, phoneAPI.Key) },
+		Leading:     g.node.Holds, Logger: g.component("phoneapi"),
+	})
+
+	intranet := g.cfg.Intranet
+	intranetTLS, err := mutual(intranet.CA, intranet.Cert, intranet.Key)
+	if err != nil {
+		return fmt.Errorf("intranet: %w", err)
+	}
+	g.locks, err = upstream.NewListener(upstream.ListenerConfig{
+		TLS: intranetTLS, Names: []string{string(intranet.ClientURI)}, Cluster: g.node, Push: g.push, Logger: g.component("upstream"),
+	})
+	if err != nil {
+		return err
+	}
+
+	adminTLS, err := mutual(g.cfg.Admin.CA, g.cfg.Admin.Cert, g.cfg.Admin.Key)
+	if err != nil {
+		return fmt.Errorf("admin: %w", err)
+	}
+	g.operators = admin.New(admin.Config{
+		TLS: adminTLS, Cluster: g.node, Node: operated{g}, Alive: g.barrels.Alive, Push: g.push, Counters: g.counters,
+		Ready: g.ready, Secrets: g.secrets.wrapper, Logger: g.component("admin"),
+		Pools: func(doc []byte) ([]*command.Pool, error) {
+			_, pools, err := bundle.Parse("policy", doc)
+			return pools, err
+		},
+	})
+	return nil
+}
+
+// push sends a lock at once to whoever of barrel and terminal is connected
+// here. It needs no quorum; what is pending in the state is repeated anyway.
+func (g *gateway) push(l *command.Lock) {
+	g.barrels.Push(l)
+	g.phones.Push(l)
+}
+
+// run serves until ctx ends or a part fails. The gateway address is given up
+// before anything else.
+func (g *gateway) run(ctx context.Context) error {
+	phones, err := g.network.ListenTCP(g.cfg.Inner.PhoneAPI.Port)
+	if err != nil {
+		return err
+	}
+	barrels, err := g.network.ListenUDP(g.cfg.Inner.BarrelAPI.Port)
+	if err != nil {
+		return err
+	}
+	intranet, err := net.Listen("tcp", string(g.cfg.Intranet.Listen))
+	if err != nil {
+		return fmt.Errorf("intranet.listen: %w", err)
+	}
+	operators, err := net.Listen("tcp", string(g.cfg.Admin.Listen))
+	if err != nil {
+		return errors.Join(fmt.Errorf("admin.listen: %w", err), intranet.Close())
+	}
+
+	failed, fail := context.WithCancelCause(ctx)
+	services, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	parts := new(errgroup.Group)
+	part := func(name string, run func(context.Context) error) {
+		parts.Go(func() error {
+			err := run(services)
+			if err != nil {
+				err = fmt.Errorf("%s: %w", name, err)
+			}
+			if services.Err() == nil { // it ended by itself
+				fail(errors.Join(err, fmt.Errorf("%s ended", name)))
+			}
+			return err
+		})
+	}
+	part("tunnels", g.tunnels.run)
+	part("barrel API", func(ctx context.Context) error { return g.barrels.Serve(ctx, barrels) })
+	part("barrel API upkeep", g.barrels.Run)
+	part("phone API", func(ctx context.Context) error { return g.phones.Serve(ctx, phones) })
+	part("phone API upkeep", g.phones.Run)
+	part("intranet listener", func(ctx context.Context) error { return g.locks.Serve(ctx, intranet) })
+	part("admin API", func(ctx context.Context) error { return g.operators.Serve(ctx, operators) })
+	g.log.Info("node is up", "version", version, "cluster", g.cfg.Cluster.Listen, "admin", g.cfg.Admin.Listen)
+
+	g.keeper.Run(failed)
+	g.log.Info("node is stopping", "cause", context.Cause(failed))
+	stop()
+	err = parts.Wait()
+	g.paths.wait()
+	if ctx.Err() == nil { // nobody asked it to stop
+		err = errors.Join(context.Cause(failed), err)
+	}
+	return err
+}
+
+// ready tells whether this node is caught up and part of a working cluster.
+func (g *gateway) ready() error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	return g.node.Barrier(ctx)
+}
+
+// counters collects what every part has counted, by part and reason.
+func (g *gateway) counters() map[string]uint64 {
+	all := map[string]uint64{}
+	for name, c := range map[string]map[string]uint64{
+		"gtpc": g.control.Counters(), "gtpu": g.plane.Counters(), "inner": g.network.Counters(),
+		"phoneapi": g.phones.Counters(), "barrel": g.barrels.Counters(),
+	} {
+		for reason, n := range maps.All(c) {
+			all[name+"."+reason] = n
+		}
+	}
+	if g.fallback != nil {
+		for reason, n := range g.fallback.Counters() {
+			all["wireguard."+reason] = n
+		}
+	}
+	return all
+}
+
+// operated is the node as operators see it.
+type operated struct{ *gateway }
+
+func (o operated) Status() adminapi.Status {
+	s := o.node.Status()
+	v := adminapi.Status{
+		Node: s.Node, Leader: s.Leader, IsLeader: s.Role == "Leader", Term: s.Term, Applied: s.Applied, Version: version,
+	}
+	for _, p := range s.Peers {
+		v.Peers = append(v.Peers, p.Name)
+	}
+	o.node.View(func(m *state.Machine) {
+		a := m.Address(string(o.cfg.Gateway.Name))
+		v.Holder, v.Epoch = a.GetHolder(), a.GetEpoch()
+	})
+	return v
+}
+
+func (o operated) StepDown(ctx context.Context) error {
+	if !o.node.IsLeader() {
+		leader, _ := o.node.Leader()
+		return fmt.Errorf("this node doesn't lead; %q does", leader)
+	}
+	return o.node.StepDown(ctx)
+}
+
+func (o operated) AuditRange(ctx context.Context, from uint64, fn func(*command.AuditEntry) error) error {
+	return o.node.AuditRange(ctx, from, fn)
+}

@@ -1,0 +1,54 @@
+package main
+
+import (
+	"crypto/hkdf"
+	"crypto/sha256"
+	"crypto/tls"
+
+	"github.com/sealedge/sealedge/edge/config"
+	"github.com/sealedge/sealedge/edge/keywrap"
+)
+
+// mutual is a TLS 1.3 configuration for both sides: an own certificate, and the
+// other side's verified by the CA.
+func mutual(ca, cert, key config.Path) (*tls.Config, error) {
+	pool, err := ca.Pool()
+	if err != nil {
+		return nil, err
+	}
+	pair, err := config.Pair(cert, key)
+	if err != nil {
+		return nil, err
+	}
+	return &tls.Config{
+		MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{*pair},
+		RootCAs: pool, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert,
+	}, nil
+}
+
+// secrets are the keys that all nodes derive from the cluster's secret, one for
+// each purpose (docs/decisions/0003-one-secret-for-the-cluster.md).
+type secrets struct {
+	wrapper *keywrap.Wrapper
+	teid    []byte // keys the derivation of TEIDs
+}
+
+func readSecrets(file config.KeyFile) (secrets, error) {
+	root, err := file.Secret()
+	if err != nil {
+		return secrets{}, err
+	}
+	derive := func(purpose string, size int) ([]byte, error) {
+		return hkdf.Key(sha256.New, root, nil, "sealedge/"+purpose, size)
+	}
+	wrap, err := derive("keywrap", keywrap.KeySize)
+	if err != nil {
+		return secrets{}, err
+	}
+	teid, err := derive("teid", 32)
+	if err != nil {
+		return secrets{}, err
+	}
+	w, err := keywrap.New(wrap)
+	return secrets{wrapper: w, teid: teid}, err
+}

@@ -1,0 +1,181 @@
+// Command sealedge is the gateway daemon: one node of the cluster that ends the
+// tunnels of terminals, admits devices, applies policy, keeps the ledger of
+// seal uses and signs unlock grants. See docs/architecture.md.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/sealedge/sealedge/edge/config"
+	"github.com/sealedge/sealedge/edge/setup"
+)
+
+// version is set by the linker.
+var version = "unknown"
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args, os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// Exit codes.
+const (
+	exitOK     = 0
+	exitFailed = 1 // it ran, and failed
+	exitUsage  = 2 // command line or configuration: nothing was started
+)
+
+// mistake is an error of the person who called.
+type mistake struct{ error }
+
+// run is main without the process: it returns the exit code.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	set := &cli.StringSliceFlag{Name: "set", Usage: "`KEY=VALUE` over file and environment, such as log.level=debug; may be repeated"}
+	app := &cli.App{
+		Name: "sealedge", Usage: "the gateway for seal use over a private APN", Version: version,
+		Suggest: true, HideHelpCommand: true, Writer: stdout, ErrWriter: stderr,
+		ExitErrHandler: func(*cli.Context, error) {},
+		OnUsageError:   func(_ *cli.Context, err error, _ bool) error { return mistake{err} },
+		Action:         func(c *cli.Context) error { return unknown(c) },
+		Commands: []*cli.Command{
+			{
+				Name: "run", Usage: "run a node", ArgsUsage: "FILE", Flags: []cli.Flag{set},
+				Action: func(c *cli.Context) error { return runNode(c, stderr) },
+			},
+			{
+				Name: "init", Usage: "make a CA, certificates, configurations and a first policy that run as they are", ArgsUsage: "DIR",
+				Flags:  []cli.Flag{&cli.IntFlag{Name: "nodes", Value: 3, Usage: "`NUMBER` of nodes; a write waits for the majority"}},
+				Action: initialize,
+			},
+			{Name: "check-config", Usage: "explain every mistake of a configuration", ArgsUsage: "FILE", Flags: []cli.Flag{set}, Action: checkConfig},
+			{
+				Name: "reference", Usage: "print a configuration with every key explained",
+				Action: func(c *cli.Context) error { _, err := c.App.Writer.Write(config.Reference()); return err },
+			},
+		},
+	}
+	for _, c := range app.Commands {
+		c.OnUsageError = app.OnUsageError
+		c.HideHelpCommand = true
+	}
+	err := app.RunContext(ctx, args)
+	if err == nil {
+		return exitOK
+	}
+	fmt.Fprintln(stderr, "sealedge: "+err.Error())
+	var m mistake
+	if errors.As(err, &m) {
+		return exitUsage
+	}
+	return exitFailed
+}
+
+func unknown(c *cli.Context) error {
+	if name := c.Args().First(); name != "" {
+		return mistake{fmt.Errorf("there is no command %q; see sealedge --help", name)}
+	}
+	_ = cli.ShowAppHelp(c)
+	return mistake{errors.New("say which command")}
+}
+
+// argument returns the command's only argument.
+func argument(c *cli.Context, name string) (string, error) {
+	if c.Args().Len() != 1 {
+		return "", mistake{fmt.Errorf("%s takes one argument, %s, after its flags", c.Command.Name, name)}
+	}
+	return c.Args().First(), nil
+}
+
+// overrides reads the values of --set.
+func overrides(c *cli.Context) (map[string]string, error) {
+	flags := map[string]string{}
+	for _, kv := range c.StringSlice("set") {
+		k, v, ok := strings.Cut(kv, "=")
+		if !ok {
+			return nil, mistake{fmt.Errorf("--set %s: write KEY=VALUE, such as log.level=debug", kv)}
+		}
+		flags[k] = v
+	}
+	return flags, nil
+}
+
+func runNode(c *cli.Context, stderr io.Writer) error {
+	file, err := argument(c, "FILE")
+	if err != nil {
+		return err
+	}
+	flags, err := overrides(c)
+	if err != nil {
+		return err
+	}
+	if problems := config.Check(file, flags, time.Now()); len(problems) > 0 {
+		return mistake{problems}
+	}
+	cfg, err := config.Load(file, flags)
+	if err != nil {
+		return mistake{err}
+	}
+	g, err := open(cfg, logger(cfg.Log, stderr))
+	if err != nil {
+		return err
+	}
+	return errors.Join(g.run(c.Context), g.shut())
+}
+
+func logger(cfg config.Log, w io.Writer) *slog.Logger {
+	opts := &slog.HandlerOptions{Level: cfg.Level}
+	if cfg.Format == "json" {
+		return slog.New(slog.NewJSONHandler(w, opts))
+	}
+	return slog.New(slog.NewTextHandler(w, opts))
+}
+
+func initialize(c *cli.Context) error {
+	dir, err := argument(c, "DIR")
+	if err != nil {
+		return err
+	}
+	l, err := setup.Init(dir, setup.Options{Nodes: c.Int("nodes"), Now: time.Now()})
+	if err != nil {
+		return mistake{err}
+	}
+	w := c.App.Writer
+	fmt.Fprintf(w, "Made in %s. To run it, each in a terminal of its own:\n\n", dir)
+	fmt.Fprintf(w, "  sealserver serve --config %s\n", l.SealServer)
+	for _, n := range l.Nodes {
+		fmt.Fprintf(w, "  sealedge run %s\n", n)
+	}
+	fmt.Fprintf(w, "\nThen put the first policy in force:\n\n  sealctl --context %s policy apply %s\n\n", l.Context, l.Policy)
+	fmt.Fprintf(w, "Keep %s off these machines: who has it can make nodes and operators.\n", filepath.Join(dir, "pki", "ca-key.pem"))
+	return nil
+}
+
+func checkConfig(c *cli.Context) error {
+	file, err := argument(c, "FILE")
+	if err != nil {
+		return err
+	}
+	flags, err := overrides(c)
+	if err != nil {
+		return err
+	}
+	if problems := config.Check(file, flags, time.Now()); len(problems) > 0 {
+		return mistake{problems}
+	}
+	fmt.Fprintln(c.App.Writer, file+" is in order")
+	return nil
+}

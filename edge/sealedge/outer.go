@@ -1,0 +1,80 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sealedge/sealedge/apn/gtpc"
+	"github.com/sealedge/sealedge/apn/gtpu"
+	"github.com/sealedge/sealedge/edge/wireguard"
+)
+
+// gtpcPort is the UDP port of GTP-C (TS 29.274 4.4.2).
+const gtpcPort = 2123
+
+// outer is the gateway's side towards carriers and the internet: the sockets at
+// the gateway address. They are open on one node only, the holder.
+type outer struct {
+	address   netip.Addr
+	wireguard uint16 // port; unused without fallback
+	control   *gtpc.Server
+	plane     *gtpu.Plane
+	fallback  *wireguard.Endpoint // nil: there is no fallback path
+	ready     func()              // makes the tunnels before the first packet
+	log       *slog.Logger
+
+	stop context.CancelFunc // owned by the address keeper, which calls up and down in turn
+	done *errgroup.Group
+}
+
+// up opens the sockets. Either all of them are served when it returns, or none
+// is open.
+func (o *outer) up(ctx context.Context, _ uint64) (err error) {
+	o.ready()
+	var opened []func() error
+	defer func() {
+		if err != nil {
+			for _, closeIt := range opened {
+				err = errors.Join(err, closeIt())
+			}
+		}
+	}()
+	var lc net.ListenConfig
+	c, err := lc.ListenPacket(ctx, "udp4", netip.AddrPortFrom(o.address, gtpcPort).String())
+	if err != nil {
+		return fmt.Errorf("GTP-C: %w", err)
+	}
+	opened = append(opened, c.Close)
+	u, err := gtpu.Listen(ctx, netip.AddrPortFrom(o.address, gtpu.Port))
+	if err != nil {
+		return err
+	}
+	opened = append(opened, u.Close)
+	if o.fallback != nil {
+		if err := o.fallback.Listen(ctx, netip.AddrPortFrom(o.address, o.wireguard)); err != nil {
+			return err
+		}
+	}
+	serving, stop := context.WithCancel(context.Background())
+	o.stop, o.done = stop, new(errgroup.Group)
+	o.done.Go(func() error { return o.control.Serve(serving, c.(*net.UDPConn)) })
+	o.done.Go(func() error { return o.plane.Serve(serving, u) })
+	return nil
+}
+
+// down closes the sockets and returns when nothing more is sent from them.
+func (o *outer) down() {
+	o.stop()
+	if o.fallback != nil {
+		o.fallback.Unlisten()
+	}
+	if err := o.done.Wait(); err != nil {
+		o.log.Error("a socket of the gateway address failed", "err", err)
+	}
+}

@@ -1,0 +1,182 @@
+package main
+
+import (
+	"context"
+	"iter"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"sync"
+
+	"github.com/sealedge/sealedge/apn/gtpu"
+	"github.com/sealedge/sealedge/cluster/command"
+	"github.com/sealedge/sealedge/cluster/state"
+	"github.com/sealedge/sealedge/edge/inner"
+	"github.com/sealedge/sealedge/edge/wireguard"
+)
+
+// tunnels keeps the planes equal to the replicated sessions, on every node: the
+// one that takes over has them ready.
+type tunnels struct {
+	node interface {
+		viewer
+		Changed() <-chan struct{}
+	}
+	plane    *gtpu.Plane
+	fallback *wireguard.Endpoint // nil: there is no fallback path
+	network  *inner.Network
+	// ended hears of a session whose GTP path is gone, or was replaced. It must
+	// not block.
+	ended func(was *command.Session)
+	log   *slog.Logger
+
+	mu   sync.Mutex
+	at   state.Cursor                // guarded by mu: how far the state was followed
+	have map[uint64]*command.Session // guarded by mu: what the planes are set to
+}
+
+// run follows the state until ctx ends.
+func (t *tunnels) run(ctx context.Context) error {
+	for {
+		changed := t.node.Changed()
+		t.reconcile()
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changed:
+		}
+	}
+}
+
+// reconcile carries out what differs from the state as it is now.
+func (t *tunnels) reconcile() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var changed, gone []*command.Session
+	var peers []wireguard.Peer
+	var c state.Changes
+	t.node.View(func(m *state.Machine) {
+		c, t.at = m.Since(t.at)
+		look := slices.Values(c.Sessions)
+		if c.All {
+			look = t.everySession(m)
+		}
+		for id := range look {
+			switch s := m.Session(id); {
+			case s == nil && t.have[id] != nil:
+				gone = append(gone, t.have[id])
+			case s != nil && t.have[id] != s:
+				changed = append(changed, s)
+			}
+		}
+		if t.fallback != nil && (c.Devices || len(changed)+len(gone) > 0) {
+			peers = wantedPeers(m)
+		}
+	})
+	for _, s := range gone {
+		t.remove(s)
+	}
+	for _, s := range changed {
+		t.put(s)
+	}
+	if t.fallback != nil && (c.Devices || len(changed)+len(gone) > 0) {
+		if err := t.fallback.SetPeers(peers); err != nil {
+			t.log.Error("fallback peers not set", "err", err)
+			t.at = state.Cursor{} // tried again with the next change
+		}
+	}
+}
+
+// everySession is the ids of all sessions that are there, or were.
+func (t *tunnels) everySession(m *state.Machine) iter.Seq[uint64] {
+	return func(yield func(uint64) bool) {
+		for s := range m.Sessions() {
+			if !yield(s.Id) {
+				return
+			}
+		}
+		for id := range t.have {
+			if m.Session(id) == nil && !yield(id) {
+				return
+			}
+		}
+	}
+}
+
+// wantedPeers lists who may come over the fallback path: active subscribers
+// with a key and an address reserved for it.
+func wantedPeers(m *state.Machine) []wireguard.Peer {
+	var peers []wireguard.Peer
+	for sub, lease := range m.WireGuardPeers() {
+		addr, ok := netip.AddrFromSlice(lease.GetAddress())
+		if !ok || len(sub.WireguardPublicKey) != 32 || sub.State != command.DeviceState_ACTIVE {
+			continue
+		}
+		s := m.SessionByAddress(addr)
+		peers = append(peers, wireguard.Peer{
+			PublicKey: [32]byte(sub.WireguardPublicKey), Address: addr,
+			Active: s.GetActive() == command.PathKind_WIREGUARD,
+		})
+	}
+	return peers
+}
+
+// prepare sets up one session before its answer leaves, so that the terminal's
+// first packet finds the tunnel.
+func (t *tunnels) prepare(_ context.Context, s *command.Session) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if have := t.have[s.Id]; have == nil || have.Version < s.Version {
+		t.put(s)
+	}
+}
+
+// put sets the planes to a session's record. t.mu is held.
+func (t *tunnels) put(s *command.Session) {
+	was := t.have[s.Id]
+	t.have[s.Id] = s
+	t.plane.Carry(gtpu.Diff(one(was), one(s)))
+	addr, _ := netip.AddrFromSlice(s.Address)
+	switch s.Active {
+	case command.PathKind_GTP:
+		t.network.SetRoute(addr, t.plane)
+	case command.PathKind_WIREGUARD:
+		t.network.SetRoute(addr, t.fallback)
+	default:
+		t.network.DelRoute(addr)
+	}
+	if was.GetGtp() != nil && (s.Gtp == nil || s.Gtp.LocalTeidC != was.Gtp.LocalTeidC) {
+		t.ended(was)
+	}
+}
+
+// remove takes a session that is gone out of the planes. t.mu is held.
+func (t *tunnels) remove(s *command.Session) {
+	if t.have[s.Id] == nil {
+		return // an id may be in the changes twice
+	}
+	delete(t.have, s.Id)
+	t.plane.Carry(gtpu.Diff(one(s), nil))
+	if addr, ok := netip.AddrFromSlice(s.Address); ok && !t.taken(addr) {
+		t.network.DelRoute(addr)
+	}
+	if s.Gtp != nil {
+		t.ended(s)
+	}
+}
+
+// taken tells whether another session has the address by now: the order in
+// which changes are seen doesn't matter then. t.mu is held.
+func (t *tunnels) taken(addr netip.Addr) bool {
+	var s *command.Session
+	t.node.View(func(m *state.Machine) { s = m.SessionByAddress(addr) })
+	return s != nil && t.have[s.Id] != nil
+}
+
+// one is the tunnel list of a single session; nil has none.
+func one(s *command.Session) []gtpu.Tunnel {
+	if s == nil {
+		return nil
+	}
+	return gtpu.Want(slices.Values([]*command.Session{s}))
+}
