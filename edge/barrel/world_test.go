@@ -56,20 +56,7 @@ func play(t *testing.T, scenario func(t *testing.T, w *world)) {
 
 func (w *world) open(limits Limits) {
 	w.t.Helper()
-	gateway := w.ca.issue(w.t, "gateway")
-	var err error
-	w.server, err = New(Config{
-		Cluster:     w.World,
-		PSK:         func(b *command.Barrel) ([]byte, error) { return pskOf(b.Id), nil },
-		Certificate: func() (*tls.Certificate, error) { return &gateway, nil },
-		ClientCAs:   w.ca.pool,
-		Leading:     func() bool { return !w.away.Load() },
-		Limits:      limits,
-		Logger:      slog.New(slog.NewTextHandler(w.t.Output(), nil)),
-	})
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	w.server = newServer(w.t, w.World, w.ca, &w.away, limits)
 	w.net = &network{in: make(chan packet, 1024), closed: make(chan struct{}), links: make(map[netip.AddrPort]*link)}
 	ctx, stop := context.WithCancel(w.t.Context())
 	w.stop, w.stopped = stop, make(chan struct{})
@@ -85,6 +72,24 @@ func (w *world) open(limits Limits) {
 		}
 	})
 	go func() { both.Wait(); close(w.stopped) }()
+}
+
+func newServer(t testing.TB, cluster Cluster, ca authority, away *atomic.Bool, limits Limits) *Server {
+	t.Helper()
+	gateway := ca.issue(t, "gateway")
+	s, err := New(Config{
+		Cluster:     cluster,
+		PSK:         func(b *command.Barrel) ([]byte, error) { return pskOf(b.Id), nil },
+		Certificate: func() (*tls.Certificate, error) { return &gateway, nil },
+		ClientCAs:   ca.pool,
+		Leading:     func() bool { return !away.Load() },
+		Limits:      limits,
+		Logger:      slog.New(slog.NewTextHandler(t.Output(), nil)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
 }
 
 func (w *world) close() {
@@ -194,25 +199,43 @@ func (w *world) connect(barrel, imsi string, port uint16) *device {
 	if err != nil {
 		w.t.Fatalf("barrel %s: %v", barrel, err)
 	}
+	synctest.Wait() // the client may be done with the handshake before the server
 	return d
 }
 
 func (w *world) try(config *dtls.Config, from netip.AddrPort) (*device, error) {
 	w.t.Helper()
 	l := w.net.dial(from)
-	ctx, cancel := context.WithTimeout(w.t.Context(), 15*time.Second)
-	defer cancel()
-	conn, err := dtls.ClientWithContext(ctx, rfc7905.Guard(l), config)
+	d, err := connectOver(w.t, rfc7905.Guard(l), config)
 	if err != nil {
 		_ = l.Close()
+	}
+	return d, err
+}
+
+// over is a device on any connection.
+func (w *world) over(t *testing.T, conn net.Conn, config *dtls.Config) *device {
+	t.Helper()
+	d, err := connectOver(t, conn, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func connectOver(t *testing.T, over net.Conn, config *dtls.Config) (*device, error) {
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+	defer cancel()
+	conn, err := dtls.ClientWithContext(ctx, over, config)
+	if err != nil {
 		return nil, err
 	}
 	d := &device{
-		t: w.t, conn: conn, answers: make(chan message.Message, 16), requests: make(chan message.Message, 64),
+		t: t, conn: conn, answers: make(chan message.Message, 16), requests: make(chan message.Message, 64),
 		done: make(chan struct{}),
 	}
 	go d.read()
-	w.t.Cleanup(func() { _ = conn.Close() })
+	t.Cleanup(func() { _ = conn.Close() })
 	return d, nil
 }
 
