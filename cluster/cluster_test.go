@@ -31,9 +31,7 @@ func TestEveryNodeProposes(t *testing.T) {
 	}
 	c.sameState()
 	for _, n := range c.nodes {
-		if got := len(wholeAudit(t, n)); got != 30 {
-			t.Errorf("%s has %d audit entries of 30", n.cfg.NodeName, got)
-		}
+		expectAudit(t, n, 30)
 	}
 }
 
@@ -92,19 +90,13 @@ func TestStepDown(t *testing.T) {
 	c := newTestCluster(t, 3)
 	old := c.leader()
 	leadership := old.Leadership()
-	if !<-leadership {
-		t.Fatal("the leader's channel begins with false")
-	}
+	awaitLeadership(t, leadership, true)
 	mustPropose(t, old, put("001010000000001", ""))
-	if err := old.StepDown(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	insist(t, func() error { return old.StepDown(t.Context()) })
 	if old.IsLeader() || old.Holds() {
 		t.Error("still leads after stepping down")
 	}
-	if <-leadership {
-		t.Error("the leader's channel doesn't tell")
-	}
+	awaitLeadership(t, leadership, false)
 	mustPropose(t, old, put("001010000000002", ""))
 	if err := c.follower().StepDown(t.Context()); err != nil {
 		t.Errorf("a follower that steps down does nothing, but said: %v", err)
@@ -141,9 +133,7 @@ func TestRestartFromDisk(t *testing.T) {
 				if digestOf(n) != before {
 					t.Errorf("%s has another state than before the restart", n.cfg.NodeName)
 				}
-				if got := len(wholeAudit(t, n)); got != 60 {
-					t.Errorf("%s has %d audit entries of 60", n.cfg.NodeName, got)
-				}
+				expectAudit(t, n, 60)
 			}
 			mustPropose(t, c.leader(), put("001019999999999", ""))
 		})
@@ -193,17 +183,13 @@ func TestSnapshotForANodeThatLags(t *testing.T) {
 			if first, _ := n.store.FirstIndex(); first < 80 {
 				t.Fatalf("the log begins at %d: it came whole, without a snapshot", first)
 			}
-			if got := len(wholeAudit(t, n)); got != 121 {
-				t.Errorf("%d audit entries of 121", got)
-			}
+			expectAudit(t, n, 121)
 			if gaps := n.Status().AuditGaps; gaps != 0 {
 				t.Errorf("%d gaps after the audit was read", gaps)
 			}
 			// What was fetched stays.
 			c.stop(lagging)
-			if got := len(wholeAudit(t, c.start(lagging))); got != 121 {
-				t.Errorf("%d audit entries of 121 after a restart", got)
-			}
+			expectAudit(t, c.start(lagging), 121)
 		})
 	}
 }
@@ -231,9 +217,7 @@ func TestAuditGapThatNobodyCanFill(t *testing.T) {
 		t.Errorf("error %v, called %v", err, called)
 	}
 	c.net.heal()
-	if got := len(wholeAudit(t, n)); got != 100 {
-		t.Errorf("%d audit entries of 100 when the others are back", got)
-	}
+	expectAudit(t, n, 100)
 }
 
 func TestNoQuorumIsACertainNo(t *testing.T) {

@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -168,11 +169,13 @@ func newTestCluster(t testing.TB, size int, change ...func(*Config)) *testCluste
 		cfg := Config{
 			NodeName: p.Name, DataDir: filepath.Join(base, p.Name), Listen: p.Address, Peers: peers,
 			TLS: c.ca.config(t, NodeURI(p.Name)), Bootstrap: true,
-			DiskStall: patience, // the machine of the test may be busy
-			Fatal:     func(err error) { t.Errorf("%s: fatal: %v", p.Name, err) },
-			Logger:    slog.New(slog.DiscardHandler),
-			dial:      c.net.dialer(p.Name, c.byAddress),
-			listener:  listeners[p.Name],
+			// The machine of the test may be busy: leaders may change for no reason
+			// that the test gave.
+			DiskStall: patience, ApplyTimeout: patience / 3,
+			Fatal:    func(err error) { t.Errorf("%s: fatal: %v", p.Name, err) },
+			Logger:   slog.New(slog.DiscardHandler),
+			dial:     c.net.dialer(p.Name, c.byAddress),
+			listener: listeners[p.Name],
 		}
 		if os.Getenv("CLUSTER_TEST_LOG") != "" {
 			cfg.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
@@ -271,9 +274,7 @@ func (c *testCluster) follower() *Node {
 func (c *testCluster) caughtUp() {
 	c.t.Helper()
 	n := c.follower()
-	if err := n.Barrier(context.Background()); err != nil {
-		c.t.Fatal(err)
-	}
+	insist(c.t, func() error { return n.Barrier(context.Background()) })
 	want := n.position.index.Load()
 	c.await(fmt.Sprintf("every node at %d", want), func() bool {
 		for _, n := range c.nodes {
@@ -302,6 +303,23 @@ func (c *testCluster) sameState() [32]byte {
 	return digest
 }
 
+// awaitLeadership reads a channel of Leadership until it tells lead.
+func awaitLeadership(t testing.TB, leadership <-chan bool, lead bool) {
+	t.Helper()
+	deadline := time.NewTimer(patience)
+	defer deadline.Stop()
+	for {
+		select {
+		case got := <-leadership:
+			if got == lead {
+				return
+			}
+		case <-deadline.C:
+			t.Fatalf("the channel never told that leading is %v", lead)
+		}
+	}
+}
+
 // put makes a subscriber; its version then counts how often that was carried out.
 func put(imsi, requestID string) *command.Command {
 	return command.New("test", requestID, "tester", &command.PutSubscriber{
@@ -314,16 +332,46 @@ func times(n *Node, imsi string) (version uint64) {
 	return version
 }
 
+var requests atomic.Int64
+
+// mustPropose has a command carried out, once, however often it takes.
 func mustPropose(t testing.TB, n *Node, cmd *command.Command) *command.Result {
 	t.Helper()
-	r, err := n.Propose(context.Background(), cmd)
-	if err != nil {
-		t.Fatalf("%s: %v", n.cfg.NodeName, err)
+	if cmd.RequestId == "" {
+		cmd.RequestId = fmt.Sprint("request ", requests.Add(1))
 	}
+	var r *command.Result
+	insist(t, func() (err error) {
+		r, err = n.Propose(context.Background(), cmd)
+		return err
+	})
 	if r.Code != command.Code_OK {
 		t.Fatalf("%s: %v %s", n.cfg.NodeName, r.Code, r.Message)
 	}
 	return r
+}
+
+// insist repeats what takes its time until it succeeds.
+func insist(t testing.TB, do func() error) {
+	t.Helper()
+	for began := time.Now(); ; {
+		err := do()
+		if err == nil {
+			return
+		}
+		if time.Since(began) > patience {
+			t.Fatal(err)
+		}
+	}
+}
+
+// expectAudit checks a node's whole audit chain: as many entries as there were
+// commands, or more, when one had to be sent again.
+func expectAudit(t testing.TB, n *Node, commands int) {
+	t.Helper()
+	if got := len(wholeAudit(t, n)); got < commands {
+		t.Errorf("%s has %d audit entries of %d", n.cfg.NodeName, got, commands)
+	}
 }
 
 // wholeAudit reads a node's audit chain from its start and verifies it.
