@@ -147,9 +147,16 @@ func NewConn(conn net.Conn, cfg Config) *Endpoint { return NewEndpoint(single{co
 // single makes a socket of a connection.
 type single struct{ net.Conn }
 
+// thePeer stands for the only peer that there is: a connection that was closed
+// may have no remote address any more.
+type thePeer struct{}
+
+func (thePeer) Network() string { return "conn" }
+func (thePeer) String() string  { return "peer" }
+
 func (s single) ReadFrom(b []byte) (int, net.Addr, error) {
 	n, err := s.Read(b)
-	return n, s.RemoteAddr(), err
+	return n, thePeer{}, err
 }
 
 func (s single) WriteTo(b []byte, _ net.Addr) (int, error) { return s.Write(b) }
@@ -177,8 +184,8 @@ func (e *Endpoint) shut() (err error) {
 // the message isn't acknowledged after MaxRetransmit repetitions, and waits for
 // a separate response as long as ctx allows.
 func (e *Endpoint) Do(ctx context.Context, peer net.Addr, r Request) (Response, error) {
-	if s, ok := e.conn.(single); ok && peer == nil {
-		peer = s.RemoteAddr()
+	if peer == nil {
+		peer = thePeer{}
 	}
 	token := make(message.Token, 8)
 	for i := range token {
