@@ -32,7 +32,9 @@ func msisdnOf(i int) string { return fmt.Sprintf("86138%08d", i) }
 
 func imeiOf(i int) string { return fmt.Sprintf("35693803%06d", i) }
 
-func macOf(i int) string { return fmt.Sprintf("02:00:5e:%02x:%02x:%02x", i>>16&0xff, i>>8&0xff, i&0xff) }
+func macOf(i int) string {
+	return fmt.Sprintf("02:00:5e:%02x:%02x:%02x", i>>16&0xff, i>>8&0xff, i&0xff)
+}
 
 // enlist puts subscribers on the allow-list, by the admin API.
 func (s *site) enlist(ctx context.Context, from, n int) ([]carrier.Subscriber, error) {

@@ -9,7 +9,7 @@ import (
 )
 
 // listed is how many subscribers a cluster has for its attaches.
-const listed = 1024
+const listed = 4096
 
 // cluster measures what needs a running cluster of n nodes.
 func (b *bench) cluster(ctx context.Context, n int, asked func(string) bool) error {
@@ -36,6 +36,9 @@ func (b *bench) cluster(ctx context.Context, n int, asked func(string) bool) err
 	var errs []error
 	if asked("attach") {
 		errs = append(errs, b.attaches(ctx, s, c, subs))
+	}
+	if asked("use") && ctx.Err() == nil {
+		errs = append(errs, b.uses(ctx, s, c, subs))
 	}
 	if asked("plane") && ctx.Err() == nil {
 		errs = append(errs, b.planes(ctx, s, c, subs))

@@ -88,7 +88,7 @@ func (b *bench) report(f Figure) {
 	}
 	fmt.Fprintf(b.progress, ", %s", f.Case)
 	if len(f.Values) > 0 {
-		fmt.Fprintf(b.progress, ": %s %s", number(f.Values[0].Median), strings.TrimSpace(f.Values[0].Name+" "+f.Values[0].Unit))
+		fmt.Fprintf(b.progress, ": %s %s", number(f.Values[0].Median), f.Values[0].column())
 	}
 	fmt.Fprintln(b.progress)
 }

@@ -59,4 +59,3 @@ func stamped(c *command.Command, at time.Time) []byte {
 	c.LeaderTime = at.UnixNano()
 	return command.Marshal(c)
 }
-

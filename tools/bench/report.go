@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -53,31 +54,45 @@ func (r *Report) write(w io.Writer) error {
 	return nil
 }
 
-// table prints rows; a row whose columns differ from the one before begins a
-// new head.
+// table prints rows under the columns that any of them has.
 func table(out io.Writer, rows []Figure) error {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	last := ""
+	var columns []string
+	nodes := false
 	for _, f := range rows {
-		var head, line strings.Builder
-		if f.Nodes > 0 {
-			head.WriteString("nodes\t")
-			fmt.Fprintf(&line, "%d\t", f.Nodes)
-		}
-		head.WriteString("case\t")
-		line.WriteString(f.Case + "\t")
+		nodes = nodes || f.Nodes > 0
 		for _, v := range f.Values {
-			head.WriteString(strings.TrimSpace(v.Name+" "+v.Unit) + "\t")
-			line.WriteString(spread(v) + "\t")
+			if !slices.Contains(columns, v.column()) {
+				columns = append(columns, v.column())
+			}
 		}
-		if h := head.String(); h != last {
-			fmt.Fprintln(w, h)
-			last = h
+	}
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	head := append([]string{"case"}, columns...)
+	if nodes {
+		head = append([]string{"nodes"}, head...)
+	}
+	fmt.Fprintln(w, strings.Join(head, "\t")+"\t")
+	for _, f := range rows {
+		cells := []string{f.Case}
+		if nodes {
+			cells = []string{strconv.Itoa(f.Nodes), f.Case}
+			if f.Nodes == 0 {
+				cells[0] = "-"
+			}
 		}
-		fmt.Fprintln(w, line.String())
+		for _, c := range columns {
+			cell := "-"
+			if i := slices.IndexFunc(f.Values, func(v Value) bool { return v.column() == c }); i >= 0 {
+				cell = spread(f.Values[i])
+			}
+			cells = append(cells, cell)
+		}
+		fmt.Fprintln(w, strings.Join(cells, "\t")+"\t")
 	}
 	return w.Flush()
 }
+
+func (v Value) column() string { return strings.TrimSpace(v.Name + " " + v.Unit) }
 
 // spread shows a median, and by how much the runs strayed from it when that is
 // worth knowing.
