@@ -152,7 +152,11 @@ type eventWriter struct {
 }
 
 func (e *eventWriter) lock(l *command.Lock) {
-	b, err := json.Marshal(sealuse.LockEvent(l))
+	event := sealuse.LockEvent(l)
+	if event.Created.IsZero() { // pushed before it is in the log
+		event.Created = time.Now().UTC()
+	}
+	b, err := json.Marshal(event)
 	if err != nil {
 		e.err = err
 		return

@@ -123,8 +123,8 @@ func TestPushWithoutQuorum(t *testing.T) {
 		l := r.listen(usetest.Terminal)
 		defer l.cancel()
 		r.w.Fail(command.ErrNoQuorum)
-		r.srv.Push(&command.Lock{Barrel: usetest.Barrel, Imsi: usetest.Terminal, Reason: "wrong page", Created: time.Now().UnixNano()})
-		if got := l.got(); len(got) != 1 || got[0].Lock != 0 || got[0].Barrel != usetest.Barrel {
+		r.srv.Push(&command.Lock{Barrel: usetest.Barrel, Imsi: usetest.Terminal, Reason: "wrong page"})
+		if got := l.got(); len(got) != 1 || got[0].Lock != 0 || got[0].Barrel != usetest.Barrel || !got[0].Created.Equal(time.Now()) {
 			t.Errorf("got %+v", got)
 		}
 	})

@@ -1,7 +1,9 @@
 package sealuse_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -263,6 +265,46 @@ func TestParse(t *testing.T) {
 	if ask, bad := sealuse.Parse(req); bad != nil || ask.TerminalAddress != usetest.Address(usetest.Terminal) || ask.Barrel.String() != usetest.Barrel {
 		t.Errorf("other ways of writing: %+v, %v", ask, bad)
 	}
+}
+
+// Whatever the JSON of a request says, Parse refuses it with a field's name or
+// gives parts that read back the same, and that a command can carry.
+func FuzzParse(f *testing.F) {
+	for _, spoil := range []func(*wire.UseRequest){
+		func(*wire.UseRequest) {},
+		func(r *wire.UseRequest) { r.TerminalAddress = "fe80::1%eth0" },
+		func(r *wire.UseRequest) { r.Order, r.Count = "WO/1.2_3", 7 },
+	} {
+		req := usetest.Request("r1", start)
+		spoil(&req)
+		b, err := json.Marshal(req)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+	f.Add([]byte(`{"request_id":"\ud800","order":"\u0000"}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var req wire.UseRequest
+		if wire.DecodeRequest(bytes.NewReader(b), &req) != nil {
+			return
+		}
+		ask, bad := sealuse.Parse(req)
+		if bad != nil {
+			if bad.Code != wire.CodeBadRequest || bad.Detail == "" {
+				t.Fatalf("%s: %v", b, bad)
+			}
+			return
+		}
+		again, bad := sealuse.Parse(wire.UseRequest{
+			RequestID: ask.RequestID, TerminalAddress: ask.TerminalAddress.String(), ServerAddress: ask.ServerAddress,
+			Time: ask.Time, Order: ask.Order.String(), Barrel: ask.Barrel.String(), Count: ask.Count,
+		})
+		if bad != nil || again != ask {
+			t.Fatalf("%s: %+v reads back as %+v, %v", b, ask, again, bad)
+		}
+		command.New(sealuse.ClientID(usetest.Terminal), ask.RequestID, "user:x", &command.ReserveUses{Order: ask.Order.String(), Barrel: ask.Barrel.String()})
+	})
 }
 
 func TestErrorsAndResultsAreMapped(t *testing.T) {

@@ -98,18 +98,20 @@ type SettledStamp struct {
 	EvidenceDigest []byte    `json:"evidence_digest,omitempty"`
 }
 
-// Disconnect is the seal server's demand to lock the barrel and end the order.
-// The same id gives the same lock, however often it is sent.
+// Disconnect is the seal server's demand to end the order: the use named, and
+// every other open use of the order, stops, and the barrels lock. The same id
+// gives the same locks, however often it is sent.
 type Disconnect struct {
 	ID     string `json:"id"`
 	Order  string `json:"order"`
-	Use    uint64 `json:"use,omitempty"` // 0: every open use of the order
+	Use    uint64 `json:"use,omitempty"` // that was judged; 0: none in particular
 	Reason string `json:"reason"`
 }
 
-// DisconnectAnswer says that the disconnect is in the cluster's log (200), or
-// was pushed and will be committed later (202).
+// DisconnectAnswer says that the disconnect is in the cluster's log. With any
+// other answer than this (200) it may have been pushed already, but the server
+// has to repeat it.
 type DisconnectAnswer struct {
-	Locks     []uint64 `json:"locks"`
+	Locks     []uint64 `json:"locks"` // the first lock that it made; empty if the order was never used
 	Committed bool     `json:"committed"`
 }
