@@ -402,8 +402,8 @@ func TestOtherRequestsOfTheGateway(t *testing.T) {
 		if m, ok := (<-g.seen).(*message.UpdateBearerResponse); !ok || m.Cause.MustCause() != 16 || m.BearerContexts == nil {
 			t.Errorf("update bearer: %+v", m)
 		}
-		g.send(message.NewCreateBearerRequest(control, 3, ie.NewEPSBearerID(5)))
-		if m, ok := (<-g.seen).(*message.CreateBearerResponse); !ok || m.Cause.MustCause() != causeUERefuses {
+		g.send(message.NewCreateBearerRequest(control, 3, ie.NewEPSBearerID(5), ie.NewBearerContext(ie.NewEPSBearerID(0))))
+		if m, ok := (<-g.seen).(*message.CreateBearerResponse); !ok || m.Cause.MustCause() != causeUERefuses || m.BearerContexts == nil {
 			t.Errorf("create bearer: %+v", m)
 		}
 		if b.Err() != nil {

@@ -89,20 +89,28 @@ func (c *Carrier) reply(msg *message.Generic) *message.Generic {
 		b.end(ErrDeletedByGateway)
 		return message.NewGeneric(kind, teid, seq, cause, ie.NewEPSBearerID(linked.Payload[0]), recovery)
 	case message.MsgTypeUpdateBearerRequest:
-		out := []*ie.IE{cause}
-		for _, context := range msg.IEs {
-			if context.Type != ie.BearerContext || context.Instance() != 0 {
-				continue
-			}
-			if ebi := find(context.ChildIEs, ie.EPSBearerID, 0); ebi != nil {
-				out = append(out, ie.NewBearerContext(ebi, ie.NewCause(causeAccepted, 0, 0, 0, nil)))
-			}
-		}
-		return message.NewGeneric(kind, teid, seq, append(out, recovery)...)
+		return message.NewGeneric(kind, teid, seq, eachBearer(msg, causeAccepted, recovery)...)
 	default:
 		// Simulated phones have one bearer and want no other.
-		return message.NewGeneric(kind, teid, seq, ie.NewCause(causeUERefuses, 0, 0, 0, nil), recovery)
+		return message.NewGeneric(kind, teid, seq, eachBearer(msg, causeUERefuses, recovery)...)
 	}
+}
+
+// eachBearer answers a request with a cause for the whole and for each of its
+// bearer contexts (TS 29.274 7.2.4 and 7.2.16).
+func eachBearer(msg *message.Generic, cause uint8, recovery *ie.IE) []*ie.IE {
+	out := []*ie.IE{ie.NewCause(cause, 0, 0, 0, nil)}
+	for _, context := range msg.IEs {
+		if context.Type != ie.BearerContext || context.Instance() != 0 {
+			continue
+		}
+		ebi := find(context.ChildIEs, ie.EPSBearerID, 0)
+		if ebi == nil || len(ebi.Payload) == 0 {
+			continue
+		}
+		out = append(out, ie.NewBearerContext(ie.NewEPSBearerID(ebi.Payload[0]), ie.NewCause(cause, 0, 0, 0, nil)))
+	}
+	return append(out, recovery)
 }
 
 // noteRestart keeps the gateway's restart counter. One that changed means that
