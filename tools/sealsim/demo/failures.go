@@ -1,0 +1,179 @@
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/sealedge/sealedge/edge/wire"
+	"github.com/sealedge/sealedge/tools/sealsim/phone"
+)
+
+// failover kills the leader between two stampings.
+func (s *story) failover(ctx context.Context) error {
+	return s.show("the leader is killed in the middle of a use; session and use go on", func() (string, error) {
+		use, err := s.unlock(ctx, orderSupply)
+		if err != nil {
+			return "", err
+		}
+		if err := s.press(ctx, use, "supply page 1"); err != nil {
+			return "", err
+		}
+		restarts, err := s.world.carrier.Echo(ctx)
+		if err != nil {
+			return "", err
+		}
+		address, bearer := s.world.phone.Address(), s.world.phone.Bearer()
+		dead, err := s.ps.leader(ctx)
+		if err != nil {
+			return "", err
+		}
+		s.nodes[dead].kill()
+		killed := time.Now()
+		s.say("%s was killed with SIGKILL", dead)
+		if err := until(ctx, "an answer after the failover", func() (bool, error) {
+			try, cancel := context.WithTimeout(ctx, 250*time.Millisecond)
+			defer cancel()
+			_, err := s.world.phone.Ping(try)
+			return err == nil, err
+		}); err != nil {
+			return "", err
+		}
+		gap := time.Since(killed)
+		next, err := s.ps.leader(ctx)
+		if err != nil {
+			return "", err
+		}
+		s.say("%s holds the gateway address; the phone's ping is answered %s after the kill", next, gap.Round(time.Millisecond))
+		if err := s.press(ctx, use, "supply page 2"); err != nil {
+			return "", err
+		}
+		if err := s.settled(ctx, use.Use); err != nil {
+			return "", err
+		}
+		again, err := s.world.carrier.Echo(ctx)
+		switch {
+		case err != nil:
+			return "", err
+		case again != restarts:
+			return "", fmt.Errorf("the GTP restart counter went from %d to %d", restarts, again)
+		case s.world.phone.Address() != address || s.world.phone.Bearer() != bearer || bearer.Err() != nil:
+			return "", errors.New("the phone's session is another one")
+		}
+		if err := s.startNode(dead); err != nil {
+			return "", err
+		}
+		if err := until(ctx, dead+" catching up", func() (bool, error) { return s.caughtUp(ctx) }); err != nil {
+			return "", err
+		}
+		return fmt.Sprintf("%s took over, %s without packets; same address, same restart counter; %s is back", next, gap.Round(time.Millisecond), dead), nil
+	})
+}
+
+// caughtUp tells whether all three nodes are at the same place.
+func (s *story) caughtUp(ctx context.Context) (bool, error) {
+	list, err := s.ps.status(ctx)
+	if err != nil {
+		return false, err
+	}
+	for _, n := range list {
+		if n.Status == nil {
+			return false, errors.New(n.Error)
+		}
+		if n.Status.AuditHead != list[0].Status.AuditHead {
+			return false, errors.New("the nodes differ")
+		}
+	}
+	return len(list) == 3, nil
+}
+
+// fallback cuts the carrier off without any signalling.
+func (s *story) fallback(ctx context.Context) error {
+	return s.show("the carrier is cut off; the phone is back over WireGuard with the same address", func() (string, error) {
+		address := s.world.phone.Address()
+		s.world.carrier.Cut()
+		s.say("the carrier's network is gone")
+		try, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
+		_, err := s.world.phone.Ping(try)
+		cancel()
+		if err == nil {
+			return "", errors.New("the gateway still answers through the carrier")
+		}
+		began := time.Now()
+		if err := s.world.phone.SwitchToFallback(ctx); err != nil {
+			return "", err
+		}
+		if err := until(ctx, "a ping over WireGuard", func() (bool, error) {
+			try, cancel := context.WithTimeout(ctx, time.Second)
+			defer cancel()
+			_, err := s.world.phone.Ping(try)
+			return err == nil, err
+		}); err != nil {
+			return "", err
+		}
+		took := time.Since(began)
+		if path, _ := s.world.phone.Path(); path != phone.FallbackPath || s.world.phone.Address() != address {
+			return "", fmt.Errorf("the phone is on the path %s with the address %s", path, s.world.phone.Address())
+		}
+		out, err := s.ps.sealctl(ctx, "session", "list")
+		if err != nil {
+			return "", err
+		}
+		if !strings.Contains(out, "wireguard") || strings.Count(out, address.String()) != 1 {
+			return "", fmt.Errorf("the gateway's session is not the same one:\n%s", out)
+		}
+		if err := s.world.awaitBarrel(ctx, "alive", func(st wire.BarrelStatus) bool { return st.LeaseMs > 0 }); err != nil {
+			return "", err
+		}
+		use, err := s.unlock(ctx, orderRoad)
+		if err != nil {
+			return "", err
+		}
+		if err := s.press(ctx, use, "a page on the road"); err != nil {
+			return "", err
+		}
+		return fmt.Sprintf("%s again after %s, same session record; a seal was used over it", address, took.Round(time.Millisecond)), s.settled(ctx, use.Use)
+	})
+}
+
+// audit exports the chain from one node and verifies it against the head that
+// another one tells.
+func (s *story) audit(ctx context.Context) error {
+	return s.show("the audit chain is exported and verified offline", func() (string, error) {
+		var head string
+		if err := until(ctx, "equal audit heads", func() (bool, error) {
+			same, err := s.caughtUp(ctx)
+			if !same {
+				return false, err
+			}
+			list, err := s.ps.status(ctx)
+			if err != nil {
+				return false, err
+			}
+			head = list[len(list)-1].Status.AuditHead
+			if _, err := s.ps.sealctl(ctx, "audit", "export", "audit.jsonl"); err != nil {
+				return false, err
+			}
+			_, err = s.ps.sealctl(ctx, "audit", "verify", "audit.jsonl", "--head", head)
+			return err == nil, err
+		}); err != nil {
+			return "", err
+		}
+		out, err := s.ps.sealctl(ctx, "audit", "verify", "audit.jsonl", "--head", head)
+		if err != nil {
+			return "", err
+		}
+		// A changed word must not pass.
+		bad := filepath.Join(s.ps.dir, "altered.jsonl")
+		if err := alter(filepath.Join(s.ps.dir, "audit.jsonl"), bad); err != nil {
+			return "", err
+		}
+		if _, err := s.ps.sealctl(ctx, "audit", "verify", bad); err == nil {
+			return "", errors.New("an altered export verifies")
+		}
+		return strings.TrimSpace(out)[:len(strings.TrimSpace(out))-48] + "...; an altered copy does not", nil
+	})
+}
