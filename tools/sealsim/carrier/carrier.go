@@ -199,7 +199,7 @@ func (c *Carrier) Close() error {
 		close(c.closed)
 		err = errors.Join(c.control.Close(), c.user.Close())
 		c.readers.Wait()
-		c.endAll(ErrClosed)
+		c.endAll(ErrClosed, false)
 	})
 	return err
 }

@@ -442,6 +442,20 @@ func TestEchoOfTheUserPlane(t *testing.T) {
 	})
 }
 
+// The attach that brings the news of a restart survives it.
+func TestAttachAfterAGatewayRestart(t *testing.T) {
+	within(t, func(t *testing.T, _ *fakeNetwork, g *gateway, c *Carrier) {
+		old := attach(t, c)
+		g.mu.Lock()
+		g.recovery = 8
+		g.mu.Unlock()
+		young := attach(t, c)
+		if !errors.Is(old.Err(), ErrGatewayRestarted) || young.Err() != nil || c.Bearers() != 1 {
+			t.Errorf("old bearer: %v, new one: %v, %d bearers", old.Err(), young.Err(), c.Bearers())
+		}
+	})
+}
+
 func TestCloseEndsEverything(t *testing.T) {
 	within(t, func(t *testing.T, _ *fakeNetwork, _ *gateway, c *Carrier) {
 		b := attach(t, c)

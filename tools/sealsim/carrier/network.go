@@ -122,6 +122,7 @@ func (c *Carrier) noteRestart(counter uint8) {
 	c.mu.Unlock()
 	if restarted {
 		c.log.Warn("the gateway restarted", "counter", counter)
-		c.endAll(ErrGatewayRestarted)
+		// A session whose creation tells of it is a new one.
+		c.endAll(ErrGatewayRestarted, true)
 	}
 }

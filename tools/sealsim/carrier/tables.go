@@ -95,12 +95,15 @@ func (c *Carrier) bearerByRemote(r remote) *Bearer {
 	return c.byRemote[r]
 }
 
-// endAll ends every bearer.
-func (c *Carrier) endAll(why error) {
+// endAll ends every bearer; without those that are still being attached, if
+// establishedOnly.
+func (c *Carrier) endAll(why error, establishedOnly bool) {
 	c.tables.RLock()
 	all := make([]*Bearer, 0, len(c.byControl))
 	for _, b := range c.byControl {
-		all = append(all, b)
+		if !establishedOnly || b.given.control.teid != 0 {
+			all = append(all, b)
+		}
 	}
 	c.tables.RUnlock()
 	for _, b := range all {
