@@ -1,0 +1,329 @@
+package state
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/sealedge/sealedge/cluster/command"
+)
+
+// world proposes random commands about a few things, so that they meet: three
+// terminals and barrels, two orders, two APNs with pools that run out.
+type world struct {
+	choose func(n int) int // a number below n
+	log    *testLog
+	twin   *Machine // applies the same log, restored from snapshots now and then
+	honest bool     // barrels stamp what they are granted and sign for what they stamped
+	seals  map[string]*seal
+}
+
+// seal is what a barrel knows: the test's own count of what really happened.
+type seal struct {
+	counter uint64 // highest grant taken
+	use     uint64
+	order   string
+	left    uint32
+	stamped uint32
+	total   map[string]uint64 // stampings of each order, for ever
+}
+
+func newWorld(t testing.TB, choose func(int) int, honest bool) *world {
+	w := &world{choose: choose, log: newLog(t), twin: New(), honest: honest, seals: map[string]*seal{}}
+	for _, b := range []string{"B-1", "B-2", "B-3"} {
+		w.seals[b] = &seal{total: map[string]uint64{}}
+	}
+	return w
+}
+
+func pick[T any](w *world, list ...T) T { return list[w.choose(len(list))] }
+
+func (w *world) imsi() string {
+	return pick(w, "460010000000001", "460010000000002", "460010000000003", "460010000000004")
+}
+func (w *world) barrel() string       { return pick(w, "B-1", "B-2", "B-3") }
+func (w *world) order() string        { return pick(w, "O-1", "O-2") }
+func (w *world) apn() string          { return pick(w, "a", "a", "b") }
+func (w *world) id(n int) uint64      { return uint64(w.choose(n + 1)) }
+func (w *world) useID() uint64        { return w.id(int(w.log.m.nextUse)) }
+func (w *world) number() uint32       { return uint32(w.choose(5)) }
+func (w *world) rarely() bool         { return w.choose(12) == 0 }
+func (w *world) session() uint64      { return w.id(int(w.log.m.nextSession)) }
+func (w *world) text() string         { return pick(w, "", "x", "y") }
+func (w *world) content() []byte      { return []byte(pick(w, "a", "b")) }
+func (w *world) peer() *command.FTEID { return &command.FTEID{Teid: uint32(w.choose(9))} }
+
+func (w *world) pools() []*command.Pool {
+	p := []*command.Pool{{Apn: "a", PrefixAddress: []byte{10, 0, 0, 0}, PrefixBits: uint32(28 + w.choose(4))}}
+	if !w.rarely() {
+		p = append(p, &command.Pool{Apn: "b", PrefixAddress: []byte{10, 0, byte(w.choose(2)), 16}, PrefixBits: 29})
+	}
+	for range w.choose(3) {
+		p[0].Excluded = append(p[0].Excluded, []byte{10, 0, 0, byte(w.choose(16))})
+	}
+	return p
+}
+
+func (w *world) subscriber() *command.Subscriber {
+	s := &command.Subscriber{Imsi: w.imsi(), State: pick(w, command.DeviceState_ACTIVE, command.DeviceState_ACTIVE, command.DeviceState_ACTIVE, command.DeviceState_SUSPENDED_DEVICE)}
+	s.Apns = pick(w, []string{"a"}, []string{"a", "b"}, []string{"b", "a"}, nil)
+	if w.choose(3) == 0 {
+		s.StaticAddress = []byte{10, 0, 0, byte(w.choose(24))}
+	}
+	if w.choose(2) == 0 {
+		s.WireguardPublicKey = bytes.Repeat([]byte{byte(w.choose(4))}, 32)
+	}
+	return s
+}
+
+// next makes a payload. Preconditions are filled in right, mostly.
+func (w *world) next() proto.Message {
+	var p proto.Message
+	switch w.choose(30) {
+	case 0:
+		p = &command.PutPolicy{Pools: w.pools()}
+	case 1, 2, 3:
+		p = &command.PutSubscriber{Subscriber: w.subscriber()}
+	case 4:
+		if !w.rarely() {
+			p = &command.PutSubscriber{Subscriber: w.subscriber()}
+		} else {
+			p = &command.RevokeSubscriber{Imsi: w.imsi(), Reason: w.text()}
+		}
+	case 5:
+		p = &command.PutBarrel{Barrel: &command.Barrel{Id: w.barrel(), State: command.DeviceState_ACTIVE, Mac: w.text(), PskIdentity: w.text(), GrantCounter: w.id(9)}}
+	case 6:
+		switch {
+		case w.rarely():
+			p = &command.RevokeBarrel{Id: w.barrel(), Reason: w.text()}
+		default:
+			p = &command.PutBarrel{Barrel: &command.Barrel{Id: w.barrel(), State: pick(w, command.DeviceState_ACTIVE, command.DeviceState_SUSPENDED_DEVICE)}}
+		}
+	case 7, 8:
+		p = &command.CheckOut{Barrel: w.barrel(), Imsi: w.imsi()}
+	case 9:
+		p = &command.CheckIn{Barrel: w.barrel()}
+	case 10, 11, 12:
+		p = &command.OpenSession{Imsi: w.imsi(), Apn: w.apn(), Gtp: &command.GTPPath{Ebi: uint32(5 + w.choose(2)), PeerC: w.peer()}, Entropy: bytes.Repeat(w.content(), 16)}
+	case 13:
+		p = &command.ModifySession{Session: w.session(), PeerU: w.peer()}
+	case 14, 15:
+		p = &command.AttachWireGuard{Imsi: w.imsi(), Apn: w.apn()}
+	case 16:
+		p = &command.SelectPath{Session: w.session(), Path: command.PathKind(w.choose(3))}
+	case 17:
+		p = &command.ClosePath{Session: w.session(), Path: command.PathKind(w.choose(3))}
+	case 18:
+		p = pick[proto.Message](w, &command.AcquireAddress{Name: "gw", Node: "n1"}, &command.BumpRestartCounter{Name: "gw"}, &command.RecordDecision{Kind: "x"})
+	case 19, 20, 21:
+		count := uint32(1 + w.choose(3))
+		b := w.barrel()
+		p = &command.ReserveUses{Order: w.order(), Barrel: b, Imsi: w.log.m.Barrel(b).GetCheckedOutTo(), Count: count, Permitted: uint32(w.choose(12)), EvidenceSeconds: uint32(w.choose(2) * 60)}
+	case 22, 23:
+		return w.stamp()
+	case 24:
+		return w.settle()
+	case 25:
+		p = &command.RecordEvidence{Use: w.useID(), Number: w.number(), Digest: bytes.Repeat(w.content(), 32), Size: 9}
+	case 26:
+		p = &command.Disconnect{SourceId: w.text() + w.text(), Use: pick(w, 0, w.useID()), Order: pick(w, "", "", w.order()), Barrel: pick(w, "", w.barrel())}
+		if !w.rarely() {
+			p = &command.MarkOverdue{Use: w.useID(), Number: w.number()}
+		}
+	case 27, 28:
+		p = &command.AckLock{Lock: w.id(int(w.log.m.nextLock)), Barrel: w.choose(3) > 0, Terminal: w.choose(2) == 0}
+	case 29:
+		p = pick[proto.Message](w, &command.SuspendOrder{Order: w.order(), Reason: "x"}, &command.ResumeOrder{Order: w.order()}, &command.ResumeOrder{Order: w.order()})
+	}
+	if !w.rarely() {
+		// Entropy that came before makes TEIDs collide.
+		w.log.fill(p, map[string]bool{"entropy": w.choose(2) == 0})
+	}
+	return p
+}
+
+// stamp is a receipt. An honest barrel stamps, while it has a grant with uses
+// left; what it does after a lock, or beside its gateway, it signs for too.
+func (w *world) stamp() proto.Message {
+	if !w.honest {
+		return &command.RecordReceipt{Use: w.useID(), Number: w.number(), Receipt: w.content()}
+	}
+	s := w.seals[w.barrel()]
+	if s.left > 0 {
+		s.left--
+		s.stamped++
+		s.total[s.order]++
+	}
+	n := uint32(1 + w.choose(int(max(s.stamped, 1)))) // any receipt so far, again or late
+	if n > s.stamped {
+		return &command.RecordDecision{Kind: "nothing stamped"}
+	}
+	return &command.RecordReceipt{Use: s.use, Number: n, Receipt: fmt.Append(nil, "receipt ", n)}
+}
+
+func (w *world) settle() proto.Message {
+	if !w.honest {
+		return &command.SettleUse{Use: w.useID(), Stamped: pick[uint32](w, 0, 1, 2, 3, 7, 1<<32-1)}
+	}
+	s := w.seals[w.barrel()]
+	s.left = 0 // the statement is the last word on this grant
+	return &command.SettleUse{Use: s.use, Stamped: s.stamped}
+}
+
+// step applies one command to both machines.
+func (w *world) step() {
+	t, m := w.log, w.log.m
+	t.Helper()
+	before := m.Clone()
+	if w.choose(4) == 0 {
+		t.now = t.now.Add(time.Duration(w.choose(200)-20) * time.Second)
+	}
+	request := ""
+	if w.choose(3) == 0 {
+		request = fmt.Sprint("r", w.choose(40))
+	}
+	payload := w.next()
+	c := command.New(pick(w, "c1", "c2"), request, "", payload)
+	result := t.apply(c)
+	monotone(t, before, t.m)
+	w.grant(result, payload)
+	if w.honest {
+		w.count()
+	}
+
+	if w.choose(10) == 0 {
+		var b bytes.Buffer
+		if err := w.twin.Clone().WriteSnapshot(&b); err != nil {
+			t.Fatal(err)
+		}
+		var err error
+		if w.twin, err = ReadSnapshot(&b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	again, _, err := w.twin.Apply(t.index, 1, slices.Clone(t.raw[len(t.raw)-1]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !proto.Equal(result, again) {
+		t.Fatalf("%v: one machine says %v, its twin %v", c.Type, result, again)
+	}
+	if w.choose(10) == 0 && w.twin.Digest() != t.m.Digest() {
+		t.Fatalf("after %v the digests differ", c.Type)
+	}
+}
+
+// grant hands a reservation to its barrel, which takes it if its counter is
+// higher than any before. A repeated answer is a replayed grant.
+func (w *world) grant(result *command.Result, payload proto.Message) {
+	if _, ok := payload.(*command.ReserveUses); !ok || result.Code != command.Code_OK {
+		return
+	}
+	u := new(command.Use)
+	if err := result.Into(u); err != nil {
+		w.log.Fatal(err)
+	}
+	s := w.seals[u.Barrel]
+	if u.GrantCounter > s.counter {
+		s.counter, s.use, s.order, s.left, s.stamped = u.GrantCounter, u.Id, u.Order, u.Count, 0
+	}
+}
+
+// count checks that no more was stamped, really, than the order permits.
+func (w *world) count() {
+	for o := range w.log.m.Orders() {
+		var stamped uint64
+		for _, s := range w.seals {
+			stamped += s.total[o.Number]
+		}
+		if stamped > uint64(o.Permitted) {
+			w.log.Fatalf("order %v: %d were stamped", o, stamped)
+		}
+		if o.Excess > 0 {
+			w.log.Fatalf("order %v: excess, though all barrels are honest", o)
+		}
+	}
+}
+
+// TestRandomCommands checks all invariants after every command of random logs,
+// that two machines agree, one of them restored from snapshots now and then,
+// and that nothing is stamped beyond what is permitted.
+func TestRandomCommands(t *testing.T) {
+	codes := map[string]int{}
+	for seed := range uint64(60) {
+		honest := seed%2 == 0
+		t.Run(fmt.Sprintf("seed=%d,honest=%v", seed, honest), func(t *testing.T) {
+			rng := rand.New(rand.NewPCG(seed, 1))
+			w := newWorld(t, rng.IntN, honest)
+			for range 400 {
+				w.step()
+			}
+			if w.twin.Digest() != w.log.m.Digest() {
+				t.Fatal("the digests differ")
+			}
+			for i, e := range w.log.chain {
+				c, _, _ := command.Decode(e.Command)
+				r := new(command.Result)
+				if err := proto.Unmarshal(e.Result, r); err != nil {
+					t.Fatal(err)
+				}
+				codes[fmt.Sprint(c.Type, " ", r.Code)]++
+				if e.Sequence != uint64(i+1) {
+					t.Fatalf("link %d has sequence %d", i, e.Sequence)
+				}
+			}
+		})
+	}
+	// A generator that no longer reaches a command finds nothing in it.
+	for number, name := range command.Type_name {
+		if number != 0 && codes[name+" OK"] < 5 {
+			t.Errorf("%s was carried out %d times only", name, codes[name+" OK"])
+		}
+	}
+	for _, want := range []string{
+		"OPEN_SESSION CONFLICT", "OPEN_SESSION NO_ADDRESS", "OPEN_SESSION REVOKED", "RESERVE_USES EXHAUSTED", "RESERVE_USES SUSPENDED",
+		"RESERVE_USES ENDED", "RESERVE_USES BUSY", "RECORD_RECEIPT DUPLICATE", "SETTLE_USE DUPLICATE", "CHECK_IN BUSY",
+	} {
+		if codes[want] == 0 {
+			t.Errorf("%s never happened", want)
+		}
+	}
+}
+
+// FuzzCommands is the same with the fuzzer's choices.
+func FuzzCommands(f *testing.F) {
+	for seed := range uint64(8) {
+		rng := rand.New(rand.NewPCG(seed, 2))
+		b := make([]byte, 600)
+		for i := range b {
+			b[i] = byte(rng.Uint32())
+		}
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if len(b) < 2 {
+			return
+		}
+		honest := b[0]&1 == 0
+		b = b[1:min(len(b), 2000)]
+		w := newWorld(t, func(n int) int {
+			if len(b) == 0 {
+				return 0
+			}
+			c := int(b[0]) % n
+			b = b[1:]
+			return c
+		}, honest)
+		for len(b) > 0 {
+			w.step()
+		}
+		if w.twin.Digest() != w.log.m.Digest() {
+			t.Fatal("the digests differ")
+		}
+	})
+}
