@@ -1,0 +1,65 @@
+package state
+
+import (
+	"bufio"
+	"encoding/hex"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"testing"
+)
+
+const replayFile = "testdata/replay.log"
+
+var recordReplay = flag.Bool("replay", false, "record "+replayFile+" anew: only before a release that other versions must agree with")
+
+// TestReplay applies a log that was recorded once and compares every link of
+// the audit chain. It fails when a build would answer an old command in another
+// way, be it in the words of a refusal: two versions in one cluster would then
+// have different chains. What a command does may change with a new level only.
+func TestReplay(t *testing.T) {
+	if *recordReplay {
+		record(t)
+	}
+	f, err := os.Open(replayFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	m := New()
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		raw, hash, ok := strings.Cut(lines.Text(), " ")
+		b, err := hex.DecodeString(raw)
+		if !ok || err != nil {
+			t.Fatalf("line %d: %v", m.Index()+1, err)
+		}
+		result, entry, err := m.Apply(m.Index()+1, 1, b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := hex.EncodeToString(entry.Hash); got != hash {
+			t.Fatalf("entry %d of the log is answered in another way than when it was recorded: now %v", entry.Index, result)
+		}
+	}
+	if err := lines.Err(); err != nil || m.Index() < 100 {
+		t.Fatalf("%d entries, %v", m.Index(), err)
+	}
+}
+
+func record(t *testing.T) {
+	t.Helper()
+	rng := rand.New(rand.NewPCG(2026, 11))
+	w := newWorld(t, rng.IntN, false)
+	var out strings.Builder
+	for range 300 {
+		w.step()
+		e := w.log.chain[len(w.log.chain)-1]
+		fmt.Fprintf(&out, "%x %x\n", e.Command, e.Hash)
+	}
+	if err := os.WriteFile(replayFile, []byte(out.String()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
