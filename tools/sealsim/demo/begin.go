@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/sealedge/sealedge/edge/wire"
@@ -61,7 +62,7 @@ func (s *story) begin(ctx context.Context) error {
 	})
 }
 
-// startNode starts a gateway node, for the first time or again.
+// startNode starts a gateway node.
 func (s *story) startNode(name string) (err error) {
 	s.nodes[name], err = s.ps.start(name, "sealedge", "run", filepath.Join(s.ps.dir, name+".yaml"))
 	return err
@@ -86,9 +87,8 @@ func (s *story) applyForOrders(ctx context.Context) error {
 		if number == orderTomorrow {
 			w.NotBefore, w.NotAfter = now.Add(24*time.Hour), now.Add(32*time.Hour)
 		}
-		var err error
-		if uerr := until(ctx, "the seal server", func() (bool, error) { err = s.office.approved(ctx, w); return err == nil, err }); uerr != nil {
-			return uerr
+		if err := s.office.approved(ctx, w); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -106,4 +106,23 @@ func refusedWith(err error, code wire.Code) error {
 		return fmt.Errorf("refused as %q, not as %q: %w", p.Code, code, err)
 	}
 	return nil
+}
+
+// passing are refusals that a person would wait out and tap once more: a
+// process is being started again, the barrel is connecting anew.
+var passing = []wire.Code{
+	wire.CodeBarrelOffline, wire.CodeServerUnreachable, wire.CodeNoQuorum, wire.CodeOutcomeUnknown, wire.CodeRateLimited,
+}
+
+// patiently tries until it succeeds or is refused for good.
+func patiently[T any](ctx context.Context, try func() (T, error)) (v T, err error) {
+	werr := until(ctx, "an answer", func() (bool, error) {
+		v, err = try()
+		var p *wire.Problem
+		return !errors.As(err, &p) || !slices.Contains(passing, p.Code), err
+	})
+	if werr != nil {
+		return v, werr
+	}
+	return v, err
 }

@@ -74,14 +74,19 @@ func (s *story) hotspot(ctx context.Context) error {
 func (s *story) login(ctx context.Context) error {
 	user := people[0]
 	if err := s.show("the user logs in and sees his approved orders", func() (string, error) {
-		if _, err := s.world.phone.App().Login(ctx, user.name, "wrong"+password(user.name)); refusedWith(err, wire.CodeLoginFailed) != nil {
-			return "", fmt.Errorf("a wrong password: %w", refusedWith(err, wire.CodeLoginFailed))
+		_, err := patiently(ctx, func() (wire.LoginAnswer, error) {
+			return s.world.phone.App().Login(ctx, user.name, "wrong"+password(user.name))
+		})
+		if bad := refusedWith(err, wire.CodeLoginFailed); bad != nil {
+			return "", fmt.Errorf("a wrong password: %w", bad)
 		}
-		a, err := s.world.phone.App().Login(ctx, user.name, password(user.name))
+		a, err := patiently(ctx, func() (wire.LoginAnswer, error) {
+			return s.world.phone.App().Login(ctx, user.name, password(user.name))
+		})
 		if err != nil {
 			return "", err
 		}
-		orders, err := s.world.phone.App().Orders(ctx)
+		orders, err := patiently(ctx, func() ([]wire.Order, error) { return s.world.phone.App().Orders(ctx) })
 		if err != nil {
 			return "", err
 		}
@@ -127,15 +132,9 @@ func (s *story) unlock(ctx context.Context, number string) (wire.UseAnswer, erro
 	return use, s.world.awaitBarrel(ctx, "unlocked", func(st wire.BarrelStatus) bool { return !st.Locked })
 }
 
-// request asks for the use of an order. After a failover the barrel needs a
-// moment to be heard from again; a person would tap once more.
-func (s *story) request(ctx context.Context, number string) (use wire.UseAnswer, err error) {
-	if werr := until(ctx, "the barrel being heard from", func() (bool, error) {
-		use, err = s.world.phone.App().RequestUse(ctx, number, barrelID, 0)
-		return refusedWith(err, wire.CodeBarrelOffline) != nil, err
-	}); werr != nil {
-		return use, werr
-	}
+// request asks for the use of an order.
+func (s *story) request(ctx context.Context, number string) (wire.UseAnswer, error) {
+	use, err := patiently(ctx, func() (wire.UseAnswer, error) { return s.world.phone.App().RequestUse(ctx, number, barrelID, 0) })
 	if err != nil {
 		return use, err
 	}
@@ -158,7 +157,9 @@ func (s *story) press(ctx context.Context, use wire.UseAnswer, page string) erro
 	if err != nil {
 		return err
 	}
-	a, err := s.world.phone.App().UploadEvidence(ctx, use.Use, n, image, "image/png")
+	a, err := patiently(ctx, func() (wire.EvidenceAnswer, error) {
+		return s.world.phone.App().UploadEvidence(ctx, use.Use, n, image, "image/png")
+	})
 	if err != nil {
 		return err
 	}

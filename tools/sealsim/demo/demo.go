@@ -49,6 +49,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 		teller: teller{out: cfg.Out, began: time.Now()},
 		ps:     &processes{bin: bin, dir: dir}, nodes: map[string]*process{},
 	}
+	s.ps.died = func(name string) { s.say("%s died; it is started again", name) }
 	defer func() {
 		if s.world != nil {
 			s.world.close()

@@ -63,7 +63,7 @@ func (s *story) failover(ctx context.Context) error {
 		case s.world.phone.Address() != address || s.world.phone.Bearer() != bearer || bearer.Err() != nil:
 			return "", errors.New("the phone's session is another one")
 		}
-		if err := s.startNode(dead); err != nil {
+		if err := s.ps.launch(s.nodes[dead]); err != nil {
 			return "", err
 		}
 		if err := until(ctx, dead+" catching up", func() (bool, error) { return s.caughtUp(ctx) }); err != nil {

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -63,9 +64,16 @@ func (o *office) as(ctx context.Context, who, method, path string, in, out any) 
 	}
 	resp, err := o.http.Do(r)
 	if err != nil {
-		return err
+		// The server is being started (again).
+		if werr := pause(ctx); werr != nil {
+			return errors.Join(werr, err)
+		}
+		return o.as(ctx, who, method, path, in, out)
 	}
 	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusConflict && method == http.MethodPost {
+		return nil // an earlier try of the same request was carried out
+	}
 	if resp.StatusCode >= 300 {
 		words, _ := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
 		return fmt.Errorf("%s %s: %s: %s", method, path, resp.Status, words)

@@ -10,68 +10,105 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
 )
 
-// process is a program that the demo started; its words go to a file.
+// process is a program that the demo keeps running, as a service manager would:
+// when it dies by itself, or by somebody's hand, it is started again. Its words
+// go to a file.
 type process struct {
 	name string
-	cmd  *exec.Cmd
+	path string
+	args []string
 	log  string
-	done chan struct{} // closed when it ended
+
+	mu     sync.Mutex
+	cmd    *exec.Cmd     // guarded by mu: the one that runs, or ran last
+	wanted bool          // guarded by mu: it is to run
+	done   chan struct{} // guarded by mu: closed when cmd ended
 }
 
 // processes starts and ends programs, by pid.
 type processes struct {
 	bin, dir string
+	died     func(name string) // hears of a program that ended though it is wanted
 
 	mu  sync.Mutex
 	all []*process // guarded by mu
 }
 
+// rest is how long the demo waits before it starts a dead program again.
+const rest = 300 * time.Millisecond
+
 // start runs a program of the product in the demo's directory.
 func (ps *processes) start(name, program string, args ...string) (*process, error) {
-	p := &process{name: name, log: filepath.Join(ps.dir, name+".log"), done: make(chan struct{})}
-	out, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
+	p := &process{name: name, path: filepath.Join(ps.bin, program), args: args, log: filepath.Join(ps.dir, name+".log")}
+	if err := ps.launch(p); err != nil {
 		return nil, err
 	}
-	p.cmd = exec.Command(filepath.Join(ps.bin, program), args...)
-	p.cmd.Stdout, p.cmd.Stderr = out, out
-	// A Ctrl-C is for the demo, which ends its programs itself; and if the demo
-	// is killed, they end with it.
-	p.cmd.SysProcAttr = attributes()
-	if err := p.cmd.Start(); err != nil {
-		return nil, errors.Join(fmt.Errorf("start %s: %w (build the programs with 'make build')", program, err), out.Close())
-	}
-	go func() {
-		_ = p.cmd.Wait() // how it ended is in its log
-		_ = out.Close()
-		close(p.done)
-	}()
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
 	ps.all = append(ps.all, p)
 	return p, nil
 }
 
-// running tells whether the program is still there.
-func (p *process) running() bool {
-	select {
-	case <-p.done:
-		return false
-	default:
-		return true
+// launch starts the program and watches over it.
+func (ps *processes) launch(p *process) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	out, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
 	}
+	cmd := exec.Command(p.path, p.args...)
+	cmd.Stdout, cmd.Stderr = out, out
+	// A Ctrl-C is for the demo, which ends its programs itself; and if the demo
+	// is killed, they end with it.
+	cmd.SysProcAttr = attributes()
+	if err := cmd.Start(); err != nil {
+		return errors.Join(fmt.Errorf("start %s: %w (build the programs with 'make build')", p.path, err), out.Close())
+	}
+	done := make(chan struct{})
+	p.cmd, p.done, p.wanted = cmd, done, true
+	go func() {
+		_ = cmd.Wait() // how it ended is in its log
+		_ = out.Close()
+		close(done)
+		p.mu.Lock()
+		again := p.wanted
+		p.mu.Unlock()
+		if !again {
+			return
+		}
+		ps.died(p.name)
+		<-time.After(rest)
+		p.mu.Lock()
+		again = p.wanted
+		p.mu.Unlock()
+		if again {
+			_ = ps.launch(p) // it could be started before
+		}
+	}()
+	return nil
 }
 
-// kill ends the program as a power cut would.
+// kill ends the program as a power cut would, and leaves it dead.
 func (p *process) kill() {
-	_ = p.cmd.Process.Kill() // it may be gone
-	<-p.done
+	done := p.end((*os.Process).Kill)
+	<-done
+}
+
+// end sends the program a last signal; it isn't started again.
+func (p *process) end(signal func(*os.Process) error) (done <-chan struct{}) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.wanted = false
+	_ = signal(p.cmd.Process) // it may be gone
+	return p.done
 }
 
 // grace is how long a program may take to stop.
@@ -81,11 +118,10 @@ const grace = 10 * time.Second
 func (ps *processes) stop() {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
-	for i := len(ps.all) - 1; i >= 0; i-- {
-		p := ps.all[i]
-		_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may be gone
+	for _, p := range slices.Backward(ps.all) {
+		done := p.end(func(o *os.Process) error { return o.Signal(syscall.SIGTERM) })
 		select {
-		case <-p.done:
+		case <-done:
 		case <-time.After(grace):
 			p.kill()
 		}
