@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"net/netip"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -125,9 +126,7 @@ func TestRevokedLater(t *testing.T) {
 		if l := d.obey(); l.ID == 0 || l.Reason == "" {
 			t.Errorf("told to lock by %+v", l)
 		}
-		select {
-		case <-d.done:
-		case <-time.After(3 * time.Second):
+		if !w.endsWithin(usetest.Barrel, 3*time.Second) {
 			t.Error("not cut off after it locked")
 		}
 		var left *command.Lock
@@ -151,9 +150,7 @@ func TestRevokedAndSilent(t *testing.T) {
 			t.Error("no lock came")
 		}
 		wantCode(t, d.beat(idle), codes.Forbidden, wire.CodeBarrelRevoked)
-		select {
-		case <-d.done:
-		case <-time.After(revokedGrace + 2*lookAgain):
+		if !w.endsWithin(usetest.Barrel, revokedGrace+2*lookAgain) {
 			t.Error("not cut off")
 		}
 	})
@@ -162,12 +159,64 @@ func TestRevokedAndSilent(t *testing.T) {
 // A new key in the record ends the association that the old one made.
 func TestNewKeyEndsAssociation(t *testing.T) {
 	play(t, func(t *testing.T, w *world) {
-		d := w.connect(usetest.Barrel, usetest.Terminal, 40001)
+		w.connect(usetest.Barrel, usetest.Terminal, 40001)
 		w.pin(usetest.Barrel, w.ca.issue(t, "barrel"))
-		select {
-		case <-d.done:
-		case <-time.After(3 * time.Second):
+		if !w.endsWithin(usetest.Barrel, 3*time.Second) {
 			t.Error("still connected")
 		}
+	})
+}
+
+// mutated changes one of the datagrams that a client sends.
+type mutated struct {
+	*link
+	which, n int
+	change   func([]byte) []byte
+}
+
+func (m *mutated) Write(b []byte) (int, error) {
+	out := slices.Clone(b)
+	if m.n == m.which {
+		out = m.change(out)
+	}
+	m.n++
+	if _, err := m.link.Write(out); err != nil {
+		return 0, err
+	}
+	return len(b), nil
+}
+
+// FuzzHandshake: one datagram of a handshake is altered, cut or lengthened. The
+// server survives it, and serves the next barrel.
+func FuzzHandshake(f *testing.F) {
+	// Where the key exchange of ECDHE_PSK would lose its public key.
+	f.Add(uint8(2), uint16(13), []byte{0x10, 0, 0, 10}, uint16(0), false)
+	f.Add(uint8(0), uint16(20), []byte{0xff}, uint16(0), true)
+	f.Add(uint8(2), uint16(0), []byte{}, uint16(30), true)
+	ca := newAuthority(f)
+	f.Fuzz(func(t *testing.T, which uint8, offset uint16, put []byte, cut uint16, withCert bool) {
+		synctest.Test(t, func(t *testing.T) {
+			w := &world{World: usetest.New(t, time.Now), t: t, ca: ca}
+			w.open(Limits{})
+			defer w.close()
+			config := pskConfig(usetest.Barrel)
+			if withCert {
+				cert := ca.issue(t, "barrel")
+				w.pin(usetest.OtherBarrel, cert)
+				config = w.certConfig(cert)
+			}
+			l := &mutated{link: w.net.dial(at(40001)), which: int(which % 6), change: func(b []byte) []byte {
+				if len(b) > 0 {
+					copy(b[int(offset)%len(b):], put)
+				}
+				return b[:max(0, len(b)-int(cut))]
+			}}
+			if d, err := connectOver(t, l, config); err != nil {
+				_ = l.Close()
+			} else {
+				d.close()
+			}
+			wantCode(t, w.connect(usetest.Barrel, usetest.Terminal, 40002).beat(idle), codes.Changed, "")
+		})
 	})
 }

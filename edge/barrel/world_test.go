@@ -57,6 +57,11 @@ func play(t *testing.T, scenario func(t *testing.T, w *world)) {
 func (w *world) open(limits Limits) {
 	w.t.Helper()
 	w.server = newServer(w.t, w.World, w.ca, &w.away, limits)
+	w.start()
+}
+
+// start serves a port, a new one each time.
+func (w *world) start() {
 	w.net = &network{in: make(chan packet, 1024), closed: make(chan struct{}), links: make(map[netip.AddrPort]*link)}
 	ctx, stop := context.WithCancel(w.t.Context())
 	w.stop, w.stopped = stop, make(chan struct{})
@@ -265,6 +270,29 @@ func (d *device) read() {
 }
 
 func (d *device) close() { _ = d.conn.Close(); <-d.done }
+
+// endsWithin tells whether the gateway ends its newest association with a
+// barrel in time. (The barrel may not be told: the library's Close races with
+// the close_notify that it sends.)
+func (w *world) endsWithin(barrel string, limit time.Duration) bool {
+	w.t.Helper()
+	w.server.mu.Lock()
+	a := w.server.byBarrel[barrel]
+	w.server.mu.Unlock()
+	if a == nil {
+		return true
+	}
+	return a.endsWithin(limit)
+}
+
+func (a *association) endsWithin(limit time.Duration) bool {
+	select {
+	case <-a.done:
+		return true
+	case <-time.After(limit):
+		return false
+	}
+}
 
 // send sends any message, or bytes that are none.
 func (d *device) send(b []byte) {
