@@ -1,0 +1,61 @@
+package e2e
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// bin is where the programs are.
+var bin string
+
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "sealedge-e2e-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	bin = dir
+	if err := readSources(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	if err := build("./edge/sealedge", "./tools/sealctl", "./tools/sealserver"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return m.Run()
+}
+
+// module is the root of the module, from here.
+const module = "../.."
+
+// build builds programs into bin, by package path.
+func build(packages ...string) error {
+	cmd := exec.Command("go", append([]string{"build", "-trimpath", "-o", bin + "/"}, packages...)...)
+	cmd.Dir = module
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("go build %s: %w\n%s", strings.Join(packages, " "), err, out)
+	}
+	return nil
+}
+
+// readSources looks into every directory of the module, so that the go command
+// knows what the programs are built of: else it would call a test's result
+// cached when only they have changed.
+func readSources() error {
+	return filepath.WalkDir(module, func(path string, d fs.DirEntry, err error) error {
+		if d != nil && d.IsDir() && path != module && (strings.HasPrefix(d.Name(), ".") || d.Name() == "build") {
+			return fs.SkipDir
+		}
+		return err
+	})
+}
