@@ -145,6 +145,10 @@ func TestDelRouteResets(t *testing.T) {
 	case <-time.After(patience):
 		t.Fatal("a read outlived its session")
 	}
+	// A server asks for it once more when it lets go.
+	if got, ok := sa.RemoteAddr().(*net.TCPAddr); !ok || got.AddrPort().Addr().Unmap() != phoneA {
+		t.Errorf("remote address %v after the reset, want %v", sa.RemoteAddr(), phoneA)
+	}
 	// The other terminal is left alone.
 	if _, err := cb.Write([]byte("x")); err != nil {
 		t.Fatal(err)

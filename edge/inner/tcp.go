@@ -132,7 +132,11 @@ func (n *Network) accepted(ep tcpip.Endpoint, wq *waiter.Queue, remote tcpip.Ful
 	_ = ep.SetSockOpt(&interval)
 	_ = ep.SetSockOptInt(tcpip.KeepaliveCountOption, keepaliveCount)
 
-	c := &conn{TCPConn: gonet.NewTCPConn(wq, ep), net: n, ep: ep, terminal: netip.AddrFrom4(remote.Addr.As4())}
+	terminal := netip.AddrFrom4(remote.Addr.As4())
+	c := &conn{
+		TCPConn: gonet.NewTCPConn(wq, ep), net: n, ep: ep, terminal: terminal,
+		remote: net.TCPAddrFromAddrPort(netip.AddrPortFrom(terminal, remote.Port)),
+	}
 	n.mu.Lock()
 	of := n.conns[c.terminal]
 	ok := !n.closed && n.routes[c.terminal] != nil
@@ -162,7 +166,12 @@ type conn struct {
 	net      *Network
 	ep       tcpip.Endpoint
 	terminal netip.Addr
+	remote   *net.TCPAddr
 }
+
+// RemoteAddr is the terminal's end, also after the connection was reset: the
+// stack has forgotten it by then, and would give nil.
+func (c *conn) RemoteAddr() net.Addr { return c.remote }
 
 // Close ends the connection in order.
 func (c *conn) Close() error {
