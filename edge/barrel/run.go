@@ -112,7 +112,7 @@ func (a *association) isRevoked() bool {
 
 // lockOrder is a lock as the barrel is told of it.
 func lockOrder(l *command.Lock) wire.LockOrder {
-	return wire.LockOrder{ID: l.Id, Use: l.Use, Reason: clip(l.Reason)}
+	return wire.LockOrder{ID: l.Id, Use: l.Use, Reason: clip(l.Reason), Order: l.Order, Counter: l.GrantCounter}
 }
 
 // clip keeps what people wrote short enough for a datagram.
