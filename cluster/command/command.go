@@ -59,6 +59,7 @@ var payloads = map[Type]func() proto.Message{
 	Type_SUSPEND_ORDER:        func() proto.Message { return new(SuspendOrder) },
 	Type_RESUME_ORDER:         func() proto.Message { return new(ResumeOrder) },
 	Type_MARK_OVERDUE:         func() proto.Message { return new(MarkOverdue) },
+	Type_EXPIRE_USE:           func() proto.Message { return new(ExpireUse) },
 	Type_RECORD_DECISION:      func() proto.Message { return new(RecordDecision) },
 }
 

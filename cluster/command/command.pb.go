@@ -61,6 +61,7 @@ const (
 	Type_SUSPEND_ORDER   Type = 36
 	Type_RESUME_ORDER    Type = 37
 	Type_MARK_OVERDUE    Type = 38
+	Type_EXPIRE_USE      Type = 39
 	// What changes nothing but belongs in the audit chain.
 	Type_RECORD_DECISION Type = 40
 )
@@ -92,6 +93,7 @@ var (
 		36: "SUSPEND_ORDER",
 		37: "RESUME_ORDER",
 		38: "MARK_OVERDUE",
+		39: "EXPIRE_USE",
 		40: "RECORD_DECISION",
 	}
 	Type_value = map[string]int32{
@@ -119,6 +121,7 @@ var (
 		"SUSPEND_ORDER":        36,
 		"RESUME_ORDER":         37,
 		"MARK_OVERDUE":         38,
+		"EXPIRE_USE":           39,
 		"RECORD_DECISION":      40,
 	}
 )
@@ -2042,7 +2045,8 @@ type Lock struct {
 	Created       int64                  `protobuf:"varint,7,opt,name=created,proto3" json:"created,omitempty"`
 	BarrelAcked   bool                   `protobuf:"varint,8,opt,name=barrel_acked,json=barrelAcked,proto3" json:"barrel_acked,omitempty"`
 	TerminalAcked bool                   `protobuf:"varint,9,opt,name=terminal_acked,json=terminalAcked,proto3" json:"terminal_acked,omitempty"`
-	SourceId      string                 `protobuf:"bytes,10,opt,name=source_id,json=sourceId,proto3" json:"source_id,omitempty"` // the disconnect's id at its source
+	SourceId      string                 `protobuf:"bytes,10,opt,name=source_id,json=sourceId,proto3" json:"source_id,omitempty"`              // the disconnect's id at its source
+	GrantCounter  uint64                 `protobuf:"varint,11,opt,name=grant_counter,json=grantCounter,proto3" json:"grant_counter,omitempty"` // of the use's grant; 0: no use
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2145,6 +2149,13 @@ func (x *Lock) GetSourceId() string {
 		return x.SourceId
 	}
 	return ""
+}
+
+func (x *Lock) GetGrantCounter() uint64 {
+	if x != nil {
+		return x.GrantCounter
+	}
+	return 0
 }
 
 // AuditEntry is one link of the audit chain:
@@ -4004,6 +4015,53 @@ func (x *MarkOverdue) GetNumber() uint32 {
 	return 0
 }
 
+// ExpireUse stops a use whose grant has expired without a settlement, and asks
+// its barrel to lock and to settle: also a grant that never reached the barrel
+// is void then, and its uses go back to the order. Result: Use.
+type ExpireUse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Use           uint64                 `protobuf:"varint,1,opt,name=use,proto3" json:"use,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExpireUse) Reset() {
+	*x = ExpireUse{}
+	mi := &file_command_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExpireUse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExpireUse) ProtoMessage() {}
+
+func (x *ExpireUse) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExpireUse.ProtoReflect.Descriptor instead.
+func (*ExpireUse) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *ExpireUse) GetUse() uint64 {
+	if x != nil {
+		return x.Use
+	}
+	return 0
+}
+
 // RecordDecision puts a decision into the audit chain. Result: none.
 type RecordDecision struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
@@ -4019,7 +4077,7 @@ type RecordDecision struct {
 
 func (x *RecordDecision) Reset() {
 	*x = RecordDecision{}
-	mi := &file_command_proto_msgTypes[43]
+	mi := &file_command_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4031,7 +4089,7 @@ func (x *RecordDecision) String() string {
 func (*RecordDecision) ProtoMessage() {}
 
 func (x *RecordDecision) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[43]
+	mi := &file_command_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4044,7 +4102,7 @@ func (x *RecordDecision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordDecision.ProtoReflect.Descriptor instead.
 func (*RecordDecision) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{43}
+	return file_command_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *RecordDecision) GetKind() string {
@@ -4110,7 +4168,7 @@ type SnapshotHeader struct {
 
 func (x *SnapshotHeader) Reset() {
 	*x = SnapshotHeader{}
-	mi := &file_command_proto_msgTypes[44]
+	mi := &file_command_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4122,7 +4180,7 @@ func (x *SnapshotHeader) String() string {
 func (*SnapshotHeader) ProtoMessage() {}
 
 func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[44]
+	mi := &file_command_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4135,7 +4193,7 @@ func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHeader.ProtoReflect.Descriptor instead.
 func (*SnapshotHeader) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{44}
+	return file_command_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *SnapshotHeader) GetVersion() uint32 {
@@ -4238,7 +4296,7 @@ type SnapshotRecord struct {
 
 func (x *SnapshotRecord) Reset() {
 	*x = SnapshotRecord{}
-	mi := &file_command_proto_msgTypes[45]
+	mi := &file_command_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4250,7 +4308,7 @@ func (x *SnapshotRecord) String() string {
 func (*SnapshotRecord) ProtoMessage() {}
 
 func (x *SnapshotRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[45]
+	mi := &file_command_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4263,7 +4321,7 @@ func (x *SnapshotRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotRecord.ProtoReflect.Descriptor instead.
 func (*SnapshotRecord) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{45}
+	return file_command_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *SnapshotRecord) GetRecord() isSnapshotRecord_Record {
@@ -4458,7 +4516,7 @@ type Remembered struct {
 
 func (x *Remembered) Reset() {
 	*x = Remembered{}
-	mi := &file_command_proto_msgTypes[46]
+	mi := &file_command_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4470,7 +4528,7 @@ func (x *Remembered) String() string {
 func (*Remembered) ProtoMessage() {}
 
 func (x *Remembered) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[46]
+	mi := &file_command_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4483,7 +4541,7 @@ func (x *Remembered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Remembered.ProtoReflect.Descriptor instead.
 func (*Remembered) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{46}
+	return file_command_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Remembered) GetClientId() string {
@@ -4703,7 +4761,7 @@ const file_command_proto_rawDesc = "" +
 	"\brefunded\x18\x13 \x01(\rR\brefunded\x12)\n" +
 	"\x10evidence_seconds\x18\x14 \x01(\rR\x0fevidenceSeconds\x12'\n" +
 	"\x0fdocument_digest\x18\x15 \x01(\fR\x0edocumentDigest\x12'\n" +
-	"\x0fpolicy_revision\x18\x16 \x01(\x04R\x0epolicyRevision\"\x83\x02\n" +
+	"\x0fpolicy_revision\x18\x16 \x01(\x04R\x0epolicyRevision\"\xa8\x02\n" +
 	"\x04Lock\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x16\n" +
 	"\x06barrel\x18\x02 \x01(\tR\x06barrel\x12\x12\n" +
@@ -4715,7 +4773,8 @@ const file_command_proto_rawDesc = "" +
 	"\fbarrel_acked\x18\b \x01(\bR\vbarrelAcked\x12%\n" +
 	"\x0eterminal_acked\x18\t \x01(\bR\rterminalAcked\x12\x1b\n" +
 	"\tsource_id\x18\n" +
-	" \x01(\tR\bsourceId\"\xb5\x01\n" +
+	" \x01(\tR\bsourceId\x12#\n" +
+	"\rgrant_counter\x18\v \x01(\x04R\fgrantCounter\"\xb5\x01\n" +
 	"\n" +
 	"AuditEntry\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x12\n" +
@@ -4860,7 +4919,9 @@ const file_command_proto_rawDesc = "" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"7\n" +
 	"\vMarkOverdue\x12\x10\n" +
 	"\x03use\x18\x01 \x01(\x04R\x03use\x12\x16\n" +
-	"\x06number\x18\x02 \x01(\rR\x06number\"\xaf\x01\n" +
+	"\x06number\x18\x02 \x01(\rR\x06number\"\x1d\n" +
+	"\tExpireUse\x12\x10\n" +
+	"\x03use\x18\x01 \x01(\x04R\x03use\"\xaf\x01\n" +
 	"\x0eRecordDecision\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x18\n" +
 	"\asubject\x18\x02 \x01(\tR\asubject\x12\x18\n" +
@@ -4911,7 +4972,7 @@ const file_command_proto_rawDesc = "" +
 	"\aapplied\x18\x04 \x01(\x03R\aapplied\x12\x14\n" +
 	"\x05scope\x18\x05 \x01(\tR\x05scope\x12%\n" +
 	"\x0epayload_sha256\x18\x06 \x01(\fR\rpayloadSha256\x12\x14\n" +
-	"\x05index\x18\a \x01(\x04R\x05index*\xd8\x03\n" +
+	"\x05index\x18\a \x01(\x04R\x05index*\xe8\x03\n" +
 	"\x04Type\x12\x14\n" +
 	"\x10TYPE_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
@@ -4942,7 +5003,9 @@ const file_command_proto_rawDesc = "" +
 	"\bACK_LOCK\x10#\x12\x11\n" +
 	"\rSUSPEND_ORDER\x10$\x12\x10\n" +
 	"\fRESUME_ORDER\x10%\x12\x10\n" +
-	"\fMARK_OVERDUE\x10&\x12\x13\n" +
+	"\fMARK_OVERDUE\x10&\x12\x0e\n" +
+	"\n" +
+	"EXPIRE_USE\x10'\x12\x13\n" +
 	"\x0fRECORD_DECISION\x10(*\xad\x01\n" +
 	"\x04Code\x12\x14\n" +
 	"\x10CODE_UNSPECIFIED\x10\x00\x12\x06\n" +
@@ -4994,7 +5057,7 @@ func file_command_proto_rawDescGZIP() []byte {
 }
 
 var file_command_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_command_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
+var file_command_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
 var file_command_proto_goTypes = []any{
 	(Type)(0),                  // 0: sealedge.command.v1.Type
 	(Code)(0),                  // 1: sealedge.command.v1.Code
@@ -5045,10 +5108,11 @@ var file_command_proto_goTypes = []any{
 	(*SuspendOrder)(nil),       // 46: sealedge.command.v1.SuspendOrder
 	(*ResumeOrder)(nil),        // 47: sealedge.command.v1.ResumeOrder
 	(*MarkOverdue)(nil),        // 48: sealedge.command.v1.MarkOverdue
-	(*RecordDecision)(nil),     // 49: sealedge.command.v1.RecordDecision
-	(*SnapshotHeader)(nil),     // 50: sealedge.command.v1.SnapshotHeader
-	(*SnapshotRecord)(nil),     // 51: sealedge.command.v1.SnapshotRecord
-	(*Remembered)(nil),         // 52: sealedge.command.v1.Remembered
+	(*ExpireUse)(nil),          // 49: sealedge.command.v1.ExpireUse
+	(*RecordDecision)(nil),     // 50: sealedge.command.v1.RecordDecision
+	(*SnapshotHeader)(nil),     // 51: sealedge.command.v1.SnapshotHeader
+	(*SnapshotRecord)(nil),     // 52: sealedge.command.v1.SnapshotRecord
+	(*Remembered)(nil),         // 53: sealedge.command.v1.Remembered
 }
 var file_command_proto_depIdxs = []int32{
 	0,  // 0: sealedge.command.v1.Command.type:type_name -> sealedge.command.v1.Type
@@ -5085,7 +5149,7 @@ var file_command_proto_depIdxs = []int32{
 	18, // 31: sealedge.command.v1.SnapshotRecord.order:type_name -> sealedge.command.v1.Order
 	20, // 32: sealedge.command.v1.SnapshotRecord.use:type_name -> sealedge.command.v1.Use
 	21, // 33: sealedge.command.v1.SnapshotRecord.lock:type_name -> sealedge.command.v1.Lock
-	52, // 34: sealedge.command.v1.SnapshotRecord.remembered:type_name -> sealedge.command.v1.Remembered
+	53, // 34: sealedge.command.v1.SnapshotRecord.remembered:type_name -> sealedge.command.v1.Remembered
 	35, // [35:35] is the sub-list for method output_type
 	35, // [35:35] is the sub-list for method input_type
 	35, // [35:35] is the sub-list for extension type_name
@@ -5098,7 +5162,7 @@ func file_command_proto_init() {
 	if File_command_proto != nil {
 		return
 	}
-	file_command_proto_msgTypes[45].OneofWrappers = []any{
+	file_command_proto_msgTypes[46].OneofWrappers = []any{
 		(*SnapshotRecord_Policy)(nil),
 		(*SnapshotRecord_Subscriber)(nil),
 		(*SnapshotRecord_Barrel)(nil),
@@ -5117,7 +5181,7 @@ func file_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_command_proto_rawDesc), len(file_command_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   47,
+			NumMessages:   48,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -77,7 +77,28 @@ func (m *Machine) stopUse(old *command.Use, reason string) {
 // lockUse asks for a lock of the barrel of a use, and that the terminal be
 // told.
 func (m *Machine) lockUse(u *command.Use, reason, source string) *command.Lock {
-	return m.newLock(&command.Lock{Barrel: u.Barrel, Imsi: u.Imsi, Use: u.Id, Order: u.Order, Reason: reason, SourceId: source})
+	return m.newLock(&command.Lock{Barrel: u.Barrel, Imsi: u.Imsi, Use: u.Id, Order: u.Order, GrantCounter: u.GrantCounter, Reason: reason, SourceId: source})
+}
+
+// expired is why a use is stopped whose grant ran out.
+const expired = "the grant has expired"
+
+// expireUse stops a use whose grant ran out without a word from the barrel. The
+// order stays open: nothing went wrong, as far as is known. Only the barrel is
+// told, because the terminal has nothing to disconnect from.
+func (m *Machine) expireUse(p *command.ExpireUse) outcome {
+	u := m.uses.get(p.Use)
+	switch {
+	case u == nil:
+		return refuse(command.Code_NOT_FOUND, "no such use")
+	case u.State != command.UseState_RESERVED:
+		return done(use(u), m.scopeOf(u.Order))
+	case m.clock <= u.NotAfter:
+		return refuse(command.Code_CONFLICT, "the grant has not expired yet")
+	}
+	m.stopUse(u, expired)
+	m.newLock(&command.Lock{Barrel: u.Barrel, Use: u.Id, Order: u.Order, GrantCounter: u.GrantCounter, Reason: expired})
+	return done(use(m.uses.get(u.Id)), m.scopeOf(u.Order))
 }
 
 // lockBarrel asks for a lock of a barrel, and stops its use if it has one.

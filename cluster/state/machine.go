@@ -261,6 +261,8 @@ func (m *Machine) carryOut(c *command.Command, payload proto.Message) outcome {
 		return m.suspendOrder(p)
 	case *command.ResumeOrder:
 		return m.resumeOrder(p)
+	case *command.ExpireUse:
+		return m.expireUse(p)
 	case *command.MarkOverdue:
 		return m.markOverdue(p)
 	case *command.RecordDecision:

@@ -84,7 +84,7 @@ func (w *world) subscriber() *command.Subscriber {
 // next makes a payload. Preconditions are filled in right, mostly.
 func (w *world) next() proto.Message {
 	var p proto.Message
-	switch w.choose(30) {
+	switch w.choose(31) {
 	case 0:
 		p = &command.PutPolicy{Pools: w.pools()}
 	case 1, 2, 3:
@@ -135,6 +135,8 @@ func (w *world) next() proto.Message {
 		if !w.rarely() {
 			p = &command.MarkOverdue{Use: w.useID(), Number: w.number()}
 		}
+	case 30:
+		p = &command.ExpireUse{Use: w.useID()}
 	case 27, 28:
 		p = &command.AckLock{Lock: w.id(int(w.log.m.nextLock)), Barrel: w.choose(3) > 0, Terminal: w.choose(2) == 0}
 	case 29:
@@ -299,7 +301,7 @@ func TestRandomCommands(t *testing.T) {
 func FuzzCommands(f *testing.F) {
 	for seed := range uint64(8) {
 		rng := rand.New(rand.NewPCG(seed, 2))
-		b := make([]byte, 600)
+		b := make([]byte, 200)
 		for i := range b {
 			b[i] = byte(rng.Uint32())
 		}
@@ -310,7 +312,7 @@ func FuzzCommands(f *testing.F) {
 			return
 		}
 		honest := b[0]&1 == 0
-		b = b[1:min(len(b), 2000)]
+		b = b[1:min(len(b), 600)]
 		w := newWorld(t, func(n int) int {
 			if len(b) == 0 {
 				return 0

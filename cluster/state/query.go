@@ -259,6 +259,18 @@ func (m *Machine) OverdueCandidates(now time.Time) []Overdue {
 	return out
 }
 
+// ExpiredUses returns the uses whose grant ran out before now and that are not
+// settled or stopped: one ExpireUse each.
+func (m *Machine) ExpiredUses(now time.Time) []*command.Use {
+	var out []*command.Use
+	for id := range m.openOfBarrel.values() {
+		if u := m.uses.get(id); u.GetState() == command.UseState_RESERVED && u.NotAfter < now.UnixNano() {
+			out = append(out, u)
+		}
+	}
+	return out
+}
+
 // NextEvidenceDue returns when evidence is due next, and false if none is: the
 // time to call OverdueCandidates again.
 func (m *Machine) NextEvidenceDue() (time.Time, bool) {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/sealedge/sealedge/cluster/command"
 	"github.com/sealedge/sealedge/cluster/state"
@@ -32,34 +33,49 @@ func (s *Server) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
+// markOverdue marks evidence that is due and missing, and stops uses whose grant
+// ran out. What fails is found again a second later.
 func (s *Server) markOverdue(ctx context.Context) error {
 	for pause(ctx, lookAgain) {
 		if !s.cfg.Leading() {
 			continue
 		}
-		var mark []*command.Command
-		s.cfg.Cluster.View(func(m *state.Machine) { mark = sealuse.Overdue(m, time.Now()) })
-		for _, c := range mark {
-			s.mark(ctx, c)
+		var overdue, expired []*command.Command
+		s.cfg.Cluster.View(func(m *state.Machine) {
+			now := time.Now()
+			overdue, expired = sealuse.Overdue(m, now), sealuse.Expired(m, now)
+		})
+		for _, c := range overdue {
+			var order command.Order
+			if s.carryOut(ctx, c, &order) {
+				s.log.Warn("alarm", "kind", sealuse.KindEvidence, "what", "evidence is overdue; the order is suspended", "order", order.Number)
+			}
+		}
+		for _, c := range expired {
+			var use command.Use
+			if s.carryOut(ctx, c, &use) {
+				s.log.Info("grant expired without a settlement; the barrel is asked for one", "use", use.Id, "order", use.Order, "barrel", use.Barrel)
+			}
 		}
 	}
 	return nil
 }
 
-// mark proposes one mark; what fails is found again a second later.
-func (s *Server) mark(ctx context.Context, c *command.Command) {
+// carryOut proposes what no request asked for and reads the record that came of
+// it.
+func (s *Server) carryOut(ctx context.Context, c *command.Command, record proto.Message) bool {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	res, err := s.cfg.Cluster.Propose(ctx, c)
-	var order command.Order
 	switch {
 	case err != nil:
-		s.log.Warn("overdue evidence not marked yet", "err", err)
-	case res.Into(&order) != nil:
-		s.log.Debug("overdue evidence not marked", "code", res.GetCode(), "why", res.GetMessage())
+		s.log.Warn("upkeep not committed yet", "command", c.Type, "err", err)
+	case res.Into(record) != nil:
+		s.log.Debug("upkeep not carried out", "command", c.Type, "code", res.GetCode(), "why", res.GetMessage())
 	default:
-		s.log.Warn("alarm", "kind", sealuse.KindEvidence, "what", "evidence is overdue; the order is suspended", "order", order.Number)
+		return true
 	}
+	return false
 }
 
 func (s *Server) reportSettled(ctx context.Context) error {

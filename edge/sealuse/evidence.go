@@ -56,6 +56,19 @@ func Evidence(use *command.Use, number uint32, sent [32]byte, length int64, stor
 	})}
 }
 
+// expiryGrace is how long after a grant's expiry the barrel is given to settle
+// by itself, clocks and retransmissions included.
+const expiryGrace = time.Minute
+
+// Expired proposes to stop every use whose grant ran out without a settlement:
+// the terminal went away with the grant, or the barrel with the count.
+func Expired(m *state.Machine, now time.Time) (stop []*command.Command) {
+	for _, u := range m.ExpiredUses(Later(now, m.Clock()).Add(-expiryGrace)) {
+		stop = append(stop, command.New("expiry", "", "gateway", &command.ExpireUse{Use: u.Id}))
+	}
+	return stop
+}
+
 // Overdue proposes to mark every image that was due by now and is missing.
 func Overdue(m *state.Machine, now time.Time) (mark []*command.Command) {
 	for _, o := range m.OverdueCandidates(Later(now, m.Clock())) {

@@ -419,3 +419,33 @@ func TestDisconnect(t *testing.T) {
 		t.Error("a disconnect without an order is taken")
 	}
 }
+
+// A grant that nobody brought to the barrel gives its uses back, once the
+// barrel has signed that it never stamped.
+func TestExpiredGrant(t *testing.T) {
+	s := newStage(t)
+	use := s.granted()
+	stop := func() (stop []*command.Command) {
+		s.View(func(m *state.Machine) { stop = sealuse.Expired(m, s.now) })
+		return stop
+	}
+	s.now = time.Unix(0, use.NotAfter).Add(time.Minute)
+	if c := stop(); len(c) != 0 {
+		t.Fatalf("within the time that the barrel has to settle by itself: %v", c)
+	}
+	s.now = s.now.Add(time.Second)
+	c := stop()
+	if len(c) != 1 {
+		t.Fatalf("after it: %d commands, want 1", len(c))
+	}
+	if res, err := s.Propose(context.Background(), c[0]); err != nil || res.Code != command.Code_OK {
+		t.Fatal(res, err)
+	}
+	if c := stop(); len(c) != 0 {
+		t.Errorf("stopped, it is proposed again: %v", c)
+	}
+	s.carry(sealuse.Statement(s, usetest.Barrel, use.Id, usetest.Statement(t, use, 0)))
+	if u := s.Use(use.Id); u.State != command.UseState_SETTLED || u.Refunded != use.Count {
+		t.Errorf("settled: %v", u)
+	}
+}

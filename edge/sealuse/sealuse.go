@@ -12,6 +12,7 @@
 //	Receipt   the barrel's word for a stamping: RecordReceipt
 //	Evidence  the seal server stored the image: RecordEvidence
 //	Statement the barrel's final count: SettleUse
+//	Expired   uses whose grant ran out without a settlement: ExpireUse
 //	Overdue   images that are due and missing: MarkOverdue
 //	Disconnect, LocksFor, Acknowledge: locks, until carried out
 //

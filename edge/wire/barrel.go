@@ -45,10 +45,16 @@ type HeartbeatAnswer struct {
 // LockOrder is PUT /lock of the gateway, and part of a HeartbeatAnswer. The
 // barrel answers the PUT with 2.04 once it is locked; a lock from a heartbeat
 // is acknowledged by LockAck.
+//
+// A lock of a use voids its grant. A barrel that has not accepted a grant with
+// that counter or a higher one takes the counter as used and settles the use
+// with no stampings, so that what never began can be given back.
 type LockOrder struct {
-	ID     uint64 `cbor:"1,keyasint"`
-	Use    uint64 `cbor:"2,keyasint"` // 0: the barrel as such
-	Reason string `cbor:"3,keyasint"`
+	ID      uint64 `cbor:"1,keyasint"`
+	Use     uint64 `cbor:"2,keyasint"` // 0: the barrel as such
+	Reason  string `cbor:"3,keyasint"`
+	Order   string `cbor:"4,keyasint,omitempty"` // of the use
+	Counter uint64 `cbor:"5,keyasint,omitempty"` // of the use's grant
 }
 
 // LockAck is POST /lock of the barrel: it has carried out these locks.

@@ -17,8 +17,9 @@ var messages = []struct {
 	golden string
 }{
 	{&Heartbeat{BarrelIdle, true, 87, 41, 0, 903, 0, 3, ""}, "a8016469646c6502f503185704182905000619038707000803"},
-	{&HeartbeatAnswer{10000, 1795334400000, []LockOrder{{5, 7, "mismatch"}}}, "a301192710021b000001a20244e8000381a30105020703686d69736d61746368"},
-	{&LockOrder{5, 7, "mismatch"}, "a30105020703686d69736d61746368"},
+	{&HeartbeatAnswer{10000, 1795334400000, []LockOrder{{5, 7, "mismatch", "", 0}}}, "a301192710021b000001a20244e8000381a30105020703686d69736d61746368"},
+	{&LockOrder{5, 7, "mismatch", "", 0}, "a30105020703686d69736d61746368"},
+	{&LockOrder{5, 7, "mismatch", "WO-1", 41}, "a50105020703686d69736d617463680464574f2d31051829"},
 	{&LockAck{[]uint64{5, 6}}, "a101820506"},
 	{&ReceiptAnswer{7, 1, false}, "a30107020103f4"},
 	{&BarrelEvent{EventTamper, "", 1795334400000, 4, 0}, "a3016674616d706572031b000001a20244e8000404"},

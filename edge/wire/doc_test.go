@@ -37,8 +37,13 @@ func documentedKeys(t *testing.T) map[string][]int {
 
 func TestBarrelDocumentListsEveryKey(t *testing.T) {
 	documented := documentedKeys(t)
+	seen := map[string]bool{}
 	for _, m := range messages {
 		typ := reflect.TypeOf(m.value).Elem()
+		if seen[typ.Name()] {
+			continue // a second sample of it
+		}
+		seen[typ.Name()] = true
 		var keys []int
 		for i := range typ.NumField() {
 			name, _, _ := strings.Cut(typ.Field(i).Tag.Get("cbor"), ",")

@@ -223,6 +223,39 @@ func TestLockOrders(t *testing.T) {
 	}
 }
 
+// A grant that never arrived is settled by a lock that names its counter, and
+// can't be used any more; without the counter it is only void.
+func TestLockSettlesAGrantThatNeverArrived(t *testing.T) {
+	r := newRig()
+	r.beat(wire.LockOrder{ID: 1, Use: 1, Reason: "expired"})
+	if got := r.statements(t); len(got) != 0 {
+		t.Fatalf("without a counter it signed %+v", got)
+	}
+	for range 2 { // a repeated lock signs once
+		r.beat(wire.LockOrder{ID: 2, Use: 1, Reason: "expired", Order: "WO-1", Counter: 1})
+	}
+	got := r.statements(t)
+	if len(got) != 1 || got[0].UseID != 1 || got[0].Order != "WO-1" || got[0].Counter != 1 || got[0].Stamped != 0 {
+		t.Fatalf("signed %+v", got)
+	}
+	if err := code(r.unlock(claims(1, 1)), CodeReplayed); err != nil {
+		t.Error(err)
+	}
+}
+
+// A use that was stamped is not settled with nothing by a lock that comes late.
+func TestLateLockDoesNotSettleAgain(t *testing.T) {
+	r := opened(t)
+	if err := r.press(); err != nil {
+		t.Fatal(err)
+	}
+	r.do(r.LocalLock(r.now, "done"))
+	r.beat(wire.LockOrder{ID: 1, Use: 1, Order: "WO-1", Counter: 1})
+	if got := r.statements(t); len(got) != 1 || got[0].Stamped != 1 {
+		t.Errorf("signed %+v", got)
+	}
+}
+
 func TestThreeFailuresEndTheUse(t *testing.T) {
 	r := newRig()
 	if err := r.unlock(claims(1, 1)); err != nil {

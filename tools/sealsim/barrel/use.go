@@ -32,16 +32,15 @@ func (m *Machine) Press(now time.Time) (number uint32, acts []Action, err error)
 		return use.Stamped, append(acts, Persist{m.st}, Stamp{use.Stamped},
 			m.say(fmt.Sprintf("Stamped %d of %d.", use.Stamped, use.Count))), nil
 	}
-	m.settle(now)
+	m.st.Use = nil
+	m.settle(now, &use)
 	m.phase = idle
 	return use.Stamped, append(acts, Persist{m.st}, Stamp{use.Stamped}, Latch{Open: false},
 		m.say("The last stamping is done. Locked.")), nil
 }
 
-// settle signs the statement that ends the use under way.
-func (m *Machine) settle(now time.Time) {
-	use := m.st.Use
-	m.st.Use = nil
+// settle signs the statement that ends a use.
+func (m *Machine) settle(now time.Time, use *Use) {
 	statement, err := grant.SignStatement(grant.Statement{
 		Barrel: m.id.ID.String(), Order: use.Order, UseID: use.ID, Counter: use.Counter,
 		Stamped: use.Stamped, Lifetime: m.st.Lifetime, At: m.wall(now),
@@ -60,7 +59,9 @@ func (m *Machine) end(now time.Time, why string) []Action {
 	if m.st.Use == nil {
 		return append(acts, Persist{m.st})
 	}
-	m.settle(now)
+	use := m.st.Use
+	m.st.Use = nil
+	m.settle(now, use)
 	return append(acts, Persist{m.st}, m.say("Locked: "+why+"."))
 }
 
@@ -76,6 +77,12 @@ func (m *Machine) stop(now time.Time, why string) []Action {
 // from now on, also if it hasn't reached the barrel yet.
 func (m *Machine) Lock(now time.Time, order wire.LockOrder) []Action {
 	m.st.void(order.Use)
+	if order.Use != 0 && order.Counter > m.st.Counter && order.Order != "" {
+		// The grant never arrived. Now it can't any more: its counter is used,
+		// and the order gets its count back.
+		m.st.Counter = order.Counter
+		m.settle(now, &Use{ID: order.Use, Order: order.Order, Counter: order.Counter})
+	}
 	if u := m.st.Use; u != nil && (order.Use == 0 || order.Use == u.ID) {
 		m.st.void(u.ID)
 		return m.end(now, "the gateway says: "+order.Reason)

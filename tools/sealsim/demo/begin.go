@@ -111,7 +111,7 @@ func refusedWith(err error, code wire.Code) error {
 // passing are refusals that a person would wait out and tap once more: a
 // process is being started again, the barrel is connecting anew.
 var passing = []wire.Code{
-	wire.CodeBarrelOffline, wire.CodeServerUnreachable, wire.CodeNoQuorum, wire.CodeOutcomeUnknown, wire.CodeRateLimited,
+	wire.CodeBarrelOffline, wire.CodeBarrelBusy, wire.CodeServerUnreachable, wire.CodeNoQuorum, wire.CodeOutcomeUnknown, wire.CodeRateLimited,
 }
 
 // patiently tries until it succeeds or is refused for good.

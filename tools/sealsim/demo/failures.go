@@ -75,19 +75,29 @@ func (s *story) failover(ctx context.Context) error {
 
 // caughtUp tells whether all three nodes are at the same place.
 func (s *story) caughtUp(ctx context.Context) (bool, error) {
+	_, err := s.commonHead(ctx)
+	return err == nil, err
+}
+
+// commonHead is the head of the audit chain that all three nodes tell alike.
+func (s *story) commonHead(ctx context.Context) (head string, err error) {
 	list, err := s.ps.status(ctx)
 	if err != nil {
-		return false, err
+		return "", err
+	}
+	if len(list) != 3 {
+		return "", fmt.Errorf("%d nodes, not 3", len(list))
 	}
 	for _, n := range list {
-		if n.Status == nil {
-			return false, errors.New(n.Error)
+		switch {
+		case n.Status == nil:
+			return "", errors.New(n.Error)
+		case head != "" && n.Status.AuditHead != head:
+			return "", errors.New("the nodes differ")
 		}
-		if n.Status.AuditHead != list[0].Status.AuditHead {
-			return false, errors.New("the nodes differ")
-		}
+		head = n.Status.AuditHead
 	}
-	return len(list) == 3, nil
+	return head, nil
 }
 
 // fallback cuts the carrier off without any signalling.
@@ -145,15 +155,10 @@ func (s *story) audit(ctx context.Context) error {
 	return s.show("the audit chain is exported and verified offline", func() (string, error) {
 		var head string
 		if err := until(ctx, "equal audit heads", func() (bool, error) {
-			same, err := s.caughtUp(ctx)
-			if !same {
+			var err error
+			if head, err = s.commonHead(ctx); err != nil {
 				return false, err
 			}
-			list, err := s.ps.status(ctx)
-			if err != nil {
-				return false, err
-			}
-			head = list[len(list)-1].Status.AuditHead
 			if _, err := s.ps.sealctl(ctx, "audit", "export", "audit.jsonl"); err != nil {
 				return false, err
 			}
