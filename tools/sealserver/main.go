@@ -37,7 +37,13 @@ var version = "unknown"
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+	code := run(ctx, os.Args)
+	stop()
+	os.Exit(code)
+}
+
+// run is main without the process: it returns the exit code.
+func run(ctx context.Context, args []string) int {
 	configFlag := &cli.StringFlag{Name: "config", Usage: "`FILE` to read", Value: "sealserver.yaml", EnvVars: []string{"SEALSERVER_CONFIG"}}
 	app := &cli.App{
 		Name: "sealserver", Usage: "the reference intranet seal server", Version: version, Suggest: true, HideHelpCommand: true,
@@ -56,10 +62,11 @@ func main() {
 		},
 		ExitErrHandler: func(*cli.Context, error) {},
 	}
-	if err := app.RunContext(ctx, os.Args); err != nil {
+	if err := app.RunContext(ctx, args); err != nil {
 		fmt.Fprintln(os.Stderr, "sealserver: "+err.Error())
-		os.Exit(1)
+		return 1
 	}
+	return 0
 }
 
 func addUser(c *cli.Context) error {
