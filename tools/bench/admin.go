@@ -87,6 +87,20 @@ func exchange(client *http.Client, r *http.Request, out any) error {
 	return json.Unmarshal(b, out)
 }
 
+// patient tries again while the cluster has no leader, or the way to it is
+// broken. What it is used for does no harm when it is done twice.
+func patient(ctx context.Context, do func() error) error {
+	for begin := time.Now(); ; {
+		err := do()
+		var p *wire.Problem
+		refused := errors.As(err, &p) && p.Status < 500
+		if err == nil || refused || ctx.Err() != nil || time.Since(begin) > 20*time.Second {
+			return err
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
 // all does something for 0 to n-1, several at once, and stops at the first
 // error.
 func all(ctx context.Context, n, atOnce int, do func(ctx context.Context, i int) error) error {

@@ -65,7 +65,9 @@ func (b *bench) attaches(ctx context.Context, s *site, c *carrier.Carrier, subs 
 	for _, outstanding := range outstandings {
 		var runs [][]sample
 		for range b.runs {
-			run, err := attachRound(ctx, s, c, subs, round{outstanding: outstanding, most: len(subs), time: b.time})
+			run, err := b.steady(ctx, s, func() ([]sample, error) {
+				return attachRound(ctx, s, c, subs, round{outstanding, len(subs), b.time})
+			})
 			if err != nil {
 				return err
 			}
@@ -88,13 +90,15 @@ func attachRound(ctx context.Context, s *site, c *carrier.Carrier, subs []carrie
 		bearers[i] = bearer
 		return time.Since(begin), err
 	})
-	if err != nil {
-		return nil, errors.Join(err, s.alive())
-	}
-	holderAfter, nodesAfter, err := s.cpu()
-	if err != nil {
+	holderAfter, nodesAfter, errCPU := s.cpu()
+	errDetach := all(ctx, len(bearers), hands, func(ctx context.Context, i int) error {
+		if bearers[i] == nil {
+			return nil
+		}
+		return bearers[i].Detach(ctx)
+	})
+	if err := errors.Join(err, errCPU, errDetach, s.alive()); err != nil {
 		return nil, err
 	}
-	err = all(ctx, m.calls, hands, func(ctx context.Context, i int) error { return bearers[i].Detach(ctx) })
-	return append(m.samples(), m.cost(holderAfter-holder, nodesAfter-nodes)...), err
+	return append(m.samples(), m.cost(holderAfter-holder, nodesAfter-nodes)...), nil
 }

@@ -12,7 +12,7 @@ import (
 )
 
 // newcomers attach beside the crowd.
-const newcomers = 64
+const newcomers = 2048
 
 // crowd measures a real node with n sessions: its memory, its start, and how it
 // attaches further ones. The sessions get into its log by the replicated log's
@@ -70,7 +70,9 @@ func (b *bench) join(ctx context.Context, s *site, n int) error {
 	for _, outstanding := range []int{1, 16} {
 		var runs [][]sample
 		for range b.runs {
-			run, err := attachRound(ctx, s, c, subs, round{outstanding: outstanding, most: len(subs), time: b.time})
+			run, err := b.steady(ctx, s, func() ([]sample, error) {
+				return attachRound(ctx, s, c, subs, round{outstanding, len(subs), b.time})
+			})
 			if err != nil {
 				return err
 			}

@@ -104,15 +104,18 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	dir := fs.String("dir", "build", "`directory` for data, on the disk to be measured; what is made in it is removed")
 	only := fs.String("parts", strings.Join(names, ","), "what to measure")
 	sizes := fs.String("nodes", "1,3", "sizes of clusters")
-	short := fs.Bool("short", false, "once instead of five times, briefly, with 10,000 sessions")
+	runs := fs.Int("runs", 5, "how often each case is measured")
+	long := fs.Duration("time", 600*time.Millisecond, "how long one run takes, about")
+	sessions := fs.Int("sessions", 100_000, "how many sessions the memory part has")
+	short := fs.Bool("short", false, "a quick look: -runs 1 -time 300ms -sessions 10000")
 	asJSON := fs.Bool("json", false, "print JSON instead of tables")
 	keep := fs.Bool("keep", false, "keep data and logs")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
-	b := &bench{bin: *bin, runs: 5, time: time.Second, sessions: 100_000, progress: stderr}
+	b := &bench{bin: *bin, runs: max(*runs, 1), time: *long, sessions: max(*sessions, 1), progress: stderr}
 	if *short {
-		b.runs, b.time, b.sessions = 1, time.Second/2, 10_000
+		b.runs, b.time, b.sessions = 1, 300*time.Millisecond, 10_000
 	}
 	want := strings.Split(*only, ",")
 	for _, name := range want {

@@ -34,11 +34,11 @@ func (b *bench) planes(ctx context.Context, s *site, c *carrier.Carrier, subs []
 		if err != nil {
 			return err
 		}
-		up, err := b.plane(s, bearers, size, false)
+		up, err := b.plane(ctx, s, bearers, size, false)
 		if err != nil {
 			return err
 		}
-		both, err := b.plane(s, bearers, size, true)
+		both, err := b.plane(ctx, s, bearers, size, true)
 		if err != nil {
 			return err
 		}
@@ -55,7 +55,7 @@ func (b *bench) planes(ctx context.Context, s *site, c *carrier.Carrier, subs []
 }
 
 // plane measures one size and kind of packets.
-func (b *bench) plane(s *site, bearers []*carrier.Bearer, size int, answered bool) (Figure, error) {
+func (b *bench) plane(ctx context.Context, s *site, bearers []*carrier.Bearer, size int, answered bool) (Figure, error) {
 	marks := 1 // the last of a burst asks for an answer, so that the window moves
 	name := fmt.Sprintf("%d bytes up", size)
 	if answered {
@@ -82,26 +82,27 @@ func (b *bench) plane(s *site, bearers []*carrier.Bearer, size int, answered boo
 		}
 		batches, bursts = append(batches, bearer.NewBatch()), append(bursts, burst)
 	}
-	var runs [][]sample
 	next := 0
+	send := func() error {
+		next = (next + 1) % len(batches)
+		_, err := batches[next].SendAll(bursts[next])
+		return err
+	}
+	var runs [][]sample
 	for range b.runs {
-		before, _, err := s.cpu()
-		if err != nil {
-			return Figure{}, err
-		}
-		sent, took, err := w.run(b.time, marks, func() error {
-			next = (next + 1) % len(batches)
-			_, err := batches[next].SendAll(bursts[next])
-			return err
+		run, err := b.steady(ctx, s, func() ([]sample, error) {
+			before, _, err := s.cpu()
+			if err != nil {
+				return nil, err
+			}
+			sent, took, err := w.run(b.time, marks, send)
+			after, _, errCPU := s.cpu()
+			return packets(sent*burstSize, size, took, after-before, per(float64(w.lost), float64(sent*marks))), errors.Join(err, errCPU, s.alive())
 		})
 		if err != nil {
-			return Figure{}, errors.Join(err, s.alive())
-		}
-		after, _, err := s.cpu()
-		if err != nil {
 			return Figure{}, err
 		}
-		runs = append(runs, packets(sent*burstSize, size, took, after-before, per(float64(w.lost), float64(sent*marks))))
+		runs = append(runs, run)
 	}
 	return figure("plane", len(s.nodes), name, runs), nil
 }

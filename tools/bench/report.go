@@ -15,7 +15,10 @@ type Report struct {
 	Machine Machine  `json:"machine"`
 	Command string   `json:"command"`
 	Figures []Figure `json:"figures"`
-	Failed  []string `json:"failed,omitempty"` // parts that ended with an error
+	// Disturbed counts runs during which the leader changed. They are measured
+	// once more.
+	Disturbed int      `json:"disturbed"`
+	Failed    []string `json:"failed,omitempty"` // parts that ended with an error
 }
 
 // part explains a table.
@@ -47,6 +50,9 @@ func (r *Report) write(w io.Writer) error {
 		if err := table(w, rows); err != nil {
 			return err
 		}
+	}
+	if r.Disturbed > 0 {
+		fmt.Fprintf(w, "\nThe leader changed during %d runs, which were measured once more.\n", r.Disturbed)
 	}
 	for _, f := range r.Failed {
 		fmt.Fprintln(w, "\nFAILED "+f)

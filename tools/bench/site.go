@@ -40,6 +40,7 @@ type site struct {
 	nodes  []*process
 	admin  *admin
 	holder *process // of the gateway address, as of the last await
+	epoch  uint64   // of that holding: it rises with every move
 }
 
 // newSite makes what a cluster needs; nothing runs yet.
@@ -113,7 +114,7 @@ func (s *site) await(ctx context.Context) error {
 		if err == nil && status.Holder != "" && status.Holder == status.Leader {
 			for n, cfg := range s.cfgs {
 				if string(cfg.Node.Name) == status.Holder {
-					s.holder = s.nodes[n]
+					s.holder, s.epoch = s.nodes[n], status.Epoch
 					s.admin.prefer(string(cfg.Admin.Listen))
 				}
 			}

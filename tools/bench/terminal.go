@@ -28,28 +28,23 @@ import (
 	"github.com/sealedge/sealedge/tools/sealsim/phone"
 )
 
-// terminal is a simulated phone with simulated barrels on its hotspot, and a
+// terminal is a simulated phone with a simulated barrel on its hotspot, and a
 // client of the phone API that tries everything once.
 type terminal struct {
-	phone   *phone.Phone
-	barrels []*sealBarrel
-	http    *http.Client
-	token   string
-}
-
-// sealBarrel is a barrel and the key that it signs with.
-type sealBarrel struct {
-	*barrel.Barrel
-	id  string
-	key ed25519.PrivateKey
+	phone  *phone.Phone
+	barrel *barrel.Barrel
+	id     string             // of the barrel
+	key    ed25519.PrivateKey // that the barrel signs with
+	http   *http.Client
+	token  string
 }
 
 // heartbeat is how often barrels are heard from: often enough to keep their
 // leases of 10 s, seldom enough not to be the load that is measured.
-const heartbeat = 4 * time.Second
+const heartbeat = 3 * time.Second
 
-// terminals attaches phones, and puts barrels on each of their hotspots.
-func (s *site) terminals(ctx context.Context, c *carrier.Carrier, subs []carrier.Subscriber, barrels int) ([]*terminal, error) {
+// terminals attaches phones, and puts a barrel on each of their hotspots.
+func (s *site) terminals(ctx context.Context, c *carrier.Carrier, subs []carrier.Subscriber) ([]*terminal, error) {
 	_, roots, err := s.identity("operator")
 	if err != nil {
 		return nil, err
@@ -58,34 +53,50 @@ func (s *site) terminals(ctx context.Context, c *carrier.Carrier, subs []carrier
 	if err != nil {
 		return nil, err
 	}
-	memory := filepath.Join(s.dir, "barrels")
-	if err := os.Mkdir(memory, 0o700); err != nil {
+	if err := os.Mkdir(s.barrelDir(), 0o700); err != nil {
 		return nil, err
 	}
 	list := make([]*terminal, len(subs))
 	err = all(ctx, len(subs), hands, func(ctx context.Context, i int) error {
 		t, err := newTerminal(ctx, c, subs[i], roots)
-		list[i] = t
-		if err != nil {
+		if list[i] = t; err != nil {
 			return err
 		}
-		for n := range barrels {
-			b, err := s.barrel(ctx, i*barrels+n, imsiOf(i), memory, gateway)
-			if err != nil {
-				return err
-			}
-			t.barrels = append(t.barrels, b)
-			if err := errors.Join(b.PowerOn(), b.Join(ctx, t.phone.Hotspot())); err != nil {
-				return err
-			}
+		if err := s.equip(ctx, t, i, gateway); err != nil {
+			return err
 		}
-		return nil
+		return errors.Join(t.barrel.PowerOn(), t.barrel.Join(ctx, t.phone.Hotspot()))
 	})
 	if err != nil {
 		return list, err
 	}
-	return list, all(ctx, len(list), hands, func(ctx context.Context, i int) error { return list[i].awaitLeases(ctx) })
+	return list, s.awaitBarrels(ctx, len(list))
 }
+
+// awaitBarrels waits until the leader has heard from n barrels.
+func (s *site) awaitBarrels(ctx context.Context, n int) error {
+	for begin := time.Now(); ; {
+		var list []adminapi.Barrel
+		if err := patient(ctx, func() error { return s.admin.call(ctx, "GET", "/v1/barrels", nil, &list) }); err != nil {
+			return err
+		}
+		alive := 0
+		for _, b := range list {
+			if b.Alive {
+				alive++
+			}
+		}
+		if alive >= n {
+			return nil
+		}
+		if time.Since(begin) > 30*time.Second {
+			return fmt.Errorf("the gateway hears from %d of %d barrels", alive, n)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+func (s *site) barrelDir() string { return filepath.Join(s.dir, "barrels") }
 
 // newTerminal attaches a phone.
 func newTerminal(ctx context.Context, c *carrier.Carrier, sub carrier.Subscriber, roots *x509.CertPool) (*terminal, error) {
@@ -94,7 +105,7 @@ func newTerminal(ctx context.Context, c *carrier.Carrier, sub carrier.Subscriber
 		return nil, err
 	}
 	t := &terminal{phone: p, http: &http.Client{
-		Timeout: 20 * time.Second,
+		Timeout: 5 * time.Second,
 		Transport: &http.Transport{
 			DialContext: p.Stack().DialContext, MaxIdleConnsPerHost: 8,
 			TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots, ServerName: innerGateway.String()},
@@ -103,37 +114,39 @@ func newTerminal(ctx context.Context, c *carrier.Carrier, sub carrier.Subscriber
 	return t, p.Attach(ctx)
 }
 
-// barrel enlists a barrel, hands it to a terminal, and makes it.
-func (s *site) barrel(ctx context.Context, i int, imsi, memory string, gateway ed25519.PublicKey) (*sealBarrel, error) {
-	id := fmt.Sprintf("BENCH-%04d", i)
-	name, err := ident.ParseBarrelID(id)
+// equip enlists a barrel, hands it to terminal i, and makes it.
+func (s *site) equip(ctx context.Context, t *terminal, i int, gateway ed25519.PublicKey) error {
+	t.id = fmt.Sprintf("BENCH-%04d", i)
+	id, err := ident.ParseBarrelID(t.id)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	mac, err := ident.ParseMAC(macOf(1<<20 + i))
+	mac, err := ident.ParseMAC(macOf(1<<20 + i)) // none of a terminal
 	if err != nil {
-		return nil, err
+		return err
 	}
 	public, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	psk := sha256.Sum256(key)
-	err = s.admin.call(ctx, "PUT", "/v1/barrels/"+id, adminapi.Barrel{
-		ID: id, MAC: mac.String(), SealType: sealType, PSKIdentity: id, PSK: base64.StdEncoding.EncodeToString(psk[:]),
+	err = s.admin.call(ctx, "PUT", "/v1/barrels/"+t.id, adminapi.Barrel{
+		ID: t.id, MAC: mac.String(), SealType: sealType, PSKIdentity: t.id, PSK: base64.StdEncoding.EncodeToString(psk[:]),
 		ReceiptPublicKey: base64.StdEncoding.EncodeToString(public),
 	}, nil)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if err := s.admin.call(ctx, "POST", "/v1/barrels/"+id+"/checkout", adminapi.CheckOut{IMSI: imsi}, nil); err != nil {
-		return nil, err
+	if err := s.admin.call(ctx, "POST", "/v1/barrels/"+t.id+"/checkout", adminapi.CheckOut{IMSI: imsiOf(i)}, nil); err != nil {
+		return err
 	}
-	return &sealBarrel{id: id, key: key, Barrel: barrel.New(barrel.Config{
-		Identity: barrel.Identity{ID: name, SealType: sealType, Gateway: gateway, Key: key}, MAC: mac,
-		Credentials: barrel.Credentials{PSKIdentity: id, PSK: psk[:]}, StateFile: filepath.Join(memory, id+".json"),
+	t.key = key
+	t.barrel = barrel.New(barrel.Config{
+		Identity: barrel.Identity{ID: id, SealType: sealType, Gateway: gateway, Key: key}, MAC: mac,
+		Credentials: barrel.Credentials{PSKIdentity: t.id, PSK: psk[:]}, StateFile: filepath.Join(s.barrelDir(), t.id+".json"),
 		Gateway: netip.AddrPortFrom(innerGateway, wire.BarrelPort), Heartbeat: heartbeat,
-	})}, nil
+	})
+	return nil
 }
 
 // grantKey is the public key that barrels pin.
@@ -157,18 +170,6 @@ func grantKey(file string) (ed25519.PublicKey, error) {
 	return public, nil
 }
 
-// awaitLeases waits until the gateway has heard of every barrel.
-func (t *terminal) awaitLeases(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	for _, b := range t.barrels {
-		if _, err := b.Await(ctx, func(s wire.BarrelStatus) bool { return s.LeaseMs > 0 }); err != nil {
-			return fmt.Errorf("%s has no lease: %w", b.id, err)
-		}
-	}
-	return nil
-}
-
 // call is one try of a call of the phone API.
 func (t *terminal) call(ctx context.Context, method, path string, in, out any) error {
 	body, err := json.Marshal(in)
@@ -185,29 +186,32 @@ func (t *terminal) call(ctx context.Context, method, path string, in, out any) e
 	return exchange(t.http, r, out)
 }
 
-// request asks for one stamping with a barrel.
-func (t *terminal) request(ctx context.Context, order string, b *sealBarrel) (wire.UseAnswer, error) {
-	var a wire.UseAnswer
-	return a, t.call(ctx, "POST", wire.PathUses, wire.UseRequest{
+// request asks for one stamping with the barrel. It repeats itself, under one
+// request id, while it isn't decided.
+func (t *terminal) request(ctx context.Context, order string) (a wire.UseAnswer, err error) {
+	ask := wire.UseRequest{
 		RequestID: rand.Text(), TerminalAddress: t.phone.Address().String(), ServerAddress: sealServer.String(),
-		Time: time.Now(), Order: order, Barrel: b.id, Count: 1,
-	}, &a)
+		Time: time.Now(), Order: order, Barrel: t.id, Count: 1,
+	}
+	return a, patient(ctx, func() error { return t.call(ctx, "POST", wire.PathUses, ask, &a) })
 }
 
 // settle brings the barrel's word that nothing was stamped.
-func (t *terminal) settle(ctx context.Context, a wire.UseAnswer, b *sealBarrel) error {
+func (t *terminal) settle(ctx context.Context, a wire.UseAnswer) error {
 	statement, err := grant.SignStatement(grant.Statement{
-		Barrel: b.id, Order: a.Order, UseID: a.Use, Counter: a.Counter, At: time.Now(),
-	}, b.key)
+		Barrel: t.id, Order: a.Order, UseID: a.Use, Counter: a.Counter, At: time.Now(),
+	}, t.key)
 	if err != nil {
 		return err
 	}
-	return t.call(ctx, "POST", wire.SettlementPath(a.Use), wire.SettlementReport{Statement: statement}, nil)
+	return patient(ctx, func() error {
+		return t.call(ctx, "POST", wire.SettlementPath(a.Use), wire.SettlementReport{Statement: statement}, nil)
+	})
 }
 
 func (t *terminal) close() {
-	for _, b := range t.barrels {
-		b.PowerLoss()
+	if t.barrel != nil {
+		t.barrel.PowerLoss()
 	}
 	t.http.CloseIdleConnections()
 	t.phone.Close()
