@@ -24,7 +24,19 @@ func Gather(m *state.Machine, now time.Time, from netip.Addr, ask Ask) Facts {
 	f.BarrelLock = m.LockOfBarrel(ask.Barrel.String())
 	f.Order = m.Order(ask.Order.String())
 	f.Overdue = overdue(m, f.Order)
+	f.Settled = settled(m, ask.Order.String())
 	return f
+}
+
+// settled is how many stampings the settled uses of an order had.
+func settled(m *state.Machine, order string) uint32 {
+	sum := uint64(0)
+	for use := range m.UsesOfOrder(order) {
+		if use.State == command.UseState_SETTLED {
+			sum += uint64(use.Confirmed)
+		}
+	}
+	return uint32(min(sum, math.MaxUint32))
 }
 
 // overdue tells whether a missing image is why the order is suspended. Once an

@@ -19,6 +19,7 @@ type Facts struct {
 	BarrelUse   *command.Use        // unsettled use of the barrel; nil: none
 	BarrelLock  *command.Lock       // pending lock of the barrel; nil: none
 	Order       *command.Order      // the ledger's account; nil: never used
+	Settled     uint32              // stampings of the order's settled uses: the seal server hears of no others
 	Overdue     bool                // an image of the order is due and missing
 	Earlier     *command.Use        // that this terminal's request id made; nil: none
 }
@@ -128,7 +129,7 @@ func Permit(f Facts, rules *policy.Rules, ask Ask, answer wire.VerifyAnswer) Ste
 	imsi := f.Session.Imsi
 	return Step{Propose: command.New(ClientID(imsi), ask.RequestID, "user:"+words(answer.User), &command.ReserveUses{
 		Order: ask.Order.String(), Barrel: f.Barrel.Id, Imsi: imsi, User: words(answer.User), SealType: terms.SealType,
-		Level: uint32(terms.Level), Methods: terms.Methods, Count: count, Permitted: answer.Count,
+		Level: uint32(terms.Level), Methods: terms.Methods, Count: count, Permitted: answer.Count - f.elsewhere(answer),
 		NotBefore: answer.NotBefore.UnixNano(), NotAfter: answer.NotAfter.UnixNano(), GrantNotAfter: terms.NotAfter.UnixNano(),
 		EvidenceSeconds: terms.EvidenceSeconds, DocumentDigest: answer.DocumentDigest, PolicyRevision: rules.Revision,
 		SubscriberVersion: f.Subscriber.Version, BarrelVersion: f.Barrel.Version, Session: f.Session.Id,
@@ -136,10 +137,17 @@ func Permit(f Facts, rules *policy.Rules, ask Ask, answer wire.VerifyAnswer) Ste
 }
 
 // left is what the order has left by the ledger's count and by the seal
-// server's: it may know of stampings that the gateway has no part in.
+// server's.
 func (f Facts) left(answer wire.VerifyAnswer, byLedger uint32) uint32 {
-	elsewhere := answer.Used - min(answer.Used, happened(f.Order))
-	return byLedger - min(byLedger, elsewhere)
+	return byLedger - min(byLedger, f.elsewhere(answer))
+}
+
+// elsewhere is how many stampings the seal server knows of that the gateway has
+// no part in. Only settled uses are reported to it: what the ledger has beyond
+// those is not among them. The ledger is told of the order without them, because
+// its arithmetic, and not this, decides between requests that come together.
+func (f Facts) elsewhere(answer wire.VerifyAnswer) uint32 {
+	return min(answer.Count, answer.Used-min(answer.Used, f.Settled))
 }
 
 // ClientID numbers the requests of a terminal in the replicated log.
