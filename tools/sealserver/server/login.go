@@ -67,23 +67,38 @@ func (l *limiter) sweep(now time.Time) {
 	}
 }
 
+func (s *Server) tooSoon(user string) error {
+	wait := s.logins.wait(user, s.cfg.Now())
+	if wait <= 0 {
+		return nil
+	}
+	p := wire.NewProblem(wire.CodeRateLimited, "Too many wrong passwords.")
+	p.RetryAfterSeconds = int(math.Ceil(wait.Seconds()))
+	return p
+}
+
 func (s *Server) login(w http.ResponseWriter, r *http.Request, _ store.User) error {
 	var req wire.LoginRequest
 	if err := wire.DecodeRequest(r.Body, &req); err != nil {
 		return err
 	}
-	now := s.cfg.Now()
-	if wait := s.logins.wait(req.User, now); wait > 0 {
-		p := wire.NewProblem(wire.CodeRateLimited, "Too many wrong passwords.")
-		p.RetryAfterSeconds = int(math.Ceil(wait.Seconds()))
+	if len(req.User) > store.MaxUser || len(req.Password) > store.MaxPassword {
+		return wire.NewProblem(wire.CodeLoginFailed, "") // nobody is called that; not worth remembering
+	}
+	if p := s.tooSoon(req.User); p != nil {
 		return p
 	}
 	select {
 	case s.hashes <- struct{}{}:
 		defer func() { <-s.hashes }()
 	case <-r.Context().Done():
-		return r.Context().Err()
+		return wire.NewProblem(wire.CodeRateLimited, "Too many people are logging in.")
 	}
+	// Of guesses that waited together, those behind the last free one end here.
+	if p := s.tooSoon(req.User); p != nil {
+		return p
+	}
+	now := s.cfg.Now()
 	expires := now.Add(tokenLife).Truncate(time.Second)
 	token, u, err := s.cfg.Store.Login(r.Context(), req.User, req.Password, expires)
 	if err == nil || errors.Is(err, store.ErrLogin) {

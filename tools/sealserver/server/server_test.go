@@ -242,6 +242,44 @@ func TestLogin(t *testing.T) {
 	}
 }
 
+// Guesses that are sent all at once are no way around the waiting.
+func TestGuessesAtOnce(t *testing.T) {
+	o := newOffice(t)
+	const guesses = freeFailures + 8
+	o.srv.hashes <- struct{}{} // one at a time, and none yet
+	o.srv.hashes <- struct{}{}
+	answers := make(chan int, guesses)
+	body, err := json.Marshal(wire.LoginRequest{User: "li", Password: "wrong"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range guesses {
+		go func() {
+			w := httptest.NewRecorder()
+			o.srv.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "POST", "/v1/login", bytes.NewReader(body)))
+			answers <- w.Code
+		}()
+	}
+	<-o.srv.hashes
+	got := map[int]int{}
+	for range guesses {
+		got[<-answers]++
+	}
+	<-o.srv.hashes
+	if got[http.StatusUnauthorized] != freeFailures || got[http.StatusTooManyRequests] != guesses-freeFailures {
+		t.Errorf("answered %v; want %d tried", got, freeFailures)
+	}
+}
+
+// Names that nobody can have don't fill the memory of failures, nor the log.
+func TestLongNamesAreNotRemembered(t *testing.T) {
+	o := newOffice(t)
+	w := o.call("", "POST", "/v1/login", wire.LoginRequest{User: strings.Repeat("x", store.MaxUser+1), Password: "wrong"})
+	if w.Code != http.StatusUnauthorized || len(o.srv.logins.users) != 0 {
+		t.Errorf("answered %d, and remembers %d", w.Code, len(o.srv.logins.users))
+	}
+}
+
 // patch sends a piece of an image.
 func (o *office) patch(path string, image []byte, from, to int) *httptest.ResponseRecorder {
 	o.t.Helper()

@@ -30,8 +30,12 @@ var Roles = []string{RoleApplicant, RoleApprover, RoleReviewer, RoleAdmin}
 // ErrLogin is a login that failed, whatever the reason.
 var ErrLogin = errors.New("user or password is wrong")
 
-// MinPassword is the least length of a password, in bytes.
-const MinPassword = 10
+// Lengths of names and passwords, in bytes.
+const (
+	MaxUser     = 64
+	MinPassword = 10
+	MaxPassword = 1024
+)
 
 // User is a person.
 type User struct {
@@ -88,10 +92,10 @@ var nobody = hashPassword("nobody's password")
 // AddUser adds a user.
 func (s *Store) AddUser(ctx context.Context, u User, password string) error {
 	switch {
-	case u.Name == "" || len(u.Name) > 64 || strings.ContainsAny(u.Name, " \t\r\n,"):
-		return fmt.Errorf("user name %q: want 1 to 64 characters without spaces or commas", u.Name)
-	case len(password) < MinPassword || len(password) > 1024:
-		return fmt.Errorf("the password of %s must have %d to 1024 characters", u.Name, MinPassword)
+	case u.Name == "" || len(u.Name) > MaxUser || strings.ContainsAny(u.Name, " \t\r\n,"):
+		return fmt.Errorf("user name %q: want 1 to %d characters without spaces or commas", u.Name, MaxUser)
+	case len(password) < MinPassword || len(password) > MaxPassword:
+		return fmt.Errorf("the password of %s must have %d to %d characters", u.Name, MinPassword, MaxPassword)
 	}
 	for _, r := range u.Roles {
 		if !slices.Contains(Roles, r) {
