@@ -89,7 +89,7 @@ func (o *Outbox) deliver(ctx context.Context) (left int, err error) {
 // post tries the nodes in turn until one has committed the disconnect. A node
 // that only pushed it (202) counts as not delivered: the push may be lost.
 func (o *Outbox) post(ctx context.Context, d store.Disconnect) error {
-	body, err := json.Marshal(wire.Disconnect{ID: d.ID, Order: d.Order, Use: d.Use, Reason: d.Reason})
+	body, err := json.Marshal(wire.Disconnect{ID: d.ID, Order: d.Order, Use: d.Use, Reason: clip(d.Reason)})
 	if err != nil {
 		return err
 	}
@@ -102,6 +102,16 @@ func (o *Outbox) post(ctx context.Context, d store.Disconnect) error {
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+// clip keeps a reviewer's words from making a request that the gateway won't
+// read: it would be repeated for ever, and nothing would lock.
+func clip(words string) string {
+	const most = 500
+	if r := []rune(words); len(r) > most {
+		return string(r[:most-1]) + "…"
+	}
+	return words
 }
 
 func (o *Outbox) postTo(ctx context.Context, url string, body []byte) error {

@@ -2,7 +2,6 @@ package outbox
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
@@ -41,7 +40,8 @@ type nodes map[string]func() (*http.Response, error)
 
 func (n nodes) RoundTrip(r *http.Request) (*http.Response, error) {
 	var d wire.Disconnect
-	if err := json.NewDecoder(r.Body).Decode(&d); err != nil || d.Order != "WO-1" || d.Use != 7 {
+	if err := wire.DecodeRequest(r.Body, &d); err != nil || // as the gateway does
+		d.Order != "WO-1" || d.Use != 7 {
 		return nil, errors.New("not the disconnect")
 	}
 	return n[r.URL.Host]()
@@ -79,6 +79,15 @@ func TestTriesEveryNode(t *testing.T) {
 	run(t, q, nodes{"a": down, "b": status(200)}, func(chan<- struct{}) { synctest.Wait() })
 	if !q.done || len(q.failures) != 1 {
 		t.Errorf("done %v after %q", q.done, q.failures)
+	}
+}
+
+// However much a reviewer writes, the gateway can read it.
+func TestLongReason(t *testing.T) {
+	q := &queue{d: store.Disconnect{ID: "1", Order: "WO-1", Use: 7, Reason: strings.Repeat("<", 60<<10)}}
+	run(t, q, nodes{"a": status(200), "b": down}, func(chan<- struct{}) { synctest.Wait() })
+	if !q.done {
+		t.Errorf("not delivered: %q", q.failures)
 	}
 }
 
