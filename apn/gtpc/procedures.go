@@ -129,7 +129,8 @@ func (p *Procedures) propose(ctx context.Context, c *command.Command) (*command.
 // fail answers when proposing failed; with an unknown outcome by saying
 // nothing.
 func (p *Procedures) fail(peer netip.AddrPort, m gtp.Message, o session.Outcome, err error) []byte {
-	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+	ended := errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
+	if ended && !errors.Is(err, command.ErrNoQuorum) {
 		// Whether it was committed before that isn't known.
 		err = errors.Join(command.ErrUnknownOutcome, err)
 	}

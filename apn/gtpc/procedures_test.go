@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"strings"
@@ -298,5 +299,18 @@ func TestDefaults(t *testing.T) {
 	}
 	if err := errors.Join(command.ErrUnknownOutcome, context.Canceled); !errors.Is(err, command.ErrUnknownOutcome) {
 		t.Error("join loses the outcome")
+	}
+}
+
+// Waiting for a quorum may end with the request's own time: that nothing was
+// carried out is certain all the same, and is answered.
+func TestNoQuorumIsAnswered(t *testing.T) {
+	s := newSite(t)
+	s.before = func(*command.Command) error {
+		return fmt.Errorf("%w (%w)", command.ErrNoQuorum, context.DeadlineExceeded)
+	}
+	a := gtptest.Read(s.handle(t, gtptest.New().Create()))
+	if got, want := a.Cause(), uint8(gtp.CauseSystemFailure); got != want {
+		t.Errorf("cause %d, want %d", got, want)
 	}
 }
