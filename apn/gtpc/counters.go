@@ -24,6 +24,7 @@ const (
 	countVersionRefused  = "version-refused"    // the peer doesn't speak version 2
 	countHandlerPanic    = "handler-panic"
 	countWriteError      = "write-error"
+	countFenced          = "not-holder"  // not sent: another node may hold the address
 	countPathFailed      = "path-failed" // an Echo Request of ours went unanswered
 	countPeerRestarted   = "peer-restarted"
 	countRetransmitted   = "retransmitted" // requests of ours

@@ -50,6 +50,10 @@ type Config struct {
 	// state's, which the answers to session requests carry: a peer that hears
 	// two different counters believes that its sessions are lost.
 	RestartCounter func() uint8
+	// Holds tells whether this node may speak for the gateway address at this
+	// moment; what would be sent while it doesn't is discarded, because another
+	// node may know better. Nil: always.
+	Holds func() bool
 	// AllowedPeers may speak GTP-C with the gateway. Empty: nobody.
 	AllowedPeers []netip.Prefix
 	// T3 is how long an answer to a request of ours is waited for, N3 how often
@@ -103,6 +107,9 @@ func New(cfg Config, handler Handler) *Server {
 	}
 	if cfg.EchoPeers == nil {
 		cfg.EchoInterval = 0
+	}
+	if cfg.Holds == nil {
+		cfg.Holds = func() bool { return true }
 	}
 	if cfg.RestartCounter == nil {
 		panic("gtpc: Config.RestartCounter is required")

@@ -162,6 +162,12 @@ func (l *loop) send(to netip.AddrPort, b []byte) {
 	if b == nil {
 		return
 	}
+	// What was decided upon a state that another node has left behind would undo
+	// sessions at the peer. It will ask again.
+	if !l.s.cfg.Holds() {
+		l.s.counts.add(countFenced, nil)
+		return
+	}
 	if _, err := l.conn.WriteToUDPAddrPort(b, to); err != nil {
 		l.s.counts.add(countWriteError, func() { l.s.log.Warn("GTP-C write failed", "peer", to, "err", err) })
 		return

@@ -322,3 +322,25 @@ func TestReadErrors(t *testing.T) {
 }
 
 var _ Conn = (*net.UDPConn)(nil)
+
+// A node that may have been succeeded says nothing: its "context not found"
+// would cost the peer a session that lives elsewhere.
+func TestFenced(t *testing.T) {
+	holds := true
+	cfg := Config{Holds: func() bool { return holds }}
+	h := handlerFunc(func(context.Context, netip.AddrPort, gtp.Message) []byte { return []byte("stale") })
+	inBubble(t, cfg, h, func(t *testing.T, r *rig) {
+		holds = false
+		s := gtptest.New()
+		r.from(sgw, s.Echo())
+		r.from(sgw, s.Delete(7))
+		if sent := r.conn.sent(); len(sent) != 0 || r.count(countFenced) != 2 {
+			t.Fatalf("sent %v, counters %v", sent, r.Counters())
+		}
+		holds = true
+		r.from(sgw, s.Echo())
+		if sent := r.conn.sent(); len(sent) != 1 {
+			t.Errorf("%d answers by the holder, want 1", len(sent))
+		}
+	})
+}

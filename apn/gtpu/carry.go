@@ -100,7 +100,7 @@ func (f *flow) peerKey() peerKey { return peerKey{f.peer.addr.As4(), f.peerTEID}
 // of the tunnel.
 func (p *Plane) endMarker(was *flow) {
 	s := p.socket.Load()
-	if s == nil {
+	if s == nil || !p.cfg.Holds() {
 		return
 	}
 	var room [16]byte

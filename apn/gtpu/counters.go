@@ -43,6 +43,7 @@ const (
 
 	dropNoTunnel
 	dropNotServing
+	dropFenced
 	dropDownlinkMalformed
 	dropSendFailed
 
@@ -89,6 +90,7 @@ var counterNames = [numCounters]string{
 
 	dropNoTunnel:          "no-tunnel",
 	dropNotServing:        "not-serving",
+	dropFenced:            "not-holder",
 	dropDownlinkMalformed: "downlink-malformed",
 	dropSendFailed:        "send-failed",
 }

@@ -30,6 +30,10 @@ func (p *Plane) Send(pkt []byte) error {
 		p.count.add(dropNotServing, 1)
 		return ErrNotServing
 	}
+	if !p.cfg.Holds() {
+		p.count.add(dropFenced, 1)
+		return ErrFenced
+	}
 	f, err := p.route(pkt)
 	if err != nil {
 		return err
@@ -79,6 +83,10 @@ func (p *Plane) SendBatch(pkts [][]byte) (sent int, first error) {
 	if s == nil {
 		p.count.add(dropNotServing, len(pkts))
 		return 0, ErrNotServing
+	}
+	if !p.cfg.Holds() {
+		p.count.add(dropFenced, len(pkts))
+		return 0, ErrFenced
 	}
 	note := func(err error) {
 		if first == nil {

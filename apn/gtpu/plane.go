@@ -21,6 +21,7 @@ var (
 	ErrNoTunnel   = errors.New("gtpu: no tunnel for the packet's destination")
 	ErrNotServing = errors.New("gtpu: no socket: this node doesn't hold the gateway address")
 	ErrPacket     = errors.New("gtpu: not an IPv4 packet")
+	ErrFenced     = errors.New("gtpu: another node may hold the gateway address by now")
 )
 
 // Config is what a Plane needs. Only Uplink must be set.
@@ -29,10 +30,15 @@ type Config struct {
 	// is the plane's again when the call returns. One call at a time for each
 	// Serve.
 	Uplink func(pkt []byte)
+	// Holds tells whether this node may speak for the gateway address at this
+	// moment; nothing is sent while it doesn't. Nil: always. It is asked for
+	// each packet or batch of packets.
+	Holds func() bool
 	// OnErrorIndication hears that the peer of a session has lost its side of
-	// the tunnel. At most one call a session in ReportInterval. It must not
-	// block, nor must OnUplinkPath: packets wait for them.
-	OnErrorIndication func(session uint64)
+	// the tunnel whose end here is local. At most one call a tunnel in
+	// ReportInterval. It must not block, nor must OnUplinkPath: packets wait for
+	// them.
+	OnErrorIndication func(session uint64, local uint32)
 	// OnUplinkPath hears that a terminal sends through the carrier though
 	// another path is the active one. At most one call a session in
 	// ReportInterval, and none in the first ReportInterval after the switch
@@ -96,6 +102,9 @@ type peerKey struct {
 func New(cfg Config) *Plane {
 	if cfg.PeerPort == 0 {
 		cfg.PeerPort = Port
+	}
+	if cfg.Holds == nil {
+		cfg.Holds = func() bool { return true }
 	}
 	if cfg.ReportInterval == 0 {
 		cfg.ReportInterval = 2 * time.Second

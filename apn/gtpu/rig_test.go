@@ -76,7 +76,7 @@ func bubble(t *testing.T, cfg gtpu.Config, scenario func(t *testing.T, r *rig)) 
 	synctest.Test(t, func(t *testing.T) {
 		r := &rig{net: newNetwork()}
 		cfg.Uplink = func(pkt []byte) { r.uplink = append(r.uplink, append([]byte(nil), pkt...)) }
-		cfg.OnErrorIndication = func(s uint64) { r.errors = append(r.errors, s) }
+		cfg.OnErrorIndication = func(s uint64, _ uint32) { r.errors = append(r.errors, s) }
 		cfg.OnUplinkPath = func(s uint64) { r.paths = append(r.paths, s) }
 		cfg.Outer = []netip.Addr{local.Addr()}
 		r.Plane = gtpu.New(cfg)

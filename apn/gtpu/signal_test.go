@@ -3,6 +3,7 @@ package gtpu_test
 import (
 	"bytes"
 	"encoding/hex"
+	"errors"
 	"net/netip"
 	"slices"
 	"testing"
@@ -160,5 +161,26 @@ func TestEndMarker(t *testing.T) {
 		}
 		r.arrive(next, unhex(t, "30fe000000001002"))
 		r.counted(t, counts{"downlink-packets": 1, "downlink-bytes": uint64(len(pkt)), "end-markers-received": 1})
+	})
+}
+
+// A node that may have been succeeded sends nothing: its Error Indication would
+// cost the peer a tunnel that lives elsewhere.
+func TestFenced(t *testing.T) {
+	cfg := gtpu.Config{AllowedPeers: carrier, Holds: func() bool { return false }}
+	bubble(t, cfg, func(t *testing.T, r *rig) {
+		r.arrive(sgw, gpdu(0xdeadbeef, udp(inner(2), gateway, 53)))
+		r.arrive(sgw, unhex(t, "3201000400000000abcd0000"))
+		down := udp(gateway, inner(2), 53)
+		if err := r.Send(down); !errors.Is(err, gtpu.ErrFenced) {
+			t.Errorf("Send: %v, want ErrFenced", err)
+		}
+		if n, err := r.SendBatch([][]byte{down, down}); n != 0 || !errors.Is(err, gtpu.ErrFenced) {
+			t.Errorf("SendBatch: %d, %v, want ErrFenced", n, err)
+		}
+		if out := r.written(); len(out) != 0 {
+			t.Errorf("sent %v", out)
+		}
+		r.counted(t, counts{"unknown-teid": 1, "echo-requests-received": 1, "not-holder": 5})
 	})
 }

@@ -126,7 +126,7 @@ func (p *Plane) errorIndication(from netip.AddrPort, h gtp.UserHeader) {
 	}
 	p.count.add(errorIndicationsIn, 1)
 	if p.cfg.OnErrorIndication != nil && p.due(&f.errorReport) {
-		p.cfg.OnErrorIndication(f.session)
+		p.cfg.OnErrorIndication(f.session, f.keys[byTEID])
 	}
 }
 
@@ -154,6 +154,10 @@ func (p *Plane) mayAnswer(from netip.AddrPort) bool {
 }
 
 func (p *Plane) answer(s *socket, to netip.AddrPort, kind counter, b []byte) {
+	if !p.cfg.Holds() {
+		p.count.add(dropFenced, 1)
+		return
+	}
 	if _, err := s.conn.WriteToUDPAddrPort(b, to); err != nil {
 		p.count.add(dropSendFailed, 1)
 		return

@@ -51,6 +51,7 @@ type gateway struct {
 	tunnels  *tunnels
 	paths    *paths
 	endings  *endings
+	sockets  *outer
 	keeper   *address.Keeper
 
 	seals     *upstream.Client
@@ -134,6 +135,7 @@ func (g *gateway) openPlanes() (err error) {
 	g.paths = newPaths(g.node, g.rules.inForce, name, g.component("paths"))
 	g.plane = gtpu.New(gtpu.Config{
 		Uplink:            g.uplink,
+		Holds:             g.node.Holds,
 		OnErrorIndication: g.paths.tunnelLost,
 		OnUplinkPath:      g.paths.backOnCarrier,
 		AllowedPeers:      g.cfg.Gateway.GTP.AllowedPeers,
@@ -148,7 +150,7 @@ func (g *gateway) openPlanes() (err error) {
 		}
 		g.fallback, err = wireguard.New(wireguard.Config{
 			PrivateKey: key, MTU: in.MTU, Uplink: g.uplink, OnAuthenticated: g.paths.cameByFallback,
-			Silence: wg.Silence, Logger: g.component("wireguard"),
+			Holds: g.node.Holds, Silence: wg.Silence, Logger: g.component("wireguard"),
 		})
 		if err != nil {
 			return err
@@ -163,19 +165,19 @@ func (g *gateway) openPlanes() (err error) {
 		Logger:  g.component("gtpc"),
 	})
 	g.control = gtpc.New(gtpc.Config{
-		RestartCounter: g.restartCounter, AllowedPeers: g.cfg.Gateway.GTP.AllowedPeers,
+		RestartCounter: g.restartCounter, Holds: g.node.Holds, AllowedPeers: g.cfg.Gateway.GTP.AllowedPeers,
 		T3: g.cfg.Gateway.GTP.T3, N3: g.cfg.Gateway.GTP.N3, Logger: g.component("gtpc"),
 	}, procedures)
 	g.tunnels = &tunnels{
 		node: g.node, plane: g.plane, fallback: g.fallback, network: g.network, log: g.component("tunnels"),
 		have: map[uint64]*command.Session{}, ended: g.tellCarrier,
 	}
-	sockets := &outer{
+	g.sockets = &outer{
 		address: g.cfg.Gateway.Address, wireguard: g.cfg.Gateway.WireGuard.Port,
-		control: g.control, plane: g.plane, fallback: g.fallback, ready: g.tunnels.reconcile, log: g.component("outer"),
+		control: g.control, plane: g.plane, fallback: g.fallback, ready: func() { g.tunnels.reconcile() }, log: g.component("outer"),
 	}
 	g.keeper = address.New(address.Config{
-		Name: name, Node: string(g.cfg.Node.Name), OnUp: sockets.up, OnDown: sockets.down,
+		Name: name, Node: string(g.cfg.Node.Name), OnUp: g.sockets.up, OnDown: g.sockets.down,
 		StepDown: g.node.StepDown, Logger: g.component("address"),
 	}, g.node)
 	return nil
@@ -313,6 +315,7 @@ func (g *gateway) run(ctx context.Context) error {
 	part("admin API", func(ctx context.Context) error { return g.operators.Serve(ctx, operators) })
 	g.log.Info("node is up", "version", version, "cluster", g.cfg.Cluster.Listen, "admin", g.cfg.Admin.Listen)
 
+	g.sockets.failed = func(err error) { fail(err) }
 	g.keeper.Run(failed)
 	g.log.Info("node is stopping", "cause", context.Cause(failed))
 	stop()

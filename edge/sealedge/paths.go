@@ -72,12 +72,13 @@ func (p *paths) propose(what string, build func() *command.Command) {
 func (p *paths) wait() { p.work.Wait() }
 
 // tunnelLost follows an Error Indication: the peer has no tunnel for the
-// session any more, so it has lost the bearer (TS 23.007 20.3.2).
-func (p *paths) tunnelLost(session uint64) {
+// session any more, so it has lost the bearer (TS 23.007 20.3.2). teid is our
+// end of the tunnel: the indication may be older than the session's path.
+func (p *paths) tunnelLost(session uint64, teid uint32) {
 	p.propose("carrier has lost a tunnel", func() *command.Command {
 		var s *command.Session
 		p.cluster.View(func(m *state.Machine) { s = m.Session(session) })
-		if s.GetGtp() == nil {
+		if s.GetGtp() == nil || s.Gtp.LocalTeidU != teid {
 			return nil
 		}
 		return command.New("paths", "", "gtp-u", &command.ClosePath{
@@ -106,11 +107,9 @@ func (p *paths) cameByFallback(pub [32]byte) {
 		var active command.PathKind
 		p.cluster.View(func(m *state.Machine) {
 			sub = m.SubscriberByWireGuardKey(pub[:])
-			if sub != nil && len(sub.Apns) > 0 {
-				active = m.SessionByKey(sub.Imsi, sub.Apns[0]).GetActive()
-			}
+			active = m.SessionByKey(sub.GetImsi(), fallbackAPN(sub)).GetActive()
 		})
-		if sub == nil || len(sub.Apns) == 0 || active == command.PathKind_WIREGUARD {
+		if fallbackAPN(sub) == "" || active == command.PathKind_WIREGUARD {
 			return nil
 		}
 		d, ok := p.admit(rules, sub)
@@ -121,7 +120,7 @@ func (p *paths) cameByFallback(pub [32]byte) {
 			})
 		}
 		return command.New("paths", "", "wireguard", &command.AttachWireGuard{
-			Imsi: sub.Imsi, Apn: sub.Apns[0], PublicKey: pub[:], PolicyRevision: rules.Revision,
+			Imsi: sub.Imsi, Apn: fallbackAPN(sub), PublicKey: pub[:], PolicyRevision: rules.Revision,
 			SubscriberVersion: sub.Version, GatewayAddress: p.gateway,
 		})
 	})
@@ -132,7 +131,7 @@ func (p *paths) admit(rules *policy.Rules, sub *command.Subscriber) (policy.Deci
 	if err != nil {
 		return policy.Decision{}, false
 	}
-	apn, err := ident.ParseAPN(sub.Apns[0])
+	apn, err := ident.ParseAPN(fallbackAPN(sub))
 	if err != nil {
 		return policy.Decision{}, false
 	}

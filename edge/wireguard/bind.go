@@ -17,6 +17,7 @@ import (
 type bind struct {
 	count *counters
 	warn  func(msg string, args ...any)
+	holds func() bool // nil: always
 
 	mu   sync.Mutex
 	next Conn                   // for the next Open; guarded by mu
@@ -99,6 +100,10 @@ func (b *bind) Send(bufs [][]byte, ep conn.Endpoint) error {
 	to, ok := ep.(*endpoint)
 	if !ok {
 		return conn.ErrWrongEndpointType
+	}
+	if b.holds != nil && !b.holds() {
+		b.count.add(dropFenced, len(bufs))
+		return nil // lost, as on any network
 	}
 	for _, buf := range bufs {
 		if _, err := s.WriteToUDPAddrPort(buf, to.addr); err != nil {

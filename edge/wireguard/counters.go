@@ -19,6 +19,7 @@ const (
 	dropNoPeer
 	dropQueueFull
 	dropSendFailed
+	dropFenced
 	deviceErrors
 
 	numCounters
@@ -38,6 +39,7 @@ var counterNames = [numCounters]string{
 	dropNoPeer:          "no-peer",
 	dropQueueFull:       "queue-full",
 	dropSendFailed:      "send-failed",
+	dropFenced:          "not-holder",
 	deviceErrors:        "device-errors",
 }
 

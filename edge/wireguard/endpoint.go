@@ -56,6 +56,9 @@ type Config struct {
 	// Silence. Keepalives say nothing: a terminal on the carrier may keep this
 	// path warm. It must not block.
 	OnAuthenticated func(pub [32]byte)
+	// Holds tells whether this node may speak for the gateway address at this
+	// moment; nothing is sent while it doesn't. Nil: always.
+	Holds func() bool
 	// Silence is how long a peer sends nothing before it counts as gone, and
 	// the space between reports on one peer; 5 s unless set.
 	Silence time.Duration
@@ -121,7 +124,7 @@ func New(cfg Config) (*Endpoint, error) {
 	if err := key.FromHex(hex.EncodeToString(cfg.PrivateKey[:])); err != nil {
 		return nil, errors.New("wireguard: private key is malformed") // without the key
 	}
-	e.bind = &bind{count: &e.count, warn: e.warn}
+	e.bind = &bind{count: &e.count, warn: e.warn, holds: cfg.Holds}
 	e.tun = newTunnel(cfg.MTU, e.uplink)
 	e.dev = device.NewDevice(e.tun, e.bind, &device.Logger{
 		Verbosef: device.DiscardLogf,

@@ -477,3 +477,19 @@ func TestKeysAreNotLogged(t *testing.T) {
 		}
 	})
 }
+
+// A node that may have been succeeded answers no handshake: the peer's session
+// would be with a node that carries nothing.
+func TestFenced(t *testing.T) {
+	bubble(t, Config{Holds: func() bool { return false }}, func(t *testing.T, r *rig) {
+		setPeers(t, r, peerOf(t, 1, phoneA, true))
+		a := r.phone(t, 1, 0)
+		a.tun.send(ip(phoneA, gateway, 100, 1))
+		if got := r.uplinked(); len(got) != 0 {
+			t.Errorf("a session came to be: %d packets", len(got))
+		}
+		if n := r.Counters()["not-holder"]; n == 0 {
+			t.Error("nothing was held back")
+		}
+	})
+}
