@@ -9,8 +9,8 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/sealedge/sealedge/apn/gtpc"
-	"github.com/sealedge/sealedge/cluster"
 	"github.com/sealedge/sealedge/cluster/command"
+	"github.com/sealedge/sealedge/cluster/state"
 )
 
 // endings tells apart who ended a GTP path. The carrier is told of an ending
@@ -18,7 +18,7 @@ import (
 // itself, or has made the session anew: its own request is its knowledge.
 // What the carrier asks for passes through here on its way to the log.
 type endings struct {
-	*cluster.Node
+	proposer
 
 	mu    sync.Mutex
 	known map[uint32]time.Time // guarded by mu: local control TEIDs whose ending the carrier asked for
@@ -27,26 +27,49 @@ type endings struct {
 // rememberEnding bounds how long an ending that never came to be is remembered.
 const rememberEnding = time.Minute
 
-func newEndings(n *cluster.Node) *endings { return &endings{Node: n, known: map[uint32]time.Time{}} }
+func newEndings(p proposer) *endings { return &endings{proposer: p, known: map[uint32]time.Time{}} }
 
-// Propose notes what the carrier asks to end, and proposes it.
+// Propose notes what the carrier asks to end, and proposes it. It notes before:
+// the tunnels follow the log, and may see the ending sooner than the proposer
+// its result.
 func (e *endings) Propose(ctx context.Context, c *command.Command) (*command.Result, error) {
-	if c.Type == command.Type_CLOSE_PATH {
-		p := new(command.ClosePath)
-		if proto.Unmarshal(c.Payload, p) == nil && p.LocalTeidC != 0 {
-			e.note(p.LocalTeidC)
-		}
+	ends := e.endedBy(c)
+	for _, teid := range ends {
+		e.note(teid)
 	}
-	r, err := e.Node.Propose(ctx, c)
-	if err == nil && r.Code == command.Code_OK && c.Type == command.Type_OPEN_SESSION {
-		opened := new(command.Opened)
-		if proto.Unmarshal(r.Payload, opened) == nil {
-			for _, was := range opened.Replaced {
-				e.note(was.GetGtp().GetLocalTeidC())
-			}
+	r, err := e.proposer.Propose(ctx, c)
+	if errors.Is(err, command.ErrNoQuorum) || err == nil && r.Code != command.Code_OK {
+		for _, teid := range ends { // nothing ended
+			e.take(teid)
 		}
 	}
 	return r, err
+}
+
+// endedBy lists the local control TEIDs of the GTP paths that a command is going
+// to end. Those that an OpenSession replaces within its own session need no
+// mention, see tunnels.put.
+func (e *endings) endedBy(c *command.Command) (teids []uint32) {
+	switch c.Type {
+	case command.Type_CLOSE_PATH:
+		p := new(command.ClosePath)
+		if proto.Unmarshal(c.Payload, p) == nil && p.LocalTeidC != 0 {
+			teids = append(teids, p.LocalTeidC)
+		}
+	case command.Type_OPEN_SESSION:
+		p := new(command.OpenSession)
+		if proto.Unmarshal(c.Payload, p) != nil {
+			return nil
+		}
+		e.View(func(m *state.Machine) {
+			for s := range m.SessionsByIMSI(p.Imsi) {
+				if s.Gtp != nil && s.Apn != p.Apn && s.Gtp.Ebi == p.Gtp.GetEbi() {
+					teids = append(teids, s.Gtp.LocalTeidC)
+				}
+			}
+		})
+	}
+	return teids
 }
 
 func (e *endings) note(teid uint32) {

@@ -27,6 +27,7 @@ type outer struct {
 	plane     *gtpu.Plane
 	fallback  *wireguard.Endpoint // nil: there is no fallback path
 	ready     func()              // makes the tunnels before the first packet
+	failed    func(error)         // hears that a socket is served no more, though nobody asked for that
 	log       *slog.Logger
 
 	stop context.CancelFunc // owned by the address keeper, which calls up and down in turn
@@ -63,8 +64,18 @@ func (o *outer) up(ctx context.Context, _ uint64) (err error) {
 	}
 	serving, stop := context.WithCancel(context.Background())
 	o.stop, o.done = stop, new(errgroup.Group)
-	o.done.Go(func() error { return o.control.Serve(serving, c.(*net.UDPConn)) })
-	o.done.Go(func() error { return o.plane.Serve(serving, u) })
+	serve := func(name string, until func() error) {
+		o.done.Go(func() error {
+			err := until()
+			if serving.Err() == nil {
+				// A holder that doesn't serve is worse than none: another node can.
+				o.failed(fmt.Errorf("%s socket of the gateway address: %w", name, err))
+			}
+			return err
+		})
+	}
+	serve("GTP-C", func() error { return o.control.Serve(serving, c.(*net.UDPConn)) })
+	serve("GTP-U", func() error { return o.plane.Serve(serving, u) })
 	return nil
 }
 

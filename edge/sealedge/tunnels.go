@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/sealedge/sealedge/apn/gtpu"
 	"github.com/sealedge/sealedge/cluster/command"
@@ -25,33 +26,48 @@ type tunnels struct {
 	plane    *gtpu.Plane
 	fallback *wireguard.Endpoint // nil: there is no fallback path
 	network  *inner.Network
-	// ended hears of a session whose GTP path is gone, or was replaced. It must
-	// not block.
+	// ended hears of a session whose GTP path is gone and has no successor. It
+	// must not block.
 	ended func(was *command.Session)
 	log   *slog.Logger
 
-	mu   sync.Mutex
-	at   state.Cursor                // guarded by mu: how far the state was followed
-	have map[uint64]*command.Session // guarded by mu: what the planes are set to
+	mu    sync.Mutex
+	at    state.Cursor                // guarded by mu: how far the state was followed
+	have  map[uint64]*command.Session // guarded by mu: what the planes are set to
+	again bool                        // guarded by mu: fallback peers are to be set though nothing changed
 }
+
+// peersAgain is the pause before fallback peers that could not be set are tried
+// again.
+const peersAgain = 10 * time.Second
 
 // run follows the state until ctx ends.
 func (t *tunnels) run(ctx context.Context) error {
+	var again <-chan time.Time
 	for {
 		changed := t.node.Changed()
-		t.reconcile()
+		if !t.reconcile() && again == nil {
+			again = time.After(peersAgain)
+		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-changed:
+		case <-again:
+			again = nil
+			t.mu.Lock()
+			t.again = true
+			t.mu.Unlock()
 		}
 	}
 }
 
-// reconcile carries out what differs from the state as it is now.
-func (t *tunnels) reconcile() {
+// reconcile carries out what differs from the state as it is now. It is false
+// when a fallback peer could not be set, which is worth another attempt.
+func (t *tunnels) reconcile() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	setPeers := false
 	var changed, gone []*command.Session
 	var peers []wireguard.Peer
 	var c state.Changes
@@ -69,7 +85,8 @@ func (t *tunnels) reconcile() {
 				changed = append(changed, s)
 			}
 		}
-		if t.fallback != nil && (c.Devices || len(changed)+len(gone) > 0) {
+		setPeers = t.fallback != nil && (t.again || c.Devices || len(changed)+len(gone) > 0)
+		if setPeers {
 			peers = wantedPeers(m)
 		}
 	})
@@ -79,12 +96,15 @@ func (t *tunnels) reconcile() {
 	for _, s := range changed {
 		t.put(s)
 	}
-	if t.fallback != nil && (c.Devices || len(changed)+len(gone) > 0) {
-		if err := t.fallback.SetPeers(peers); err != nil {
-			t.log.Error("fallback peers not set", "err", err)
-			t.at = state.Cursor{} // tried again with the next change
-		}
+	if !setPeers {
+		return true
 	}
+	t.again = false
+	if err := t.fallback.SetPeers(peers); err != nil {
+		t.log.Error("fallback peers not set; the others are", "err", err, "again", peersAgain)
+		return false
+	}
+	return true
 }
 
 // everySession is the ids of all sessions that are there, or were.
@@ -103,13 +123,23 @@ func (t *tunnels) everySession(m *state.Machine) iter.Seq[uint64] {
 	}
 }
 
+// fallbackAPN is the access point that a subscriber reaches over the fallback
+// path: a WireGuard key stands for one inner address, so it is the first of the
+// subscriber's list.
+func fallbackAPN(s *command.Subscriber) string {
+	if len(s.GetApns()) == 0 {
+		return ""
+	}
+	return s.Apns[0]
+}
+
 // wantedPeers lists who may come over the fallback path: active subscribers
 // with a key and an address reserved for it.
 func wantedPeers(m *state.Machine) []wireguard.Peer {
 	var peers []wireguard.Peer
 	for sub, lease := range m.WireGuardPeers() {
 		addr, ok := netip.AddrFromSlice(lease.GetAddress())
-		if !ok || len(sub.WireguardPublicKey) != 32 || sub.State != command.DeviceState_ACTIVE {
+		if !ok || lease.Apn != fallbackAPN(sub) || len(sub.WireguardPublicKey) != 32 || sub.State != command.DeviceState_ACTIVE {
 			continue
 		}
 		s := m.SessionByAddress(addr)
@@ -122,11 +152,14 @@ func wantedPeers(m *state.Machine) []wireguard.Peer {
 }
 
 // prepare sets up one session before its answer leaves, so that the terminal's
-// first packet finds the tunnel.
-func (t *tunnels) prepare(_ context.Context, s *command.Session) {
+// first packet finds the tunnel. It does so as the session stands now: since it
+// was committed it may have been revoked, and reconcile be past that already.
+func (t *tunnels) prepare(_ context.Context, committed *command.Session) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if have := t.have[s.Id]; have == nil || have.Version < s.Version {
+	var s *command.Session
+	t.node.View(func(m *state.Machine) { s = m.Session(committed.Id) })
+	if s != nil && t.have[s.Id] != s {
 		t.put(s)
 	}
 }
@@ -137,15 +170,18 @@ func (t *tunnels) put(s *command.Session) {
 	t.have[s.Id] = s
 	t.plane.Carry(gtpu.Diff(one(was), one(s)))
 	addr, _ := netip.AddrFromSlice(s.Address)
-	switch s.Active {
-	case command.PathKind_GTP:
-		t.network.SetRoute(addr, t.plane)
-	case command.PathKind_WIREGUARD:
+	switch {
+	case s.Active == command.PathKind_WIREGUARD && t.fallback != nil:
 		t.network.SetRoute(addr, t.fallback)
+	case s.Gtp != nil: // also when this node's configuration has lost the fallback
+		t.network.SetRoute(addr, t.plane)
 	default:
 		t.network.DelRoute(addr)
 	}
-	if was.GetGtp() != nil && (s.Gtp == nil || s.Gtp.LocalTeidC != was.Gtp.LocalTeidC) {
+	// A path that another one replaced was replaced by the carrier's own request,
+	// and is deleted without signalling (TS 29.274 7.2.1): the peer may use its
+	// TEID for the new one.
+	if was.GetGtp() != nil && s.Gtp == nil {
 		t.ended(was)
 	}
 }
