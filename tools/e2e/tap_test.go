@@ -44,7 +44,7 @@ const (
 // is tells whether a frame is a GTP message of that type, of the plane that
 // its port says.
 func (f frame) is(port uint16, kind byte) bool {
-	return (f.from.Port() == port || f.to.Port() == port) && len(f.payload) > 8 && f.payload[1] == kind
+	return (f.from.Port() == port || f.to.Port() == port) && len(f.payload) >= 8 && f.payload[1] == kind
 }
 
 func newTap(t *testing.T) *tap { return &tap{t: t, sockets: map[netip.AddrPort]*net.UDPConn{}} }
