@@ -10,7 +10,7 @@ import (
 // its order ends with every other use of it, the barrels lock. It fails only
 // when nothing is there.
 func (m *Machine) disconnect(p *command.Disconnect) outcome {
-	if l := m.LockBySource(p.SourceId); l != nil && p.SourceId != "" {
+	if l := m.LockBySource(p.SourceId); l != nil && p.SourceId != "" && m.repeats(p, l) {
 		return done(l, "")
 	}
 	u, barrel := m.uses.get(p.Use), m.barrels.get(p.Barrel)
@@ -45,6 +45,22 @@ func (m *Machine) disconnect(p *command.Disconnect) outcome {
 		first = &command.Lock{Order: p.Order, Reason: p.Reason, SourceId: p.SourceId, Created: m.clock}
 	}
 	return done(first, "")
+}
+
+// repeats tells whether a disconnect is the one that made a lock. A source that
+// lost its memory may give an id once more: what it names then locks all the
+// same, because a lock too many does no harm.
+func (m *Machine) repeats(p *command.Disconnect, l *command.Lock) bool {
+	u := m.uses.get(p.Use)
+	switch {
+	case p.Order != "" && m.orders.get(p.Order).GetState() != command.OrderState_ENDED_ORDER:
+		return false
+	case u != nil:
+		return l.Use == u.Id
+	case p.Order == "":
+		return l.Barrel == p.Barrel
+	}
+	return true
 }
 
 // endOrder ends an order, also one that the ledger has not met yet, and stops
