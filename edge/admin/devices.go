@@ -2,6 +2,7 @@ package admin
 
 import (
 	"crypto/rand"
+	"crypto/subtle"
 	"fmt"
 	"net/http"
 
@@ -115,8 +116,8 @@ func (s *Server) putBarrel(r *http.Request, c Caller) (any, *problem) {
 		return nil, p
 	}
 	if rec.Psk != nil {
-		if rec.Psk, err = s.cfg.Secrets.Wrap(rec.Id, rec.Psk, rand.Reader); err != nil {
-			return nil, wire.NewProblem(wire.CodeInternal, err.Error())
+		if p := s.wrap(r, rec); p != nil {
+			return nil, p
 		}
 	}
 	out := new(command.Barrel)
@@ -124,6 +125,27 @@ func (s *Server) putBarrel(r *http.Request, c Caller) (any, *problem) {
 		return nil, p
 	}
 	return adminapi.BarrelOf(out, s.cfg.Alive(out.Id)), nil
+}
+
+// wrap replaces the pre-shared key of a barrel's record by its wrapped form. That
+// is another one each time, so one that is stored already is taken: a repeated
+// request has to be the same command.
+func (s *Server) wrap(r *http.Request, rec *command.Barrel) *problem {
+	if err := s.cfg.Cluster.Barrier(r.Context()); err != nil {
+		return problemOf(noQuorum(err))
+	}
+	var stored []byte
+	s.cfg.Cluster.View(func(m *state.Machine) { stored = m.Barrel(rec.Id).GetPsk() })
+	if now, err := s.cfg.Secrets.Unwrap(rec.Id, stored); err == nil && subtle.ConstantTimeCompare(now, rec.Psk) == 1 {
+		rec.Psk = stored
+		return nil
+	}
+	wrapped, err := s.cfg.Secrets.Wrap(rec.Id, rec.Psk, rand.Reader)
+	if err != nil {
+		return wire.NewProblem(wire.CodeInternal, err.Error())
+	}
+	rec.Psk = wrapped
+	return nil
 }
 
 func (s *Server) revokeBarrel(r *http.Request, c Caller) (any, *problem) {
@@ -186,15 +208,16 @@ func (s *Server) lockBarrel(r *http.Request, c Caller) (any, *problem) {
 	id := r.PathValue("id")
 	s.pushFor(id, reason)
 	// A use that is open is stopped with its order; otherwise only the barrel
-	// is locked.
-	cmd := &command.Disconnect{SourceId: "admin:" + c.Name + ":" + rand.Text(), Barrel: id, Reason: reason}
+	// is locked. The source makes a repeat give the same lock, though by then the
+	// use is stopped and the command therefore another.
+	cmd := &command.Disconnect{SourceId: "admin:" + c.Name + ":" + requestID(r), Barrel: id, Reason: reason}
 	s.cfg.Cluster.View(func(m *state.Machine) {
 		if u := m.OpenUseOfBarrel(id); u != nil {
 			cmd.Use, cmd.Order = u.Id, u.Order
 		}
 	})
 	out := new(command.Lock)
-	if p := s.propose(r, c, cmd, out); p != nil {
+	if p := s.proposeAs(r, c, rand.Text(), cmd, out); p != nil {
 		return nil, p
 	}
 	return map[string]uint64{"lock": out.Id}, nil

@@ -180,10 +180,18 @@ func read(r *http.Request, into any) *problem {
 // record (nil: none is expected). A client that repeats a request with the
 // same Idempotency-Key gets the first answer.
 func (s *Server) propose(r *http.Request, c Caller, payload, record proto.Message) *problem {
-	id := r.Header.Get("Idempotency-Key")
-	if id == "" {
-		id = rand.Text()
+	return s.proposeAs(r, c, requestID(r), payload, record)
+}
+
+// requestID is the client's name for a request, or a new one.
+func requestID(r *http.Request) string {
+	if id := r.Header.Get("Idempotency-Key"); id != "" {
+		return id
 	}
+	return rand.Text()
+}
+
+func (s *Server) proposeAs(r *http.Request, c Caller, id string, payload, record proto.Message) *problem {
 	ctx, cancel := context.WithTimeout(r.Context(), 10*time.Second)
 	defer cancel()
 	res, err := s.cfg.Cluster.Propose(ctx, command.New("admin:"+c.Name, id, c.Actor(), payload))
