@@ -45,6 +45,9 @@ type association struct {
 	link   *link
 	conn   *dtls.Conn
 	events *rate.Limiter // of events that go into the log
+	// tampers limits those events that lock, so that others can't crowd them out:
+	// each leaves a lock behind, for ever.
+	tampers *rate.Limiter
 
 	recent  *recent
 	working int // handlers under way
@@ -75,7 +78,7 @@ type answered struct {
 
 func newAssociation(s *Server, id identity, from netip.AddrPort, l *link, conn *dtls.Conn) *association {
 	return &association{
-		server: s, id: id, from: from, link: l, conn: conn, events: rate.NewLimiter(1, 20),
+		server: s, id: id, from: from, link: l, conn: conn, events: rate.NewLimiter(1, 20), tampers: rate.NewLimiter(1, 8),
 		recent: newRecent(), nextID: uint16(rand.Uint32()),
 		inbox: make(chan []byte), answers: make(chan answered), locks: make(chan wire.LockOrder, maxLocks),
 		cutting: make(chan struct{}), done: make(chan struct{}),

@@ -130,13 +130,18 @@ func (s *Server) event(ctx context.Context, a *association, payload []byte) (any
 	if e.Kind == "" || len(e.Kind) > 32 {
 		return nil, wire.NewProblem(wire.CodeBadRequest, "kind: want 1 to 32 characters.")
 	}
-	tamper := e.Kind == wire.EventTamper
-	if !tamper && !a.events.Allow() {
+	tamper, limit := e.Kind == wire.EventTamper, a.events
+	if tamper {
+		limit = a.tampers
+		s.leases.drop(a.id.barrel)
+	}
+	if !limit.Allow() {
 		return nil, wire.NewProblem(wire.CodeRateLimited, "")
 	}
-	number := fmt.Sprintf("event-%d", e.Sequence)
+	// With its time, because a barrel that lost its memory counts anew, and an
+	// alarm must not be taken for one of long ago.
+	number := fmt.Sprintf("event-%d-%d", e.Sequence, e.At)
 	if tamper {
-		s.leases.drop(a.id.barrel)
 		s.log.Warn("alarm", "kind", kindBarrel, "barrel", a.id.barrel, "what", "the barrel was tampered with", "detail", clip(e.Detail))
 		if err := s.carryOut(ctx, command.New(clientID(a.id.barrel), "", clientID(a.id.barrel), &command.Disconnect{
 			SourceId: clientID(a.id.barrel) + "/" + number, Barrel: a.id.barrel, Reason: "the barrel was tampered with",

@@ -144,6 +144,38 @@ func TestTamper(t *testing.T) {
 	})
 }
 
+// A barrel that lost its memory counts its events anew: an alarm locks, though
+// one of that number did before.
+func TestTamperAfterLostMemory(t *testing.T) {
+	play(t, func(t *testing.T, w *world) {
+		d := w.connect(usetest.Barrel, usetest.Terminal, 40001)
+		e := wire.BarrelEvent{Kind: wire.EventTamper, At: time.Now().UnixMilli(), Sequence: 1}
+		tamper := func() message.Message {
+			return d.do(d.post(wire.PathBarrelEvent, wire.ContentCBOR, wire.MarshalCBOR(e)))
+		}
+		wantCode(t, tamper(), codes.Changed, "")
+		e.At += time.Hour.Milliseconds()
+		wantCode(t, tamper(), codes.Changed, "")
+		locks := func() (n int) {
+			w.View(func(m *state.Machine) { n = m.Counts().Locks })
+			return n
+		}
+		if n := locks(); n != 2 {
+			t.Errorf("%d locks of two alarms", n)
+		}
+		// One that cries for ever fills neither the log nor the table of locks.
+		var m message.Message
+		for e.Sequence < 100 {
+			e.Sequence++
+			m = tamper()
+		}
+		wantCode(t, m, codes.TooManyRequests, wire.CodeRateLimited)
+		if n := locks(); n > 20 {
+			t.Errorf("%d locks of one barrel", n)
+		}
+	})
+}
+
 func TestEvents(t *testing.T) {
 	play(t, func(t *testing.T, w *world) {
 		d := w.connect(usetest.Barrel, usetest.Terminal, 40001)
