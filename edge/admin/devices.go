@@ -81,7 +81,19 @@ func (s *Server) revokeTerminal(r *http.Request, c Caller) (any, *problem) {
 	if p != nil {
 		return nil, p
 	}
-	return s.revoke(r, c, &command.RevokeSubscriber{Imsi: r.PathValue("imsi"), Reason: reason})
+	imsi := r.PathValue("imsi")
+	// Its barrels are reached through it, so they are told while they can be: with
+	// the commit its sessions end.
+	var barrels []string
+	s.cfg.Cluster.View(func(m *state.Machine) {
+		for b := range m.BarrelsOf(imsi) {
+			barrels = append(barrels, b.Id)
+		}
+	})
+	for _, b := range barrels {
+		s.pushFor(b, reason)
+	}
+	return s.revoke(r, c, &command.RevokeSubscriber{Imsi: imsi, Reason: reason})
 }
 
 func (s *Server) barrels(*http.Request, Caller) (any, *problem) {

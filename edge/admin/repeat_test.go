@@ -43,7 +43,7 @@ func (n *oneNode) View(fn func(*state.Machine)) {
 
 func (*oneNode) Barrier(context.Context) error { return nil }
 
-func newServer(t *testing.T) (*Server, *oneNode) {
+func newServer(t *testing.T, pushed ...*[]string) (*Server, *oneNode) {
 	t.Helper()
 	w, err := keywrap.New(make([]byte, keywrap.KeySize))
 	if err != nil {
@@ -51,7 +51,12 @@ func newServer(t *testing.T) (*Server, *oneNode) {
 	}
 	n := &oneNode{machine: state.New()}
 	return New(Config{
-		Cluster: n, Alive: func(string) bool { return false }, Push: func(*command.Lock) {},
+		Cluster: n, Alive: func(string) bool { return false },
+		Push: func(l *command.Lock) {
+			for _, p := range pushed {
+				*p = append(*p, l.Barrel)
+			}
+		},
 		Secrets: w, Logger: slog.New(slog.DiscardHandler),
 	}), n
 }
@@ -140,5 +145,25 @@ func TestOnlyOperators(t *testing.T) {
 	s.mux.ServeHTTP(w, r)
 	if w.Code != http.StatusUnauthorized {
 		t.Errorf("without a certificate: %d", w.Code)
+	}
+}
+
+// With the commit of its terminal's revocation a barrel can't be reached any
+// more: it is told before.
+func TestRevokingTellsBarrelsFirst(t *testing.T) {
+	var pushed []string
+	s, _ := newServer(t, &pushed)
+	for _, r := range []struct{ method, path, body string }{
+		{"PUT", "/v1/barrels/SB-0001", barrelDocument(t, "0123456789abcdef0123456789abcdef")},
+		{"PUT", "/v1/terminals/460011234567890", `{"imsi":"460011234567890","apns":["seal.corp"]}`},
+		{"POST", "/v1/barrels/SB-0001/checkout", `{"imsi":"460011234567890"}`},
+		{"POST", "/v1/terminals/460011234567890/revoke", `{"reason":"stolen"}`},
+	} {
+		if w := s.send(t, operator, r.method, r.path, "", r.body); w.Code != http.StatusOK {
+			t.Fatalf("%s %s: %d %s", r.method, r.path, w.Code, w.Body)
+		}
+	}
+	if len(pushed) != 1 || pushed[0] != "SB-0001" {
+		t.Errorf("pushed to %v, want SB-0001", pushed)
 	}
 }
