@@ -103,6 +103,19 @@ func TestStepDown(t *testing.T) {
 	}
 }
 
+// A node that has nobody to hand over to must not stop serving for having been
+// asked to.
+func TestStepDownOfTheOnlyNode(t *testing.T) {
+	t.Parallel()
+	n := newTestCluster(t, 1).leader()
+	if err := n.StepDown(t.Context()); err == nil {
+		t.Error("handed over, to nobody")
+	}
+	if !n.Holds() {
+		t.Error("the only node holds no more")
+	}
+}
+
 func TestRestartFromDisk(t *testing.T) {
 	t.Parallel()
 	for _, size := range []int{1, 3} {

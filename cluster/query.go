@@ -65,8 +65,11 @@ const lateTransfer = 2*raftIO + time.Second
 // this node leads no more. Holds is false from the call on, and for some seconds
 // more if the call fails, because the follower may yet be elected; stop what
 // depends on it (the gateway's addresses) before. A node that doesn't lead does
-// nothing.
+// nothing; a cluster's only node leads on, and says so.
 func (n *Node) StepDown(ctx context.Context) error {
+	if n.lease.sole.Load() {
+		return errSole
+	}
 	n.yielding.Store(true)
 	defer n.yielding.Store(false)
 	if !n.IsLeader() {
@@ -91,6 +94,8 @@ func (n *Node) StepDown(ctx context.Context) error {
 	time.AfterFunc(lateTransfer, func() { n.yielded.CompareAndSwap(term, 0) })
 	return fmt.Errorf("hand leadership over: %w", err)
 }
+
+var errSole = errors.New("this is the cluster's only node: there is none to hand leadership to")
 
 // Status is how a node sees the cluster, for people.
 type Status struct {
