@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -277,6 +278,26 @@ func TestLongNamesAreNotRemembered(t *testing.T) {
 	w := o.call("", "POST", "/v1/login", wire.LoginRequest{User: strings.Repeat("x", store.MaxUser+1), Password: "wrong"})
 	if w.Code != http.StatusUnauthorized || len(o.srv.logins.users) != 0 {
 		t.Errorf("answered %d, and remembers %d", w.Code, len(o.srv.logins.users))
+	}
+}
+
+// A body that doesn't come doesn't hold the server: anybody may begin a login.
+func TestBodyThatNeverComes(t *testing.T) {
+	o := newOffice(t)
+	o.srv.body = time.Millisecond
+	hs := httptest.NewServer(o.srv)
+	defer hs.Close()
+	conn, err := net.Dial("tcp", hs.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "POST /v1/login HTTP/1.1\r\nHost: seal\r\nContent-Length: 50\r\n\r\n{"); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := io.ReadAll(conn) // until the server gives up
+	if err != nil || !bytes.HasPrefix(answer, []byte("HTTP/1.1 400 ")) {
+		t.Errorf("answered %q, %v", answer, err)
 	}
 }
 
