@@ -205,12 +205,40 @@ func TestRefusalsAreAnsweredAndRecorded(t *testing.T) {
 	})
 }
 
+// A terminal that is refused over and over doesn't keep out of the chain what it
+// is allowed, and what administrators must hear of.
+func TestRefusalsDoNotCrowdOut(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		r.dead.Store(true)
+		for range 30 {
+			r.send("POST", wire.PathUses, usetest.Request("r1", time.Now()), "Authorization", bearer).refused(t, wire.CodeBarrelOffline)
+		}
+		r.dead.Store(false)
+		r.send("POST", wire.PathLogin, wire.LoginRequest{User: usetest.User, Password: "correct horse"}).want(t, 200, nil)
+		r.seal.verify = func(string, wire.VerifyRequest) (wire.VerifyAnswer, error) {
+			over := usetest.Answer(time.Now())
+			over.Count = 99
+			return over, nil
+		}
+		r.send("POST", wire.PathUses, usetest.Request("r2", time.Now()), "Authorization", bearer).refused(t, wire.CodeLevelNotMet)
+		synctest.Wait()
+		got := map[string]int{}
+		for _, d := range r.w.Decisions() {
+			got[d.Kind]++
+		}
+		if got["login"] != 1 || got["alarm"] != 1 || got["use"] >= 30 {
+			t.Errorf("recorded %v; want one login, one alarm, and fewer than 30 refusals", got)
+		}
+	})
+}
+
 // Neither a password nor a token nor a whole IMSI is in the log, and neither a
 // password nor a token in the replicated one.
 func TestSecretsStayOut(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		r.send("POST", wire.PathLogin, wire.LoginRequest{User: usetest.User, Password: "correct horse"}).want(t, 200, nil)
 		r.send("POST", wire.PathLogin, wire.LoginRequest{User: usetest.User, Password: "battery staple"}).refused(t, wire.CodeLoginFailed)
+		r.send("POST", wire.PathLogin, wire.LoginRequest{User: "wrong-field", Password: usetest.User}).refused(t, wire.CodeLoginFailed)
 		a := r.send("POST", wire.PathLogin, strings.NewReader(`{"user":"li.wei","passwort":"paper clip"}`)).refused(t, wire.CodeBadRequest)
 		b := r.send("POST", wire.PathLogin, strings.NewReader(`{"user":"li.wei","password":paper clip}`)).refused(t, wire.CodeBadRequest)
 		r.dead.Store(true)
@@ -220,7 +248,7 @@ func TestSecretsStayOut(t *testing.T) {
 		for _, raw := range r.w.Log() {
 			all += string(raw)
 		}
-		for _, secret := range []string{"correct horse", "battery staple", "paper", "token-of-li"} {
+		for _, secret := range []string{"correct horse", "battery staple", "wrong-field", "paper", "token-of-li"} {
 			if strings.Contains(all, secret) {
 				t.Errorf("%q got out", secret)
 			}
@@ -234,7 +262,7 @@ func TestSecretsStayOut(t *testing.T) {
 				logins = append(logins, d.Allowed)
 			}
 		}
-		if len(logins) != 2 || !logins[0] || logins[1] {
+		if len(logins) != 3 || !logins[0] || logins[1] || logins[2] {
 			t.Errorf("logins recorded: %v", logins)
 		}
 	})

@@ -18,21 +18,26 @@ import (
 type recorder struct {
 	log   *slog.Logger
 	queue chan *command.Command
-	limit *limiter
+	// Each kind by itself: what a terminal is refused must not keep what it is
+	// allowed, or raises alarms by, out of the chain.
+	refusals, approvals, alarms *limiter
 
 	dropped atomic.Uint64 // not recorded, for the rate or a full queue
 }
 
 func newRecorder(log *slog.Logger) *recorder {
-	return &recorder{log: log, queue: make(chan *command.Command, 256), limit: newLimiter(2*time.Second, 20)}
+	return &recorder{
+		log: log, queue: make(chan *command.Command, 256),
+		refusals: newLimiter(2*time.Second, 20), approvals: newLimiter(time.Second, 20), alarms: newLimiter(time.Second, 20),
+	}
 }
 
 // decided takes one decision in. It gets a request id, so that it is recorded
 // once even if the answer to proposing it is lost; a terminal's own request ids
 // have no colon.
-func (r *recorder) decided(from netip.Addr, c *command.Command) {
+func (r *recorder) decided(limit *limiter, from netip.Addr, c *command.Command) {
 	c.RequestId = "decision:" + rand.Text()
-	if r.limit.take(from, time.Now()) > 0 {
+	if limit.take(from, time.Now()) > 0 {
 		r.dropped.Add(1)
 		return
 	}

@@ -173,7 +173,7 @@ func (s *Server) answer(c *call, err error) {
 // refused notes a refusal in the log and, within limits, in the audit chain.
 func (s *Server) refused(c *call, kind, subject string, p *wire.Problem) {
 	s.log.Info("refused", "kind", kind, "terminal", c.terminal, "subject", subject, "code", p.Code)
-	s.record.decided(c.from, sealuse.Decided(kind, c.imsi(), subject, p, s.revision()))
+	s.record.decided(s.record.refusals, c.from, sealuse.Decided(kind, c.imsi(), subject, p, s.revision()))
 }
 
 // alarm notes what administrators must hear of.
@@ -182,7 +182,7 @@ func (s *Server) alarm(c *call, what string) {
 		return
 	}
 	s.log.Warn("alarm", "terminal", c.terminal, "what", what)
-	s.record.decided(c.from, sealuse.Alarmed(c.imsi(), what, s.revision()))
+	s.record.decided(s.record.alarms, c.from, sealuse.Alarmed(c.imsi(), what, s.revision()))
 }
 
 func (s *Server) revision() uint64 {

@@ -44,10 +44,12 @@ func (s *Server) login(c *call) error {
 	answer, err := s.cfg.Server.Login(c.r.Context(), req)
 	if err != nil {
 		p := sealuse.FromError(err)
-		s.refused(c, sealuse.KindLogin, "user "+req.User, p)
+		// Who types his password into the field of the name must not find it in
+		// the log, or in the chain for ever.
+		s.refused(c, sealuse.KindLogin, "user unknown", p)
 		return p
 	}
-	s.record.decided(c.from, sealuse.Decided(sealuse.KindLogin, c.imsi(), "user "+req.User, nil, s.revision()))
+	s.record.decided(s.record.approvals, c.from, sealuse.Decided(sealuse.KindLogin, c.imsi(), "user "+req.User, nil, s.revision()))
 	return c.reply(http.StatusOK, answer)
 }
 
@@ -82,7 +84,7 @@ func (s *Server) associate(c *call) error {
 		return err
 	}
 	if report.Event == wire.EventJoin {
-		s.record.decided(c.from, sealuse.Decided(sealuse.KindHotspot, c.imsi(), "barrel "+answer.Barrel, nil, s.revision()))
+		s.record.decided(s.record.approvals, c.from, sealuse.Decided(sealuse.KindHotspot, c.imsi(), "barrel "+answer.Barrel, nil, s.revision()))
 	}
 	return c.reply(http.StatusOK, answer)
 }
