@@ -39,12 +39,14 @@ func (s *Server) heartbeat(_ context.Context, a *association, payload []byte) (a
 		refusal  *wire.Problem
 		imsi     string
 		counter  uint64
+		open     bool // the barrel has a use that isn't settled
 		revision uint64
 	)
 	s.cfg.Cluster.View(func(m *state.Machine) {
 		b, session := m.Barrel(a.id.barrel), m.SessionByAddress(a.from.Addr())
 		imsi, counter, revision = session.GetImsi(), b.GetGrantCounter(), m.PolicyRevision()
 		refusal = bound(a.id, b, session)
+		open = m.OpenUseOfBarrel(a.id.barrel) != nil
 		answer.Time = sealuse.Later(now, m.Clock()).UnixMilli()
 		for _, l := range m.PendingLocks() {
 			if l.Barrel == a.id.barrel && !l.BarrelAcked && len(answer.Locks) < locksWithHeartbeat && !s.isCarriedOut(l.Id) {
@@ -57,8 +59,13 @@ func (s *Server) heartbeat(_ context.Context, a *association, payload []byte) (a
 		s.leases.drop(a.id.barrel)
 		return nil, refusal
 	}
-	if hb.Counter > counter && a.alarmOnce() {
+	switch {
+	case hb.Counter > counter && a.alarmOnce():
 		s.alarm(a, kindBarrel, fmt.Sprintf("barrel %s has seen grant counter %d, but the ledger gave at most %d", a.id.barrel, hb.Counter, counter))
+	case hb.Counter < counter && !open && a.alarmOnce():
+		// It signed for the last grant, and so had taken its counter as used: it has
+		// lost its memory, or is another one, and may obey old grants again.
+		s.alarm(a, kindBarrel, fmt.Sprintf("barrel %s has settled grant counter %d, and says now that it has seen %d at most", a.id.barrel, counter, hb.Counter))
 	}
 	// A barrel that was tampered with hears of its locks, but isn't there to be
 	// used.

@@ -124,6 +124,49 @@ func TestVerdictsAreRecordedOnce(t *testing.T) {
 	})
 }
 
+// A barrel whose counter isn't where its own word has put it is an alarm: above,
+// somebody else gives grants; below, it has forgotten some. While a use is open
+// its grant may not have arrived.
+func TestCounterThatCannotBe(t *testing.T) {
+	for _, tc := range []struct {
+		name    string
+		settled bool
+		counter uint64
+		alarm   bool
+	}{
+		{"grant not arrived yet", false, 0, false},
+		{"grant arrived", false, 1, false},
+		{"grant that nobody gave", false, 2, true},
+		{"settled", true, 1, false},
+		{"settled and forgotten", true, 0, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			play(t, func(t *testing.T, w *world) {
+				d := w.connect(usetest.Barrel, usetest.Terminal, 40001)
+				d.beat(idle)
+				use := w.reserve()
+				if tc.settled {
+					wantCode(t, d.do(d.post(wire.PathBarrelSettle, wire.ContentCOSE, usetest.Statement(t, use, 0))), codes.Changed, "")
+				}
+				hb := idle
+				hb.Counter = tc.counter
+				wantCode(t, d.beat(hb), codes.Changed, "")
+				wantCode(t, d.beat(hb), codes.Changed, "")
+				synctest.Wait()
+				alarms := 0
+				for _, decision := range w.Decisions() {
+					if decision.Subject == "alarm" {
+						alarms++
+					}
+				}
+				if want := map[bool]int{true: 1}[tc.alarm]; alarms != want {
+					t.Errorf("%d alarms, want %d", alarms, want)
+				}
+			})
+		})
+	}
+}
+
 func TestTamperedBarrelHasNoLease(t *testing.T) {
 	play(t, func(t *testing.T, w *world) {
 		d := w.connect(usetest.Barrel, usetest.Terminal, 40001)
