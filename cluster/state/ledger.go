@@ -6,9 +6,9 @@ import (
 	"github.com/sealedge/sealedge/cluster/command"
 )
 
-// maxCount bounds the uses of one grant. It keeps a use's record, with a stamp
+// MaxCount bounds the uses of one grant. It keeps a use's record, with a stamp
 // for each stamping, to a size that a log entry can carry.
-const maxCount = 1000
+const MaxCount = 1000
 
 // The account of an order. Stampings that barrels signed for are facts: they
 // are always counted, in confirmed as far as permitted allows, otherwise in
@@ -90,8 +90,8 @@ func (m *Machine) reserveUses(p *command.ReserveUses, requestID string) outcome 
 	switch {
 	case p.Order == "" || p.Barrel == "" || p.Imsi == "":
 		return invalid("a use needs an order, a barrel and a terminal")
-	case p.Count == 0 || p.Count > maxCount:
-		return invalid("%d uses in one grant; 1 to %d can be had", p.Count, maxCount)
+	case p.Count == 0 || p.Count > MaxCount:
+		return invalid("%d uses in one grant; 1 to %d can be had", p.Count, MaxCount)
 	case p.GrantNotAfter == 0:
 		return invalid("a grant without an expiry")
 	}

@@ -3,6 +3,7 @@ package sealuse_test
 import (
 	"testing"
 
+	"github.com/sealedge/sealedge/cluster/state"
 	"github.com/sealedge/sealedge/edge/sealuse"
 	"github.com/sealedge/sealedge/edge/usetest"
 	"github.com/sealedge/sealedge/edge/wire"
@@ -49,5 +50,24 @@ func TestUsedElsewhereIsNotWhatIsUnderWay(t *testing.T) {
 	req.RequestID = "r3"
 	if use, step := s.request(usetest.Address(usetest.Other), req, answer); use.GetCount() != 2 {
 		t.Errorf("of 3, 1 is stamped and reported: got %v, %v", use, step.Refusal)
+	}
+}
+
+// An order of more stampings than one grant can have is used in several.
+func TestOrderOfMoreThanAGrant(t *testing.T) {
+	s := newStage(t)
+	kind := s.rules.SealTypes["company"]
+	kind.MaxCount = 2 * state.MaxCount
+	s.rules.SealTypes["company"] = kind
+	answer := usetest.Answer(s.now)
+	answer.Count = state.MaxCount + 1
+	use, step := s.request(usetest.Address(usetest.Terminal), usetest.Request("r1", s.now), answer)
+	if use.GetCount() != state.MaxCount {
+		t.Fatalf("got %v, %v", use, step.Refusal)
+	}
+	s.carry(sealuse.Statement(s, usetest.Barrel, use.Id, usetest.Statement(t, use, state.MaxCount)))
+	answer.Used = state.MaxCount
+	if use, step := s.request(usetest.Address(usetest.Terminal), usetest.Request("r2", s.now), answer); use.GetCount() != 1 {
+		t.Errorf("of the rest: got %v, %v", use, step.Refusal)
 	}
 }

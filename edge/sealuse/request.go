@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/sealedge/sealedge/cluster/command"
+	"github.com/sealedge/sealedge/cluster/state"
 	"github.com/sealedge/sealedge/edge/wire"
 	"github.com/sealedge/sealedge/policy"
 )
@@ -118,7 +119,7 @@ func Permit(f Facts, rules *policy.Rules, ask Ask, answer wire.VerifyAnswer) Ste
 		}
 	}
 	terms := rules.Terms(req)
-	count := f.left(answer, terms.Count)
+	count := min(f.left(answer, terms.Count), state.MaxCount)
 	if ask.Count > count || count == 0 {
 		return refuse(wire.NewProblem(wire.CodeOrderExhausted, fmt.Sprintf(
 			"%d stampings were asked for; of %d permitted, %d can still be granted.", max(ask.Count, 1), answer.Count, count)))
