@@ -77,7 +77,8 @@ func judge(u store.User, o store.Order, known bool, now time.Time) wire.VerifyAn
 
 func (s *Server) settled(w http.ResponseWriter, r *http.Request, _ store.User) error {
 	var rep wire.SettledReport
-	if err := wire.DecodeRequest(r.Body, &rep); err != nil {
+	// With a line for each stamping it may be longer than other requests.
+	if err := wire.DecodeAnswer(r.Body, &rep); err != nil {
 		return err
 	}
 	if err := s.cfg.Store.Settle(r.Context(), rep.Use, rep.Order, rep.Stamped, rep); err != nil {

@@ -243,6 +243,20 @@ func TestLogin(t *testing.T) {
 	}
 }
 
+// The report of the longest use that the gateway grants is taken: refused, it
+// would be sent again for ever.
+func TestReportOfALongUse(t *testing.T) {
+	o := newOffice(t)
+	o.approved(application())
+	rep := wire.SettledReport{Use: 7, Order: "WO-1", Barrel: "SB-0001", Terminal: "460010000000001", User: "li", Granted: 1000, Stamped: 1000, SettledAt: start}
+	for n := range uint32(1000) {
+		rep.Stamps = append(rep.Stamps, wire.SettledStamp{Number: n + 1, At: start.Add(time.Duration(n)), EvidenceDigest: bytes.Repeat([]byte{0xff}, 32)})
+	}
+	if w := o.call("gateway", "POST", wire.PathServerSettled, rep); w.Code != http.StatusNoContent {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
+
 // Guesses that are sent all at once are no way around the waiting.
 func TestGuessesAtOnce(t *testing.T) {
 	o := newOffice(t)
