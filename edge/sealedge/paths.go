@@ -30,6 +30,18 @@ type paths struct {
 
 	work sync.WaitGroup
 	slot chan struct{} // bounds the proposals under way
+
+	mu      sync.Mutex
+	refused map[[32]byte]refusal // guarded by mu: by WireGuard key, at most one a listed terminal
+}
+
+// refusal is what a terminal was refused for on the fallback path. It goes on
+// trying, every few seconds for as long as it likes; the audit chain has room
+// for what is new.
+type refusal struct {
+	code     policy.Code
+	revision uint64 // of the policy
+	version  uint64 // of the subscriber
 }
 
 // proposeTime bounds a proposal that nobody waits for; what it was about is
@@ -37,7 +49,7 @@ type paths struct {
 const proposeTime = 5 * time.Second
 
 func newPaths(c proposer, rules func() *policy.Rules, gateway string, log *slog.Logger) *paths {
-	return &paths{cluster: c, rules: rules, gateway: gateway, log: log, slot: make(chan struct{}, 64)}
+	return &paths{cluster: c, rules: rules, gateway: gateway, log: log, slot: make(chan struct{}, 64), refused: map[[32]byte]refusal{}}
 }
 
 // propose proposes without keeping the packet path waiting. When too many are
@@ -72,7 +84,7 @@ func (p *paths) propose(what string, build func() *command.Command) {
 func (p *paths) wait() { p.work.Wait() }
 
 // tunnelLost follows an Error Indication: the peer has no tunnel for the
-// session any more, so it has lost the bearer (TS 23.007 20.3.2). teid is our
+// session any more, so it has lost the bearer (TS 23.007 21). teid is our
 // end of the tunnel: the indication may be older than the session's path.
 func (p *paths) tunnelLost(session uint64, teid uint32) {
 	p.propose("carrier has lost a tunnel", func() *command.Command {
@@ -113,7 +125,14 @@ func (p *paths) cameByFallback(pub [32]byte) {
 			return nil
 		}
 		d, ok := p.admit(rules, sub)
-		if !ok {
+		if ok {
+			p.mu.Lock()
+			delete(p.refused, pub)
+			p.mu.Unlock()
+		} else {
+			if !p.isNew(pub, refusal{d.Code, rules.Revision, sub.Version}) {
+				return nil
+			}
 			p.log.Warn("terminal refused on the fallback path", "code", d.Code, "reasons", d.Denials())
 			return command.New("paths", "", "wireguard", &command.RecordDecision{
 				Kind: "admit", Subject: sub.Imsi, Code: string(d.Code), Reasons: d.Denials(), PolicyRevision: d.Revision,
@@ -124,6 +143,15 @@ func (p *paths) cameByFallback(pub [32]byte) {
 			SubscriberVersion: sub.Version, GatewayAddress: p.gateway,
 		})
 	})
+}
+
+// isNew notes a refusal, and tells whether it differs from the last one.
+func (p *paths) isNew(pub [32]byte, r refusal) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	was, known := p.refused[pub]
+	p.refused[pub] = r
+	return !known || was != r
 }
 
 func (p *paths) admit(rules *policy.Rules, sub *command.Subscriber) (policy.Decision, bool) {

@@ -3,95 +3,62 @@ package main
 import (
 	"context"
 	"log/slog"
-	"slices"
+	"sync"
 	"testing"
 
 	"github.com/sealedge/sealedge/cluster/command"
-	"github.com/sealedge/sealedge/cluster/state"
 	"github.com/sealedge/sealedge/policy"
-	"github.com/sealedge/sealedge/policy/bundle"
 )
 
-// proposing is a fakeNode that proposals reach.
-type proposing struct{ *fakeNode }
+// proposals keeps what is proposed, and carries out nothing.
+type proposals struct {
+	*fakeNode
+	mu  sync.Mutex
+	got []command.Type
+}
 
-func (p proposing) Propose(_ context.Context, c *command.Command) (*command.Result, error) {
+func (p *proposals) Propose(_ context.Context, c *command.Command) (*command.Result, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.index++
-	r, _, err := p.machine.Apply(p.index, 1, command.Marshal(c))
-	return r, err
+	p.got = append(p.got, c.Type)
+	return &command.Result{}, nil
 }
 
-var phoneKey = [32]byte{1, 2, 3}
-
-// newPathsBench has the default policy and one terminal with a WireGuard key.
-func newPathsBench(t *testing.T) (*paths, proposing) {
-	t.Helper()
-	n := proposing{&fakeNode{machine: state.New()}}
-	doc := bundle.Default(bundle.Params{})
-	rules, pools, err := bundle.Parse("policy.yaml", doc)
-	if err != nil {
-		t.Fatal(err)
+// A refused terminal tries every few seconds. What is refused is on record once,
+// and again when it is refused anew.
+func TestRefusalOnFallbackIsRecordedOnce(t *testing.T) {
+	log := &proposals{fakeNode: newPlanes(t, false).fakeNode}
+	rules := &policy.Rules{Revision: 1} // of no access point
+	p := newPaths(log, func() *policy.Rules { return rules }, "gw1", slog.New(slog.DiscardHandler))
+	came := func(want int) {
+		t.Helper()
+		p.cameByFallback(key)
+		p.wait()
+		if len(log.got) != want {
+			t.Errorf("%d proposals, want %d: %v", len(log.got), want, log.got)
+		}
 	}
-	rules.Revision = 1
-	n.do(t, &command.PutPolicy{Document: doc, Pools: pools}, nil)
-	n.do(t, &command.PutSubscriber{AnyVersion: true, Subscriber: &command.Subscriber{
-		Imsi: imsi, Apns: []string{"seal.corp"}, WireguardPublicKey: phoneKey[:], State: command.DeviceState_ACTIVE,
-	}}, nil)
-	return newPaths(n, func() *policy.Rules { return rules }, "gw1", slog.New(slog.DiscardHandler)), n
+	came(1)
+	came(1)
+	rules = &policy.Rules{Revision: 2}
+	came(2)
 }
 
-func (p proposing) session(t *testing.T) *command.Session {
-	t.Helper()
-	var s *command.Session
-	p.View(func(m *state.Machine) { s = m.SessionByKey(imsi, "seal.corp") })
-	return s
-}
-
-func (p proposing) attach(t *testing.T) *command.Session {
-	t.Helper()
-	p.do(t, &command.OpenSession{
-		Imsi: imsi, Apn: "seal.corp", PolicyRevision: 1, SubscriberVersion: 1, Entropy: make([]byte, 16),
-		Gtp: &command.GTPPath{Ebi: 5, PeerC: &command.FTEID{Teid: 1, Address: []byte{127, 0, 20, 1}}, PeerU: &command.FTEID{Teid: 2, Address: []byte{127, 0, 20, 1}}},
-	}, nil)
-	return p.session(t)
-}
-
-// The same session and address, whichever way the terminal comes.
-func TestOneSessionOnEitherPath(t *testing.T) {
-	p, n := newPathsBench(t)
-	first := n.attach(t)
-	p.cameByFallback(phoneKey)
+// An Error Indication for a tunnel that was replaced meanwhile closes nothing.
+func TestLateErrorIndication(t *testing.T) {
+	planes := newPlanes(t, false)
+	log := &proposals{fakeNode: planes.fakeNode}
+	p := newPaths(log, nil, "gw1", slog.New(slog.DiscardHandler))
+	first := planes.attach(t, "seal.corp", 5, 7)
+	second := planes.attach(t, "seal.corp", 5, 8)
+	p.tunnelLost(first.Id, first.Gtp.LocalTeidU)
 	p.wait()
-	s := n.session(t)
-	if s.GetActive() != command.PathKind_WIREGUARD || s.Id != first.Id || !slices.Equal(s.Address, first.Address) || s.Gtp == nil {
-		t.Fatalf("on the fallback path: %v, was %v", s, first)
+	if len(log.got) != 0 {
+		t.Error("the new path is closed")
 	}
-	p.backOnCarrier(s.Id)
+	p.tunnelLost(second.Id, second.Gtp.LocalTeidU)
 	p.wait()
-	if s := n.session(t); s.GetActive() != command.PathKind_GTP || s.Id != first.Id || s.Wireguard == nil {
-		t.Fatalf("back on the carrier's path: %v", s)
-	}
-	p.tunnelLost(s.Id, n.session(t).Gtp.LocalTeidU)
-	p.wait()
-	if s := n.session(t); s == nil || s.Gtp != nil || s.Active != command.PathKind_WIREGUARD {
-		t.Fatalf("the carrier lost its tunnel: %v", s)
-	}
-}
-
-// A key that isn't listed, and a terminal that was revoked, get nothing.
-func TestFallbackIsForListedTerminals(t *testing.T) {
-	p, n := newPathsBench(t)
-	p.cameByFallback([32]byte{9})
-	p.wait()
-	if s := n.session(t); s != nil {
-		t.Errorf("an unknown key has the session %v", s)
-	}
-	n.do(t, &command.RevokeSubscriber{Imsi: imsi, Reason: "lost"}, nil)
-	p.cameByFallback(phoneKey)
-	p.wait()
-	if s := n.session(t); s != nil {
-		t.Errorf("a revoked terminal has the session %v", s)
+	if len(log.got) != 1 || log.got[0] != command.Type_CLOSE_PATH {
+		t.Errorf("proposed %v, want to close the path", log.got)
 	}
 }
