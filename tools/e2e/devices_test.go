@@ -169,7 +169,7 @@ func (s *site) barrel(n int, to carrier.Subscriber) *barrel.Barrel {
 	}
 	psk := make([]byte, 32)
 	_, _ = rand.Read(psk) // never fails (crypto/rand)
-	id, mac := fmt.Sprintf("SB-%04d", n), fmt.Sprintf("02:00:5e:10:00:%02x", n)
+	id, mac := barrelID(n), fmt.Sprintf("02:00:5e:10:00:%02x", n)
 	b64 := base64.StdEncoding.EncodeToString
 	s.importDevices(map[string]any{"barrels": []any{map[string]string{
 		"id": id, "mac": mac, "seal_type": "contract", "psk_identity": id, "psk": b64(psk),
@@ -187,6 +187,9 @@ func (s *site) barrel(n int, to carrier.Subscriber) *barrel.Barrel {
 	s.Cleanup(b.PowerLoss)
 	return b
 }
+
+// barrelID is the n-th barrel's serial number.
+func barrelID(n int) string { return fmt.Sprintf("SB-%04d", n) }
 
 // grantKey is the public half of the key that grants are signed with.
 func (s *site) grantKey() ed25519.PublicKey {
