@@ -6,7 +6,7 @@ BUILD   := build
 BIN     := $(BUILD)/bin
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -X main.version=$(VERSION)
-FUZZTIME ?= 2s
+FUZZTIME ?= 500x
 STAY    ?=
 
 .PHONY: all build demo test race verify lint fuzz bench conformance soak clean
@@ -33,12 +33,13 @@ race:
 lint:
 	.ci/lint
 
-# Each fuzz target for FUZZTIME.
+# Each fuzz target for FUZZTIME, a time or a count of runs (FUZZTIME=1m).
 fuzz:
 	.ci/fuzz $(FUZZTIME)
 
-bench:
-	$(GO) run ./tools/bench
+# Medians of what this machine does, in under four minutes; see docs/performance.md.
+bench: build
+	$(GO) run ./tools/bench -bin $(BIN) -dir $(BUILD) $(BENCHFLAGS)
 
 verify: lint race test
 
