@@ -68,6 +68,15 @@ func TestNumbers(t *testing.T) {
 	}
 }
 
+func TestOthers(t *testing.T) {
+	begin := time.Now()
+	before := usage{at: begin, busy: time.Hour, ours: time.Minute}
+	after := usage{at: begin.Add(10 * time.Second), busy: time.Hour + 9*time.Second, ours: time.Minute + 4*time.Second}
+	if got := after.others(before, 2); got != 25 {
+		t.Errorf("others took %v %%, want 5 s of 20", got)
+	}
+}
+
 func TestCPUTime(t *testing.T) {
 	stat := "4711 (a name) with ) S 1 2 3 4 5 6 7 8 9 10 123 77 0 0 20 0\n"
 	if got, err := cpuTime([]byte(stat)); err != nil || got != 2*time.Second {

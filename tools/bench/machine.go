@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -24,6 +25,9 @@ type Machine struct {
 	Commit   string    `json:"commit"`
 	Disk     string    `json:"disk"`     // file system of the data directories
 	LoadAvg  string    `json:"load_avg"` // before the first measurement
+	// Others is the share of the processors, in per cent, that other processes
+	// took during the measurements: what disturbed them.
+	Others float64 `json:"others_percent"`
 }
 
 // describe looks at this machine; what can't be found out is "unknown".
@@ -41,12 +45,45 @@ func describe(dir string) Machine {
 }
 
 func (m Machine) write(w io.Writer) error {
-	_, err := fmt.Fprintf(w, "%s, commit %s\n%d cores (%s), %d MB, Linux %s, %s, data on %s, load average before: %s\n",
-		m.Time.Format(time.RFC3339), m.Commit, m.Cores, m.CPU, m.MemoryMB, m.Kernel, m.Go, m.Disk, m.LoadAvg)
+	_, err := fmt.Fprintf(w, "%s, commit %s\n%d cores (%s), %d MB, Linux %s, %s, data on %s\n"+
+		"Load average before: %s; other processes took %.0f %% of the processors meanwhile.\n",
+		m.Time.Format(time.RFC3339), m.Commit, m.Cores, m.CPU, m.MemoryMB, m.Kernel, m.Go, m.Disk, m.LoadAvg, m.Others)
 	return err
 }
 
 const unknown = "unknown"
+
+// usage is what the processors did until a moment.
+type usage struct {
+	at         time.Time
+	busy, ours time.Duration
+}
+
+// used tells what all processes took of the processors since the machine
+// started, and what this one and its ended children took.
+func used() (u usage) {
+	u.at = time.Now()
+	w := strings.Fields(line("/proc/stat")) // cpu user nice system idle iowait irq softirq steal ...
+	for i, v := range w {
+		if n, err := strconv.ParseInt(v, 10, 64); err == nil && i >= 1 && i <= 7 && i != 4 && i != 5 {
+			u.busy += time.Duration(n) * (time.Second / userHz)
+		}
+	}
+	for _, who := range []int{syscall.RUSAGE_SELF, syscall.RUSAGE_CHILDREN} {
+		var r syscall.Rusage
+		if syscall.Getrusage(who, &r) == nil {
+			u.ours += time.Duration(r.Utime.Nano() + r.Stime.Nano())
+		}
+	}
+	return u
+}
+
+// others is the share of the processors that others took since an earlier
+// moment, in per cent.
+func (u usage) others(before usage, cores int) float64 {
+	took := (u.busy - before.busy) - (u.ours - before.ours)
+	return 100 * per(max(0, took.Seconds()), u.at.Sub(before.at).Seconds()*float64(cores))
+}
 
 // line is the first line of a file.
 func line(path string) string {

@@ -105,7 +105,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	only := fs.String("parts", strings.Join(names, ","), "what to measure")
 	sizes := fs.String("nodes", "1,3", "sizes of clusters")
 	runs := fs.Int("runs", 5, "how often each case is measured")
-	long := fs.Duration("time", 600*time.Millisecond, "how long one run takes, about")
+	long := fs.Duration("time", 500*time.Millisecond, "how long one run takes, about")
 	sessions := fs.Int("sessions", 100_000, "how many sessions the memory part has")
 	short := fs.Bool("short", false, "a quick look: -runs 1 -time 300ms -sessions 10000")
 	asJSON := fs.Bool("json", false, "print JSON instead of tables")
@@ -147,7 +147,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	}
 	b.result.Machine = describe(b.dir)
 	b.result.Command = strings.TrimSpace("go run ./tools/bench " + strings.Join(args, " "))
+	before := used()
 	err = b.measure(ctx, want, nodes)
+	b.result.Machine.Others = used().others(before, b.result.Machine.Cores)
 	if *asJSON {
 		enc := json.NewEncoder(stdout)
 		enc.SetIndent("", "  ")
