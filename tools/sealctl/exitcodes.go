@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"net/http"
+	"strings"
 
 	"github.com/sealedge/sealedge/edge/wire"
 )
@@ -29,6 +30,15 @@ func (h *hinted) Error() string { return h.msg }
 
 func usage(msg string) error {
 	return &hinted{exitUsage, msg, "add --help to see how it is used"}
+}
+
+// words is what went wrong; the hint comes on a line of its own.
+func words(err error) string {
+	var p *wire.Problem
+	if !errors.As(err, &p) || p.Hint == "" {
+		return err.Error()
+	}
+	return strings.TrimSuffix(err.Error(), " ("+p.Hint+")")
 }
 
 func hintOf(err error) string {

@@ -34,7 +34,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if err == nil {
 		return exitOK
 	}
-	fmt.Fprintln(stderr, "sealctl: "+err.Error())
+	fmt.Fprintln(stderr, "sealctl: "+words(err))
 	if hint := hintOf(err); hint != "" {
 		fmt.Fprintln(stderr, "hint: "+hint)
 	}
