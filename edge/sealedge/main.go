@@ -150,6 +150,9 @@ func initialize(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if n := c.Int("nodes"); n < 1 { // to setup, 0 means its default
+		return mistake{fmt.Errorf("--nodes %d: make 1 to %d, best 3", n, setup.MaxNodes)}
+	}
 	l, err := setup.Init(dir, setup.Options{Nodes: c.Int("nodes"), Now: time.Now()})
 	if err != nil {
 		return mistake{err}
