@@ -89,9 +89,9 @@ func (s *site) importDevices(doc any) {
 }
 
 // attach opens a bearer for a SIM, and proves that the inner network is there.
-func (s *site) attach(c *carrier.Carrier, sim carrier.Subscriber) *phone.Phone {
+func (s *site) attach(c *carrier.Carrier, sim carrier.Subscriber, change ...func(*phone.Config)) *phone.Phone {
 	s.Helper()
-	p := s.phone(c, sim)
+	p := s.phone(c, sim, change...)
 	if err := p.Attach(s.soon()); err != nil {
 		s.Fatal(err)
 	}

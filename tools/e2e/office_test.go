@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -133,16 +134,26 @@ func (o *office) mismatch(order string, use uint64, stamp uint32) {
 	o.do(reviewer, http.MethodPost, wire.ServerEvidencePath(ref)+"/verdict", map[string]any{"match": false, "words": "another page"}, nil)
 }
 
-// refused fails the test unless err is the gateway's refusal with that code.
-func refused(t *testing.T, what string, err error, code wire.Code) {
+// refused fails the test unless err is the gateway's refusal with one of the
+// codes.
+func refused(t *testing.T, what string, err error, codes ...wire.Code) {
 	t.Helper()
 	var p *wire.Problem
 	switch {
 	case err == nil:
-		t.Errorf("%s: not refused; want %s", what, code)
-	case !errors.As(err, &p) || p.Code != code:
-		t.Errorf("%s: %v; want %s", what, err, code)
+		t.Errorf("%s: not refused; want %v", what, codes)
+	case !errors.As(err, &p) || !slices.Contains(codes, p.Code):
+		t.Errorf("%s: %v; want %v", what, err, codes)
 	case p.Hint == "":
 		t.Errorf("%s: the refusal doesn't say what to do: %v", what, fmt.Sprintf("%+v", p))
 	}
+}
+
+// refusal is the HTTP status of a refusal, 0 if err is none.
+func refusal(err error) int {
+	var p *wire.Problem
+	if errors.As(err, &p) {
+		return p.Status
+	}
+	return 0
 }

@@ -20,10 +20,10 @@ type worker struct {
 }
 
 // worker sends the n-th phone and barrel out.
-func (s *site) worker(n int, c *carrier.Carrier) *worker {
+func (s *site) worker(n int, c *carrier.Carrier, change ...func(*phone.Config)) *worker {
 	s.Helper()
 	sim := s.enlist(n)
-	w := &worker{site: s, phone: s.attach(c, sim), barrel: s.barrel(n, sim), id: barrelID(n)}
+	w := &worker{site: s, phone: s.attach(c, sim, change...), barrel: s.barrel(n, sim), id: barrelID(n)}
 	w.app = w.phone.App()
 	if err := w.barrel.Join(s.soon(), w.phone.Hotspot()); err != nil {
 		s.Fatal(err)
