@@ -43,20 +43,35 @@ func (m *Machine) putSubscriber(p *command.PutSubscriber) outcome {
 
 	s.Version = old.GetVersion() + 1
 	m.indexSubscriber(old, s)
-	switch {
-	case s.State != command.DeviceState_ACTIVE:
-		for _, session := range slices.Collect(m.SessionsByIMSI(s.Imsi)) {
-			m.endSession(session)
-		}
-	case !bytes.Equal(old.GetWireguardPublicKey(), s.WireguardPublicKey):
-		for _, session := range slices.Collect(m.SessionsByIMSI(s.Imsi)) {
-			if session.Wireguard != nil {
-				m.removePath(session, command.PathKind_WIREGUARD)
-			}
+	m.applyToSessions(s)
+	if s.State != command.DeviceState_ACTIVE {
+		const reason = "the terminal is suspended"
+		for _, u := range slices.Collect(m.OpenUsesOf(s.Imsi)) {
+			m.stopUse(u, reason)
+			m.lockUse(u, reason, "")
 		}
 	}
 	m.settleLeases(s.Imsi)
 	return done(s, "")
+}
+
+// applyToSessions ends what a changed record no longer allows: a session of a
+// subscriber that isn't active or on an access point that isn't listed, the
+// carrier's path of a handset that isn't bound, the fallback path of another
+// key.
+func (m *Machine) applyToSessions(s *command.Subscriber) {
+	for _, session := range slices.Collect(m.SessionsByIMSI(s.Imsi)) {
+		if s.State != command.DeviceState_ACTIVE || !slices.Contains(s.Apns, session.Apn) {
+			m.endSession(session)
+			continue
+		}
+		if w := session.Wireguard; w != nil && !bytes.Equal(w.PublicKey, s.WireguardPublicKey) && m.removePath(session, command.PathKind_WIREGUARD) {
+			continue
+		}
+		if session = m.sessions.get(session.Id); session.Gtp != nil && len(s.Imeis) > 0 && !slices.Contains(s.Imeis, session.Gtp.Imei) {
+			m.removePath(session, command.PathKind_GTP)
+		}
+	}
 }
 
 // addressesFor checks that the addresses to be kept for a subscriber can be
