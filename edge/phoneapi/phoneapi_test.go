@@ -408,6 +408,38 @@ func TestSettledUsesAreReported(t *testing.T) {
 	})
 }
 
+// A report that the seal server refuses holds up no other, however many times
+// it is refused.
+func TestARefusedReportHoldsUpNoOther(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		r.w.Do(&command.RecordDecision{Kind: "test"})
+		bad := r.seed("r1")
+		r.seal.mu.Lock()
+		r.seal.refuses = bad
+		r.seal.mu.Unlock()
+		var good []uint64
+		for _, id := range []string{"r2", "r3", "r4"} {
+			good = append(good, r.seed(id))
+		}
+		time.Sleep(2 * lookAgain)
+		var got []uint64
+		for _, rep := range r.seal.reports() {
+			got = append(got, rep.Use)
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, good) {
+			t.Fatalf("reported %v, want %v", got, good)
+		}
+		r.seal.mu.Lock()
+		r.seal.refuses = 0
+		r.seal.mu.Unlock()
+		time.Sleep(2 * lookAgain)
+		if n := len(r.seal.reports()); n != 4 {
+			t.Errorf("%d reports after the server came to terms, want 4", n)
+		}
+	})
+}
+
 // seed makes a settled use without the seal server.
 func (r *rig) seed(id string) uint64 {
 	r.t.Helper()

@@ -293,6 +293,7 @@ type sealServer struct {
 	uploads map[wire.EvidenceRef]*upload                                          // guarded by mu
 	settled []wire.SettledReport                                                  // guarded by mu
 	down    bool                                                                  // guarded by mu
+	refuses uint64                                                                // guarded by mu: a use whose report it does not take
 	reading chan int                                                              // told of every piece that is read, if not nil
 }
 
@@ -353,6 +354,9 @@ func (s *sealServer) Settled(_ context.Context, r wire.SettledReport) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if r.Use == s.refuses {
+		return wire.NewProblem(wire.CodeServerRefused, "It says: there is no such order.")
+	}
 	s.settled = append(s.settled, r)
 	return nil
 }

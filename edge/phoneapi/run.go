@@ -2,6 +2,7 @@ package phoneapi
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -93,12 +94,21 @@ func (s *Server) reportSettled(ctx context.Context) error {
 		for _, r := range due {
 			if err := s.report(ctx, r); err != nil {
 				s.log.Warn("settled use not reported yet", "use", r.Use, "err", err)
-				break // the rest would fare no better now
+				if unreachable(err) {
+					break // the rest would fare no better now
+				}
+				continue
 			}
 			p.done(r.Use)
 		}
 	}
 	return nil
+}
+
+// unreachable tells a server that isn't there from one that refuses.
+func unreachable(err error) bool {
+	var p *wire.Problem
+	return !errors.As(err, &p) || p.Code == wire.CodeServerUnreachable
 }
 
 func (s *Server) report(ctx context.Context, r wire.SettledReport) error {
