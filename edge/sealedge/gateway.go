@@ -149,7 +149,7 @@ func (g *gateway) openPlanes() (err error) {
 			return fmt.Errorf("gateway.wireguard.private_key_file: %w", err)
 		}
 		g.fallback, err = wireguard.New(wireguard.Config{
-			PrivateKey: key, MTU: in.MTU, Uplink: g.uplink, OnAuthenticated: g.paths.cameByFallback,
+			PrivateKey: key, MTU: in.MTU, Uplink: g.fallbackUplink, OnAuthenticated: g.paths.cameByFallback,
 			Holds: g.node.Holds, Silence: wg.Silence, Logger: g.component("wireguard"),
 		})
 		if err != nil {
@@ -188,6 +188,13 @@ func (g *gateway) openPlanes() (err error) {
 func (g *gateway) uplink(pkt []byte) {
 	if g.node.Holds() {
 		g.network.Deliver(pkt)
+	}
+}
+
+// fallbackUplink is uplink for the fallback path.
+func (g *gateway) fallbackUplink(pkt []byte) {
+	if g.tunnels.admitted(pkt) {
+		g.uplink(pkt)
 	}
 }
 

@@ -31,6 +31,10 @@ type tunnels struct {
 	ended func(was *command.Session)
 	log   *slog.Logger
 
+	// onFallback has the inner addresses of the sessions with a fallback path,
+	// which are admitted to send over it.
+	onFallback sync.Map // netip.Addr: struct{}
+
 	mu    sync.Mutex
 	at    state.Cursor                // guarded by mu: how far the state was followed
 	have  map[uint64]*command.Session // guarded by mu: what the planes are set to
@@ -85,7 +89,7 @@ func (t *tunnels) reconcile() bool {
 				changed = append(changed, s)
 			}
 		}
-		setPeers = t.fallback != nil && (t.again || c.Devices || len(changed)+len(gone) > 0)
+		setPeers = t.fallback != nil && (t.again || c.Devices || t.touchesFallback(changed, gone))
 		if setPeers {
 			peers = wantedPeers(m)
 		}
@@ -105,6 +109,15 @@ func (t *tunnels) reconcile() bool {
 		return false
 	}
 	return true
+}
+
+// touchesFallback tells whether a change concerns a session's fallback path: who
+// only comes and goes through the carrier changes no peer. t.mu is held.
+func (t *tunnels) touchesFallback(changed, gone []*command.Session) bool {
+	on := func(s *command.Session) bool {
+		return s.GetWireguard() != nil || t.have[s.GetId()].GetWireguard() != nil
+	}
+	return slices.ContainsFunc(changed, on) || slices.ContainsFunc(gone, on)
 }
 
 // everySession is the ids of all sessions that are there, or were.
@@ -178,6 +191,11 @@ func (t *tunnels) put(s *command.Session) {
 	default:
 		t.network.DelRoute(addr)
 	}
+	if s.Wireguard != nil {
+		t.onFallback.Store(addr, struct{}{})
+	} else {
+		t.onFallback.Delete(addr)
+	}
 	// A path that another one replaced was replaced by the carrier's own request,
 	// and is deleted without signalling (TS 29.274 7.2.1): the peer may use its
 	// TEID for the new one.
@@ -195,6 +213,7 @@ func (t *tunnels) remove(s *command.Session) {
 	t.plane.Carry(gtpu.Diff(one(s), nil))
 	if addr, ok := netip.AddrFromSlice(s.Address); ok && !t.taken(addr) {
 		t.network.DelRoute(addr)
+		t.onFallback.Delete(addr)
 	}
 	if s.Gtp != nil {
 		t.ended(s)
@@ -207,6 +226,18 @@ func (t *tunnels) taken(addr netip.Addr) bool {
 	var s *command.Session
 	t.node.View(func(m *state.Machine) { s = m.SessionByAddress(addr) })
 	return s != nil && t.have[s.Id] != nil
+}
+
+// admitted tells whether an inner packet that came over the fallback path is of
+// a session that policy has admitted there: the key alone, which WireGuard has
+// verified, only opens the door to ask.
+func (t *tunnels) admitted(pkt []byte) bool {
+	const header = 20 // bytes of the least IPv4 header, the source at 12
+	if len(pkt) < header {
+		return false
+	}
+	_, ok := t.onFallback.Load(netip.AddrFrom4([4]byte(pkt[12:16])))
+	return ok
 }
 
 // one is the tunnel list of a single session; nil has none.
