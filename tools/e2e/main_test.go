@@ -39,7 +39,7 @@ const module = "../.."
 
 // build builds programs into bin, by package path.
 func build(packages ...string) error {
-	cmd := exec.Command("go", append([]string{"build", "-trimpath", "-o", bin + "/"}, packages...)...)
+	cmd := exec.Command("go", append([]string{"build", "-o", bin + "/"}, packages...)...)
 	cmd.Dir = module
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
