@@ -41,7 +41,6 @@ const module = "../.."
 func build(packages ...string) error {
 	cmd := exec.Command("go", append([]string{"build", "-o", bin + "/"}, packages...)...)
 	cmd.Dir = module
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("go build %s: %w\n%s", strings.Join(packages, " "), err, out)
 	}
