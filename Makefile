@@ -41,7 +41,7 @@ fuzz:
 bench: build
 	$(GO) run ./tools/bench -bin $(BIN) -dir $(BUILD) $(BENCHFLAGS)
 
-verify: lint race test
+verify: lint race demo test
 
 clean:
 	rm -rf $(BUILD)
