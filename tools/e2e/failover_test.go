@@ -66,15 +66,6 @@ func TestHolderKilled(t *testing.T) {
 
 	// The dead node comes back, and what it missed with it.
 	s.startNode(int(dead.name[len("node")] - '1'))
-	s.until("the node that came back has caught up", func() bool {
-		var applied []uint64
-		for _, v := range s.status() {
-			if v == nil {
-				return false
-			}
-			applied = append(applied, v.Applied)
-		}
-		return applied[0] == applied[1] && applied[1] == applied[2]
-	})
+	s.until("the node that came back has caught up", s.caughtUp)
 	s.auditVerifies()
 }

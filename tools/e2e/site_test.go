@@ -196,6 +196,14 @@ func (s *site) holding() int {
 	return -1
 }
 
+// caughtUp tells whether all nodes have applied the same.
+func (s *site) caughtUp() bool {
+	all := s.status()
+	return !slices.ContainsFunc(all, func(v *adminapi.Status) bool {
+		return v == nil || v.Applied != all[0].Applied || v.AuditHead != all[0].AuditHead
+	})
+}
+
 // ask gets a document of a node's admin API.
 func (s *site) ask(node int, path string, out any) error {
 	r, err := http.NewRequestWithContext(s.Context(), http.MethodGet, "https://"+string(s.cfgs[node].Admin.Listen)+path, nil)
