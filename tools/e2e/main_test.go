@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"flag"
 	"fmt"
 	"io/fs"
 	"os"
@@ -28,6 +29,12 @@ func run(m *testing.M) int {
 		return 1
 	}
 	if err := build("./edge/sealedge", "./tools/sealctl", "./tools/sealserver"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	// Scenarios wait more than they compute.
+	flag.Parse()
+	if err := flag.Set("test.parallel", "4"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
