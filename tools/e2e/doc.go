@@ -23,4 +23,6 @@
 //	CI=true             what a machine lacks for a scenario is a failure, not a
 //	                    reason to skip it
 //	E2E_RUBBISH=1m      how long rubbish is sent to every port (3s)
+//	E2E_SEED=42         which rubbish; a failed test's log says which it was
+//	E2E_RACE=1          programs with the race detector in them
 package e2e

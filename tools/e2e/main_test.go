@@ -8,30 +8,22 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 )
 
-// bin is where the programs are.
+// bin is where the programs are, once built has been called.
 var bin string
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "sealedge-e2e-")
-	if err != nil {
+	var err error
+	if bin, err = os.MkdirTemp("", "sealedge-e2e-"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	defer os.RemoveAll(dir)
-	bin = dir
-	if err := readSources(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	if err := build("./edge/sealedge", "./tools/sealctl", "./tools/sealserver"); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
+	defer os.RemoveAll(bin)
 	// Scenarios wait more than they compute.
 	flag.Parse()
 	if err := flag.Set("test.parallel", "4"); err != nil {
@@ -40,6 +32,15 @@ func run(m *testing.M) int {
 	}
 	return m.Run()
 }
+
+// built makes the product's programs, once. The first scenario does it, and not
+// TestMain: what is read before the tests run, the go command doesn't see.
+var built = sync.OnceValue(func() error {
+	if err := readSources(); err != nil {
+		return err
+	}
+	return build("./edge/sealedge", "./tools/sealctl", "./tools/sealserver")
+})
 
 // module is the root of the module, from here.
 const module = "../.."

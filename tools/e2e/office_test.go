@@ -45,6 +45,7 @@ func (s *site) startServer() {
 		before = len(s.server.words())
 	}
 	s.server = start(s.T, s.dir, "sealserver", exec.Command(filepath.Join(bin, "sealserver"), "serve", "--config", s.layout.SealServer))
+	s.server.ours = true
 	s.until("the seal server serves", func() bool { return strings.Contains(s.server.words()[before:], "seal server ready") })
 }
 

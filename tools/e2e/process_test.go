@@ -17,6 +17,7 @@ type process struct {
 	name string
 	cmd  *exec.Cmd
 	log  string
+	ours bool          // it has to end well when it is asked to
 	done chan struct{} // closed when it has ended; then cmd.ProcessState tells how
 }
 
@@ -44,6 +45,9 @@ func start(t *testing.T, dir, name string, cmd *exec.Cmd) *process {
 	}()
 	t.Cleanup(func() {
 		p.stop()
+		if race := strings.Index(p.words(), "WARNING: DATA RACE"); race >= 0 {
+			t.Errorf("%s: %.4000s", p.name, p.words()[race:])
+		}
 		if t.Failed() {
 			t.Logf("%s says last:\n%s", p.name, p.lastWords(25))
 		}
@@ -57,9 +61,15 @@ const grace = 10 * time.Second
 // stop asks the program to end. One that doesn't is a failure.
 func (p *process) stop() {
 	p.t.Helper()
-	_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may be gone
+	if p.ended() {
+		return
+	}
+	_ = p.cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-p.done:
+		if code := p.cmd.ProcessState.ExitCode(); p.ours && code != 0 {
+			p.t.Errorf("%s ends with exit code %d when it is asked to end:\n%s", p.name, code, p.lastWords(5))
+		}
 	case <-time.After(grace):
 		p.t.Errorf("%s does not stop; its goroutines are in its log, %s", p.name, p.log)
 		_ = p.cmd.Process.Signal(syscall.SIGQUIT)

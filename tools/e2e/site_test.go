@@ -76,6 +76,9 @@ func newSite(t *testing.T, nodes int, change ...func(*setup.Options)) *site {
 // makeSite is newSite before anything runs.
 func makeSite(t *testing.T, nodes int, change ...func(*setup.Options)) *site {
 	t.Helper()
+	if err := built(); err != nil {
+		t.Fatal(err)
+	}
 	s := &site{T: t, dir: filepath.Join(t.TempDir(), "site"), net: claim(t), nodes: make([]*process, nodes)}
 	o := setup.Options{
 		Gateway: s.ip(10, 1), Carriers: []netip.Prefix{netip.PrefixFrom(s.ip(20, 0), 24)},
@@ -164,6 +167,7 @@ func (s *site) startNode(n int) {
 		s.change(n, cmd)
 	}
 	s.nodes[n] = start(s.T, s.dir, fmt.Sprintf("node%d", n+1), cmd)
+	s.nodes[n].ours = true
 }
 
 // status is what each node says of itself; nil: it doesn't answer.
