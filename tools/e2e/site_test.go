@@ -158,11 +158,13 @@ func (s *site) soon() context.Context {
 	return ctx
 }
 
-// startNode starts a gateway node, for the first time or again. A disk that is
-// slow because all the tests run at once doesn't end it.
+// startNode starts a gateway node, for the first time or again. All the tests
+// run at once, on few cores: a disk that is slow for that doesn't end a node,
+// and a heartbeat that is late doesn't cost it the leadership.
 func (s *site) startNode(n int) {
 	s.Helper()
-	cmd := exec.Command(filepath.Join(bin, "sealedge"), "run", "--set", "cluster.disk_stall=20s", s.layout.Nodes[n])
+	cmd := exec.Command(filepath.Join(bin, "sealedge"), "run", "--set", "cluster.disk_stall=20s",
+		"--set", "cluster.heartbeat_timeout=1s", "--set", "cluster.election_timeout=1s", "--set", "cluster.leader_lease=500ms", s.layout.Nodes[n])
 	if s.change != nil {
 		s.change(n, cmd)
 	}

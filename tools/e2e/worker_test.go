@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/sealedge/sealedge/edge/wire"
@@ -48,7 +49,13 @@ func (w *worker) awaitBarrel(what string, wanted func(wire.BarrelStatus) bool) {
 // request asks for the use of an order.
 func (w *worker) request(order string, count uint32) wire.UseAnswer {
 	w.Helper()
-	use, err := w.app.RequestUse(w.soon(), order, w.id, count)
+	var use wire.UseAnswer
+	var err error
+	w.until("the barrel is heard from", func() bool {
+		use, err = w.app.RequestUse(w.soon(), order, w.id, count)
+		var p *wire.Problem
+		return !errors.As(err, &p) || p.Code != wire.CodeBarrelOffline // what a person waits out
+	})
 	if err != nil {
 		w.Fatal(err)
 	}
