@@ -47,7 +47,11 @@ const module = "../.."
 
 // build builds programs into bin, by package path.
 func build(packages ...string) error {
-	cmd := exec.Command("go", append([]string{"build", "-o", bin + "/"}, packages...)...)
+	args := []string{"build", "-o", bin + "/"}
+	if os.Getenv("E2E_RACE") != "" && strings.HasPrefix(packages[0], "./") { // others have their own
+		args = append(args, "-race")
+	}
+	cmd := exec.Command("go", append(args, packages...)...)
 	cmd.Dir = module
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("go build %s: %w\n%s", strings.Join(packages, " "), err, out)
