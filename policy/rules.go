@@ -28,6 +28,9 @@ type Rules struct {
 	Revision  uint64 // of the policy in force; what a command names as its precondition
 	APNs      map[ident.APN]APN
 	Admission Admission
+	// Carriers refine which peers are served. Empty: all that the node's
+	// configuration allows, without further limits.
+	Carriers []Carrier
 	Levels    map[int]Level
 	SealTypes map[string]SealType // by name, e.g. "company"
 	Servers   []Server            // the seal servers that a request may name
@@ -47,8 +50,49 @@ type APN struct {
 	MTU            uint16 // IPv4 link MTU for the terminal, bytes
 	AMBRUpKbps     uint32 // APN aggregate maximum bit rate (TS 29.274 8.7), kbit/s
 	AMBRDownKbps   uint32
-	GatewayAddress netip.Addr     // the gateway's own address inside the tunnel
-	Pools          []netip.Prefix // of dynamic addresses
+	// GatewayAddress and GatewayAddress6 are the gateway's own addresses inside
+	// the tunnel; invalid where the APN doesn't have that family.
+	GatewayAddress, GatewayAddress6 netip.Addr
+	// Pools are the ranges of dynamic addresses, of both families. Of an IPv6
+	// range each terminal gets a /64.
+	Pools          []netip.Prefix
+	Quarantine     time.Duration // from the release of an address to another subscriber's use of it
+	Authentication Authentication
+	IdleTimeout    time.Duration // a session without a packet ends after it; 0: never
+	SessionTimeout time.Duration // any session ends after it; 0: never
+}
+
+// ServesIPv4 tells whether terminals get IPv4 addresses on the APN.
+func (a APN) ServesIPv4() bool { return a.GatewayAddress.IsValid() }
+
+// ServesIPv6 tells whether terminals get an IPv6 prefix on the APN.
+func (a APN) ServesIPv6() bool { return a.GatewayAddress6.IsValid() }
+
+// Authentication says what a terminal must show in its protocol configuration
+// options.
+type Authentication uint8
+
+// What may be asked for. What a terminal shows without being asked is checked
+// all the same if its record has credentials.
+const (
+	AuthenticationNone Authentication = iota // nothing
+	AuthenticationAny                        // PAP or CHAP
+	AuthenticationPAP
+	AuthenticationCHAP
+)
+
+// Carrier is one telecom partner: who may speak GTP for it, and about whom. What
+// a peer says beyond that is dropped by the GTP firewall.
+type Carrier struct {
+	Name         string
+	Peers        []netip.Prefix
+	IMSIPrefixes []string     // of its subscribers; empty: any
+	PLMNs        []ident.PLMN // serving networks that it may name; empty: any
+	RATs         []RAT        // empty: any
+	Versions     []uint8      // of GTP-C: 1, 2; empty: both
+	// CreatesPerSecond bounds the Create requests of one peer address; 0: the
+	// gateway's general limit alone.
+	CreatesPerSecond uint32
 }
 
 // Admission says what an attach must show.
@@ -163,3 +207,24 @@ type Barrel struct {
 	SealType     string
 	CheckedOutTo string // IMSI; empty: in nobody's hands
 }
+
+// CarrierOf returns the carrier that a peer belongs to: the one with the
+// narrowest range that holds it. The boolean is false when there are carriers
+// and none has it; with no carriers it is true and the carrier zero.
+func (r *Rules) CarrierOf(peer netip.Addr) (*Carrier, bool) {
+	if r == nil || len(r.Carriers) == 0 {
+		return &anyCarrier, true
+	}
+	var found *Carrier
+	bits := -1
+	for i := range r.Carriers {
+		for _, p := range r.Carriers[i].Peers {
+			if p.Bits() > bits && p.Contains(peer) {
+				found, bits = &r.Carriers[i], p.Bits()
+			}
+		}
+	}
+	return found, found != nil
+}
+
+var anyCarrier Carrier

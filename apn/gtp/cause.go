@@ -96,3 +96,43 @@ func (e *Error) Error() string {
 	}
 	return s
 }
+
+// V1 is the GTPv1 cause value that stands for c (TS 29.060 table 38): what a
+// Gn/Gp peer is told. A refusal that GTPv1 has no word for is "no resources
+// available", which is temporary, as GTPv1 itself advises for what isn't known
+// (7.7.1).
+func (c Cause) V1() uint8 {
+	if v, ok := causesV1[c]; ok {
+		return v
+	}
+	if c.Accepted() {
+		return 128
+	}
+	return 199
+}
+
+var causesV1 = map[Cause]uint8{
+	CauseAccepted:               128,
+	CauseAcceptedPartially:      128,
+	CauseNewPDNTypeByPreference: 129,
+	CauseNewPDNTypeSingleBearer: 130,
+	CauseContextNotFound:        192,
+	CauseInvalidMessageFormat:   193,
+	CauseInvalidLength:          193,
+	CauseServiceNotSupported:    200,
+	CauseMandatoryIncorrect:     201,
+	CauseMandatoryMissing:       202,
+	CauseConditionalMissing:     202,
+	CauseSystemFailure:          204,
+	CauseNoResources:            199,
+	CauseMissingOrUnknownAPN:    219,
+	CauseRATDisallowed:          200,
+	CausePDNTypeNotSupported:    220,
+	CauseAddressesOccupied:      211,
+	CauseNotAuthorised:          200,
+	CauseAuthenticationFailed:   209,
+	CauseAPNDenied:              222,
+	CauseRequestRejected:        200,
+	CauseAPNCongestion:          229,
+	CauseEntityCongestion:       199,
+}

@@ -36,8 +36,9 @@ type CreateSessionRequest struct {
 	AMBRDownKbps   uint32
 	PCO            *PCO // nil: none sent
 	Recovery       *uint8
-	Bearer         Bearer  // the default bearer
-	Surplus        []uint8 // EBIs of further bearers, which the gateway never makes
+	CSIDs          [][]byte // connection sets of the MME and SGW that the session depends on
+	Bearer         Bearer   // the default bearer
+	Surplus        []uint8  // EBIs of further bearers, which the gateway never makes
 }
 
 // Bearer is the default bearer as it is asked for or answered.
@@ -242,7 +243,7 @@ type CreateSessionResponse struct {
 	ControlTEID  uint32
 	UserTEID     uint32
 	Outer        netip.Addr // the gateway's own outer address
-	Address      netip.Addr // the terminal's inner IPv4 address
+	PAA          PAA
 	AMBRUpKbps   uint32
 	AMBRDownKbps uint32
 	PCO          *PCOAnswer // nil: none asked for
@@ -259,7 +260,7 @@ func (m *CreateSessionResponse) Marshal() []byte {
 	ies := []*ie.IE{
 		nil,
 		fteidElement(FTEID{in.ownControl, m.ControlTEID, m.Outer}, 1),
-		ie.NewPDNAddressAllocationNetIP(m.Address.AsSlice(), 0),
+		m.PAA.element(),
 		// No restriction on other connections of the terminal (TS 23.060 15.4).
 		ie.NewAPNRestriction(0),
 		ie.NewAggregateMaximumBitRate(m.AMBRUpKbps, m.AMBRDownKbps),

@@ -3,6 +3,7 @@ package gtp
 import (
 	"encoding/binary"
 	"errors"
+	"net/netip"
 	"testing"
 
 	"github.com/wmnsk/go-gtp/gtpv2/ie"
@@ -46,7 +47,7 @@ func FuzzParse(f *testing.F) {
 		case *CreateSessionRequest:
 			readable(t, (&CreateSessionResponse{
 				TEID: m.Sender.TEID, Seq: m.Seq, Cause: CauseAccepted, PeerType: m.Sender.InterfaceType, ControlTEID: 1, UserTEID: 2,
-				Outer: m.Sender.Addr, Address: m.Sender.Addr, PCO: m.PCO.Answer(nil, 1400), Bearer: m.Bearer, Surplus: m.Surplus,
+				Outer: m.Sender.Addr, PAA: PAA{IPv4: netip.AddrFrom4([4]byte{10, 90, 0, 2})}, PCO: m.PCO.Answer(PCOValues{MTU: 1400}), Bearer: m.Bearer, Surplus: m.Surplus,
 			}).Marshal())
 		default:
 			if e == nil {

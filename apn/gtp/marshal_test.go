@@ -26,9 +26,9 @@ func accepted(t testing.TB) *CreateSessionResponse {
 	m := mustParse[*CreateSessionRequest](t, gtptest.New().Create())
 	return &CreateSessionResponse{
 		TEID: m.Sender.TEID, Seq: m.Seq, Cause: CauseAccepted, PeerType: m.Sender.InterfaceType,
-		ControlTEID: 0xc0000001, UserTEID: 0xd0000001, Outer: netip.MustParseAddr("127.0.10.1"), Address: netip.MustParseAddr("10.90.0.2"),
+		ControlTEID: 0xc0000001, UserTEID: 0xd0000001, Outer: netip.MustParseAddr("127.0.10.1"), PAA: PAA{IPv4: netip.MustParseAddr("10.90.0.2")},
 		AMBRUpKbps: 50000, AMBRDownKbps: 60000,
-		PCO:    m.PCO.Answer([]netip.Addr{netip.MustParseAddr("10.90.0.1"), netip.MustParseAddr("10.90.0.3")}, 1400),
+		PCO:    m.PCO.Answer(PCOValues{DNS: []netip.Addr{netip.MustParseAddr("10.90.0.1"), netip.MustParseAddr("10.90.0.3")}, MTU: 1400}),
 		Bearer: m.Bearer, ChargingID: 77, Recovery: 4,
 	}
 }
@@ -222,7 +222,7 @@ func TestPCOAnswer(t *testing.T) {
 		{"container longer than the rest", []byte{0x80, 0x00, 0x10, 0, 0x00, 0x0d, 9, 1}, dns, 1400, []byte{0x80, 0x00, 0x10, 2, 0x05, 0x78}},
 	} {
 		for _, typ := range []uint8{ie.ProtocolConfigurationOptions, ie.AdditionalProtocolConfigurationOptions, ie.ExtendedProtocolConfigurationOptions} {
-			e := parsePCO(typ, c.in).Answer(c.dns, c.mtu).element()
+			e := parsePCO(typ, c.in).Answer(PCOValues{DNS: c.dns, MTU: c.mtu}).element()
 			switch {
 			case c.want == nil && e != nil:
 				t.Errorf("%s: % x, want nothing", c.name, e.Payload)
@@ -232,7 +232,7 @@ func TestPCOAnswer(t *testing.T) {
 		}
 	}
 	var none *PCO
-	if none.Answer(dns, 1400).element() != nil {
+	if none.Answer(PCOValues{DNS: dns, MTU: 1400}).element() != nil {
 		t.Error("options are sent that nobody asked for")
 	}
 }

@@ -15,10 +15,11 @@ const Port = 2123
 // Header is what every GTP-C message begins with (TS 29.274 5.1), and what
 // identifies the datagram that carried it.
 type Header struct {
-	Type    uint8
+	Version uint8  // 1 or 2
+	Type    uint8  // of that version
 	TEID    uint32 // meaningful when HasTEID
 	HasTEID bool
-	Seq     uint32   // 24 bits
+	Seq     uint32   // 24 bits; 16 in GTPv1
 	Digest  [32]byte // SHA-256 of the datagram: a retransmission is equal to the bit (TS 29.274 7.6)
 }
 
@@ -151,7 +152,7 @@ func Parse(b []byte) (m Message, err error) {
 	if len(b) < 8 {
 		return nil, &Error{Reason: ReasonShort}
 	}
-	h := Header{Type: b[1], Digest: sha256.Sum256(b)}
+	h := Header{Version: 2, Type: b[1], Digest: sha256.Sum256(b)}
 	if v := b[0] >> 5; v != 2 {
 		return otherVersion(h, v, b)
 	}

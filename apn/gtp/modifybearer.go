@@ -19,6 +19,7 @@ type ModifyBearerRequest struct {
 	Bearers        []Bearer // QoS is not told
 	Remove         []uint8  // EBIs of bearers to be removed
 	PCO            *PCO
+	CSIDs          [][]byte // as in CreateSessionRequest; nil: unchanged
 }
 
 func parseModifyBearerRequest(h Header, e elements) (*ModifyBearerRequest, *Error) {

@@ -14,6 +14,34 @@ type PCO struct {
 	DNS     bool  // container 000DH
 	MTU     bool  // container 0010H
 	IPCP    *IPCP // an IPCP Configure-Request; nil: none
+	DNS6    bool  // container 0003H
+	PAP     *PAP  // an Authenticate-Request; nil: none
+	CHAP    *CHAP // challenge and response; nil: none
+}
+
+// PAP is an Authenticate-Request (RFC 1334 2.2.1).
+type PAP struct {
+	ID             uint8
+	User, Password string
+}
+
+// CHAP is a challenge that the phone made up in the network's place, and its own
+// response to it (RFC 1994 4.1, TS 29.061 11.2.1.2): the two come in one PCO.
+type CHAP struct {
+	ID        uint8
+	User      string
+	Challenge []byte
+	Response  []byte
+}
+
+// PCOValues are what the answer is made of. Of both DNS families the terminal
+// gets the servers that it asks for. MTU 0 is not known. Authenticated says that
+// PAP or CHAP, whichever the terminal sent, was checked and is right; if not,
+// the answer says that it failed.
+type PCOValues struct {
+	DNS           []netip.Addr
+	MTU           uint16
+	Authenticated bool
 }
 
 // IPCP is a Configure-Request (RFC 1332, with the options of RFC 1877).
@@ -110,14 +138,14 @@ type PCOAnswer struct {
 	mtu   uint16
 }
 
-// Answer makes the answer: what was asked for and is known. IPv4 servers only;
-// mtu 0 means not known. On a nil PCO it is nil.
-func (p *PCO) Answer(dns []netip.Addr, mtu uint16) *PCOAnswer {
+// Answer makes the answer: what was asked for and is known. On a nil PCO it is
+// nil.
+func (p *PCO) Answer(v PCOValues) *PCOAnswer {
 	if p == nil {
 		return nil
 	}
-	a := &PCOAnswer{asked: p, mtu: mtu}
-	for _, d := range dns {
+	a := &PCOAnswer{asked: p, mtu: v.MTU}
+	for _, d := range v.DNS {
 		if d.Is4() {
 			a.dns = append(a.dns, d)
 		}

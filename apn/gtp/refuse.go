@@ -9,8 +9,9 @@ import (
 
 // Refusal is an answer that grants nothing.
 type Refusal struct {
-	TEID   uint32 // the peer's control TEID; 0 when it isn't known or the cause is "context not found" (TS 29.274 5.5.2)
-	Reason *Error // why: its cause and offending element are sent
+	TEID   uint32     // the peer's control TEID; 0 when it isn't known or the cause is "context not found" (TS 29.274 5.5.2)
+	Reason *Error     // why: its cause and offending element are sent
+	PCO    *PCOAnswer // of a Create that failed to authenticate; nil: none
 }
 
 // Marshal encodes the refusal of a request. It is nil when the request's type

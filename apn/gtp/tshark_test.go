@@ -28,7 +28,7 @@ func TestDissector(t *testing.T) {
 		control((&ModifyBearerResponse{TEID: 1, Seq: 2, Cause: CauseAccepted, LinkedEBI: 5, Bearers: []BearerResult{{5, CauseAccepted, 9}}}).Marshal()),
 		control((&ModifyBearerResponse{
 			TEID: 1, Seq: 2, Cause: CauseAcceptedPartially, LinkedEBI: 5, Moved: true, AMBRUpKbps: 1, AMBRDownKbps: 2, MSISDN: msisdn(t),
-			PCO:     mustParse[*CreateSessionRequest](t, s.Create()).PCO.Answer([]netip.Addr{netip.MustParseAddr("10.90.0.1")}, 1400),
+			PCO:     mustParse[*CreateSessionRequest](t, s.Create()).PCO.Answer(PCOValues{DNS: []netip.Addr{netip.MustParseAddr("10.90.0.1")}, MTU: 1400}),
 			Bearers: []BearerResult{{5, CauseAccepted, 9}, {6, CauseContextNotFound, 0}}, Removed: []BearerResult{{7, CauseContextNotFound, 0}},
 		}).Marshal()),
 		control((&DeleteSessionResponse{TEID: 1, Seq: 2, Cause: CauseAccepted, Recovery: 3}).Marshal()),

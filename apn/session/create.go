@@ -107,9 +107,9 @@ func (d *deciding) created(m *gtp.CreateSessionRequest, cause gtp.Cause, r *comm
 	apn, _ := d.Rules.APN(m.APN)
 	response := gtp.CreateSessionResponse{
 		TEID: m.Sender.TEID, Seq: m.Seq, Cause: cause, PeerType: m.Sender.InterfaceType,
-		ControlTEID: path.GetLocalTeidC(), UserTEID: path.GetLocalTeidU(), Outer: d.Outer, Address: address,
+		ControlTEID: path.GetLocalTeidC(), UserTEID: path.GetLocalTeidU(), Outer: d.Outer, PAA: gtp.PAA{IPv4: address},
 		AMBRUpKbps: path.GetAmbrUpKbps(), AMBRDownKbps: path.GetAmbrDownKbps(),
-		PCO:        m.PCO.Answer(apn.DNS, apn.MTU),
+		PCO:        m.PCO.Answer(gtp.PCOValues{DNS: apn.DNS, MTU: apn.MTU}),
 		Bearer:     gtp.Bearer{EBI: uint8(path.GetEbi()), QCI: uint8(path.GetQci()), ARP: uint8(path.GetArp())},
 		ChargingID: path.GetChargingId(), Surplus: m.Surplus, Recovery: d.restartCounter(),
 	}

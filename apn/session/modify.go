@@ -124,7 +124,7 @@ func (d *deciding) modified(m *gtp.ModifyBearerRequest, s *command.Session) []by
 	apn, _ := d.Rules.APN(apnName)
 	r := gtp.ModifyBearerResponse{
 		TEID: path.GetPeerC().GetTeid(), Seq: m.Seq, Cause: gtp.CauseAccepted,
-		LinkedEBI: uint8(path.GetEbi()), PCO: m.PCO.Answer(apn.DNS, apn.MTU), Recovery: d.restartCounter(),
+		LinkedEBI: uint8(path.GetEbi()), PCO: m.PCO.Answer(gtp.PCOValues{DNS: apn.DNS, MTU: apn.MTU}), Recovery: d.restartCounter(),
 		Moved: !m.Sender.IsZero(), AMBRUpKbps: path.GetAmbrUpKbps(), AMBRDownKbps: path.GetAmbrDownKbps(), MSISDN: msisdn,
 	}
 	for _, b := range m.Bearers {

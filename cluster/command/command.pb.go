@@ -48,6 +48,7 @@ const (
 	Type_ATTACH_WIREGUARD Type = 12
 	Type_SELECT_PATH      Type = 13
 	Type_CLOSE_PATH       Type = 14
+	Type_RELEASE_PATHS    Type = 15
 	// Addresses of the gateway.
 	Type_ACQUIRE_ADDRESS      Type = 20
 	Type_BUMP_RESTART_COUNTER Type = 21
@@ -82,6 +83,7 @@ var (
 		12: "ATTACH_WIREGUARD",
 		13: "SELECT_PATH",
 		14: "CLOSE_PATH",
+		15: "RELEASE_PATHS",
 		20: "ACQUIRE_ADDRESS",
 		21: "BUMP_RESTART_COUNTER",
 		30: "RESERVE_USES",
@@ -110,6 +112,7 @@ var (
 		"ATTACH_WIREGUARD":     12,
 		"SELECT_PATH":          13,
 		"CLOSE_PATH":           14,
+		"RELEASE_PATHS":        15,
 		"ACQUIRE_ADDRESS":      20,
 		"BUMP_RESTART_COUNTER": 21,
 		"RESERVE_USES":         30,
@@ -435,6 +438,56 @@ func (UseState) EnumDescriptor() ([]byte, []int) {
 	return file_command_proto_rawDescGZIP(), []int{5}
 }
 
+// Suspension is what a Suspend or Resume Notification asks for.
+type Suspension int32
+
+const (
+	Suspension_SUSPENSION_UNCHANGED Suspension = 0
+	Suspension_SUSPEND_PATH         Suspension = 1
+	Suspension_RESUME_PATH          Suspension = 2
+)
+
+// Enum value maps for Suspension.
+var (
+	Suspension_name = map[int32]string{
+		0: "SUSPENSION_UNCHANGED",
+		1: "SUSPEND_PATH",
+		2: "RESUME_PATH",
+	}
+	Suspension_value = map[string]int32{
+		"SUSPENSION_UNCHANGED": 0,
+		"SUSPEND_PATH":         1,
+		"RESUME_PATH":          2,
+	}
+)
+
+func (x Suspension) Enum() *Suspension {
+	p := new(Suspension)
+	*p = x
+	return p
+}
+
+func (x Suspension) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Suspension) Descriptor() protoreflect.EnumDescriptor {
+	return file_command_proto_enumTypes[6].Descriptor()
+}
+
+func (Suspension) Type() protoreflect.EnumType {
+	return &file_command_proto_enumTypes[6]
+}
+
+func (x Suspension) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Suspension.Descriptor instead.
+func (Suspension) EnumDescriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{6}
+}
+
 // Command is the envelope in the Raft log.
 type Command struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -604,6 +657,8 @@ type Subscriber struct {
 	Version            uint64                 `protobuf:"varint,10,opt,name=version,proto3" json:"version,omitempty"` // raised by every change; set by the machine
 	Label              string                 `protobuf:"bytes,11,opt,name=label,proto3" json:"label,omitempty"`      // what people call it
 	RevokeReason       string                 `protobuf:"bytes,12,opt,name=revoke_reason,json=revokeReason,proto3" json:"revoke_reason,omitempty"`
+	StaticPrefix6      []byte                 `protobuf:"bytes,13,opt,name=static_prefix6,json=staticPrefix6,proto3" json:"static_prefix6,omitempty"` // 16 bytes: its /64, the last 8 of them 0; empty for a dynamic one
+	Credentials        *Credentials           `protobuf:"bytes,14,opt,name=credentials,proto3" json:"credentials,omitempty"`                          // what PAP or CHAP is checked against; absent: it can't authenticate
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
 }
@@ -722,6 +777,101 @@ func (x *Subscriber) GetRevokeReason() string {
 	return ""
 }
 
+func (x *Subscriber) GetStaticPrefix6() []byte {
+	if x != nil {
+		return x.StaticPrefix6
+	}
+	return nil
+}
+
+func (x *Subscriber) GetCredentials() *Credentials {
+	if x != nil {
+		return x.Credentials
+	}
+	return nil
+}
+
+// Credentials are the user name and password of a terminal's APN settings, as
+// the two protocols let them be kept. PAP sends the password, so a hash of it is
+// enough (PBKDF2 with HMAC-SHA-256). CHAP answers a challenge with the password
+// itself (RFC 1994), so that the gateway has to have it: wrapped, like a
+// barrel's PSK.
+type Credentials struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	User          string                 `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
+	PapSalt       []byte                 `protobuf:"bytes,2,opt,name=pap_salt,json=papSalt,proto3" json:"pap_salt,omitempty"` // empty: PAP is refused
+	PapHash       []byte                 `protobuf:"bytes,3,opt,name=pap_hash,json=papHash,proto3" json:"pap_hash,omitempty"` // 32 bytes
+	PapIterations uint32                 `protobuf:"varint,4,opt,name=pap_iterations,json=papIterations,proto3" json:"pap_iterations,omitempty"`
+	ChapSecret    []byte                 `protobuf:"bytes,5,opt,name=chap_secret,json=chapSecret,proto3" json:"chap_secret,omitempty"` // wrapped; empty: CHAP is refused
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Credentials) Reset() {
+	*x = Credentials{}
+	mi := &file_command_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Credentials) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Credentials) ProtoMessage() {}
+
+func (x *Credentials) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Credentials.ProtoReflect.Descriptor instead.
+func (*Credentials) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Credentials) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+func (x *Credentials) GetPapSalt() []byte {
+	if x != nil {
+		return x.PapSalt
+	}
+	return nil
+}
+
+func (x *Credentials) GetPapHash() []byte {
+	if x != nil {
+		return x.PapHash
+	}
+	return nil
+}
+
+func (x *Credentials) GetPapIterations() uint32 {
+	if x != nil {
+		return x.PapIterations
+	}
+	return 0
+}
+
+func (x *Credentials) GetChapSecret() []byte {
+	if x != nil {
+		return x.ChapSecret
+	}
+	return nil
+}
+
 // Barrel is one smart seal barrel.
 type Barrel struct {
 	state            protoimpl.MessageState `protogen:"open.v1"`
@@ -744,7 +894,7 @@ type Barrel struct {
 
 func (x *Barrel) Reset() {
 	*x = Barrel{}
-	mi := &file_command_proto_msgTypes[3]
+	mi := &file_command_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -756,7 +906,7 @@ func (x *Barrel) String() string {
 func (*Barrel) ProtoMessage() {}
 
 func (x *Barrel) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[3]
+	mi := &file_command_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -769,7 +919,7 @@ func (x *Barrel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Barrel.ProtoReflect.Descriptor instead.
 func (*Barrel) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{3}
+	return file_command_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Barrel) GetId() string {
@@ -873,7 +1023,7 @@ type FTEID struct {
 
 func (x *FTEID) Reset() {
 	*x = FTEID{}
-	mi := &file_command_proto_msgTypes[4]
+	mi := &file_command_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -885,7 +1035,7 @@ func (x *FTEID) String() string {
 func (*FTEID) ProtoMessage() {}
 
 func (x *FTEID) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[4]
+	mi := &file_command_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -898,7 +1048,7 @@ func (x *FTEID) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FTEID.ProtoReflect.Descriptor instead.
 func (*FTEID) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{4}
+	return file_command_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *FTEID) GetTeid() uint32 {
@@ -936,13 +1086,18 @@ type GTPPath struct {
 	Arp                uint32                 `protobuf:"varint,16,opt,name=arp,proto3" json:"arp,omitempty"`
 	PeerRestartCounter uint32                 `protobuf:"varint,17,opt,name=peer_restart_counter,json=peerRestartCounter,proto3" json:"peer_restart_counter,omitempty"`
 	PeerRestartKnown   bool                   `protobuf:"varint,18,opt,name=peer_restart_known,json=peerRestartKnown,proto3" json:"peer_restart_known,omitempty"`
+	PdnType            uint32                 `protobuf:"varint,19,opt,name=pdn_type,json=pdnType,proto3" json:"pdn_type,omitempty"`         // as answered, TS 29.274 8.34: 1 IPv4, 2 IPv6, 3 both; 0 is 1
+	Suspended          bool                   `protobuf:"varint,20,opt,name=suspended,proto3" json:"suspended,omitempty"`                    // no downlink until it resumes (TS 29.274 7.4.1)
+	Csids              [][]byte               `protobuf:"bytes,21,rep,name=csids,proto3" json:"csids,omitempty"`                             // FQ-CSIDs that the path depends on, as gtp.FQCSID lists them
+	QosProfile         []byte                 `protobuf:"bytes,22,opt,name=qos_profile,json=qosProfile,proto3" json:"qos_profile,omitempty"` // as answered over GTPv1, TS 24.008 10.5.6.5 from octet 3; empty over GTPv2
+	Opened             int64                  `protobuf:"varint,23,opt,name=opened,proto3" json:"opened,omitempty"`                          // when this path was made
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
 }
 
 func (x *GTPPath) Reset() {
 	*x = GTPPath{}
-	mi := &file_command_proto_msgTypes[5]
+	mi := &file_command_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -954,7 +1109,7 @@ func (x *GTPPath) String() string {
 func (*GTPPath) ProtoMessage() {}
 
 func (x *GTPPath) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[5]
+	mi := &file_command_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -967,7 +1122,7 @@ func (x *GTPPath) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GTPPath.ProtoReflect.Descriptor instead.
 func (*GTPPath) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{5}
+	return file_command_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *GTPPath) GetVersion() uint32 {
@@ -1096,6 +1251,103 @@ func (x *GTPPath) GetPeerRestartKnown() bool {
 	return false
 }
 
+func (x *GTPPath) GetPdnType() uint32 {
+	if x != nil {
+		return x.PdnType
+	}
+	return 0
+}
+
+func (x *GTPPath) GetSuspended() bool {
+	if x != nil {
+		return x.Suspended
+	}
+	return false
+}
+
+func (x *GTPPath) GetCsids() [][]byte {
+	if x != nil {
+		return x.Csids
+	}
+	return nil
+}
+
+func (x *GTPPath) GetQosProfile() []byte {
+	if x != nil {
+		return x.QosProfile
+	}
+	return nil
+}
+
+func (x *GTPPath) GetOpened() int64 {
+	if x != nil {
+		return x.Opened
+	}
+	return 0
+}
+
+// GTPPeer is what is known of a peer's control plane address while sessions
+// have their path there.
+type GTPPeer struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Address        []byte                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`                                      // 4 or 16 bytes
+	RestartCounter uint32                 `protobuf:"varint,2,opt,name=restart_counter,json=restartCounter,proto3" json:"restart_counter,omitempty"` // the peer's, TS 23.007 18
+	RestartKnown   bool                   `protobuf:"varint,3,opt,name=restart_known,json=restartKnown,proto3" json:"restart_known,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *GTPPeer) Reset() {
+	*x = GTPPeer{}
+	mi := &file_command_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GTPPeer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GTPPeer) ProtoMessage() {}
+
+func (x *GTPPeer) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GTPPeer.ProtoReflect.Descriptor instead.
+func (*GTPPeer) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *GTPPeer) GetAddress() []byte {
+	if x != nil {
+		return x.Address
+	}
+	return nil
+}
+
+func (x *GTPPeer) GetRestartCounter() uint32 {
+	if x != nil {
+		return x.RestartCounter
+	}
+	return 0
+}
+
+func (x *GTPPeer) GetRestartKnown() bool {
+	if x != nil {
+		return x.RestartKnown
+	}
+	return false
+}
+
 // WireGuardPath is the fallback path. The peer's outer endpoint is soft state.
 type WireGuardPath struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1106,7 +1358,7 @@ type WireGuardPath struct {
 
 func (x *WireGuardPath) Reset() {
 	*x = WireGuardPath{}
-	mi := &file_command_proto_msgTypes[6]
+	mi := &file_command_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1118,7 +1370,7 @@ func (x *WireGuardPath) String() string {
 func (*WireGuardPath) ProtoMessage() {}
 
 func (x *WireGuardPath) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[6]
+	mi := &file_command_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1131,7 +1383,7 @@ func (x *WireGuardPath) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WireGuardPath.ProtoReflect.Descriptor instead.
 func (*WireGuardPath) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{6}
+	return file_command_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *WireGuardPath) GetPublicKey() []byte {
@@ -1147,7 +1399,7 @@ type Session struct {
 	Id             uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
 	Imsi           string                 `protobuf:"bytes,2,opt,name=imsi,proto3" json:"imsi,omitempty"`
 	Apn            string                 `protobuf:"bytes,3,opt,name=apn,proto3" json:"apn,omitempty"`
-	Address        []byte                 `protobuf:"bytes,4,opt,name=address,proto3" json:"address,omitempty"`                                  // the inner address, 4 bytes
+	Address        []byte                 `protobuf:"bytes,4,opt,name=address,proto3" json:"address,omitempty"`                                  // the inner address, 4 bytes; empty: no IPv4
 	Gtp            *GTPPath               `protobuf:"bytes,5,opt,name=gtp,proto3" json:"gtp,omitempty"`                                          // absent when not attached through the carrier
 	Wireguard      *WireGuardPath         `protobuf:"bytes,6,opt,name=wireguard,proto3" json:"wireguard,omitempty"`                              // absent when not attached through the fallback
 	Active         PathKind               `protobuf:"varint,7,opt,name=active,proto3,enum=sealedge.command.v1.PathKind" json:"active,omitempty"` // the path that carries downlink packets
@@ -1156,13 +1408,14 @@ type Session struct {
 	GatewayAddress string                 `protobuf:"bytes,10,opt,name=gateway_address,json=gatewayAddress,proto3" json:"gateway_address,omitempty"` // name of the gateway address that it is tied to
 	Msisdn         string                 `protobuf:"bytes,11,opt,name=msisdn,proto3" json:"msisdn,omitempty"`
 	Version        uint64                 `protobuf:"varint,12,opt,name=version,proto3" json:"version,omitempty"`
+	Prefix6        []byte                 `protobuf:"bytes,13,opt,name=prefix6,proto3" json:"prefix6,omitempty"` // 16 bytes: the terminal's /64, the last 8 of them 0; empty: no IPv6
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Session) Reset() {
 	*x = Session{}
-	mi := &file_command_proto_msgTypes[7]
+	mi := &file_command_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1174,7 +1427,7 @@ func (x *Session) String() string {
 func (*Session) ProtoMessage() {}
 
 func (x *Session) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[7]
+	mi := &file_command_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1187,7 +1440,7 @@ func (x *Session) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Session.ProtoReflect.Descriptor instead.
 func (*Session) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{7}
+	return file_command_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Session) GetId() uint64 {
@@ -1274,23 +1527,31 @@ func (x *Session) GetVersion() uint64 {
 	return 0
 }
 
+func (x *Session) GetPrefix6() []byte {
+	if x != nil {
+		return x.Prefix6
+	}
+	return nil
+}
+
 // AddressLease ties an inner address to a subscriber. It outlives the session,
 // so that a terminal comes back to its address while the pool allows it.
 type AddressLease struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Apn           string                 `protobuf:"bytes,1,opt,name=apn,proto3" json:"apn,omitempty"`
-	Address       []byte                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
+	Address       []byte                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"` // 4 bytes, or 16: a /64 with the last 8 of them 0
 	Imsi          string                 `protobuf:"bytes,3,opt,name=imsi,proto3" json:"imsi,omitempty"`
 	InUse         bool                   `protobuf:"varint,4,opt,name=in_use,json=inUse,proto3" json:"in_use,omitempty"`                   // a session holds it
 	ReleasedSeq   uint64                 `protobuf:"varint,5,opt,name=released_seq,json=releasedSeq,proto3" json:"released_seq,omitempty"` // order of release: the longest free is reused first
 	Pinned        bool                   `protobuf:"varint,6,opt,name=pinned,proto3" json:"pinned,omitempty"`                              // static, or reserved for a fallback peer: never reused
+	Released      int64                  `protobuf:"varint,7,opt,name=released,proto3" json:"released,omitempty"`                          // when; another gets it only after the pool's quarantine
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *AddressLease) Reset() {
 	*x = AddressLease{}
-	mi := &file_command_proto_msgTypes[8]
+	mi := &file_command_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1302,7 +1563,7 @@ func (x *AddressLease) String() string {
 func (*AddressLease) ProtoMessage() {}
 
 func (x *AddressLease) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[8]
+	mi := &file_command_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1315,7 +1576,7 @@ func (x *AddressLease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddressLease.ProtoReflect.Descriptor instead.
 func (*AddressLease) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{8}
+	return file_command_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *AddressLease) GetApn() string {
@@ -1360,20 +1621,28 @@ func (x *AddressLease) GetPinned() bool {
 	return false
 }
 
+func (x *AddressLease) GetReleased() int64 {
+	if x != nil {
+		return x.Released
+	}
+	return 0
+}
+
 // Pool is one range of dynamic addresses of an APN.
 type Pool struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Apn           string                 `protobuf:"bytes,1,opt,name=apn,proto3" json:"apn,omitempty"`
-	PrefixAddress []byte                 `protobuf:"bytes,2,opt,name=prefix_address,json=prefixAddress,proto3" json:"prefix_address,omitempty"`
-	PrefixBits    uint32                 `protobuf:"varint,3,opt,name=prefix_bits,json=prefixBits,proto3" json:"prefix_bits,omitempty"`
-	Excluded      [][]byte               `protobuf:"bytes,4,rep,name=excluded,proto3" json:"excluded,omitempty"` // e.g. the gateway's inner address
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state             protoimpl.MessageState `protogen:"open.v1"`
+	Apn               string                 `protobuf:"bytes,1,opt,name=apn,proto3" json:"apn,omitempty"`
+	PrefixAddress     []byte                 `protobuf:"bytes,2,opt,name=prefix_address,json=prefixAddress,proto3" json:"prefix_address,omitempty"` // 4 bytes; or 16, of which terminals get /64s
+	PrefixBits        uint32                 `protobuf:"varint,3,opt,name=prefix_bits,json=prefixBits,proto3" json:"prefix_bits,omitempty"`
+	Excluded          [][]byte               `protobuf:"bytes,4,rep,name=excluded,proto3" json:"excluded,omitempty"`                                             // e.g. the gateway's inner address
+	QuarantineSeconds uint32                 `protobuf:"varint,5,opt,name=quarantine_seconds,json=quarantineSeconds,proto3" json:"quarantine_seconds,omitempty"` // between the release of an address and another subscriber's use of it
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *Pool) Reset() {
 	*x = Pool{}
-	mi := &file_command_proto_msgTypes[9]
+	mi := &file_command_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1385,7 +1654,7 @@ func (x *Pool) String() string {
 func (*Pool) ProtoMessage() {}
 
 func (x *Pool) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[9]
+	mi := &file_command_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1398,7 +1667,7 @@ func (x *Pool) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pool.ProtoReflect.Descriptor instead.
 func (*Pool) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{9}
+	return file_command_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Pool) GetApn() string {
@@ -1429,6 +1698,13 @@ func (x *Pool) GetExcluded() [][]byte {
 	return nil
 }
 
+func (x *Pool) GetQuarantineSeconds() uint32 {
+	if x != nil {
+		return x.QuarantineSeconds
+	}
+	return 0
+}
+
 // Policy is one revision of the policy document.
 type Policy struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1444,7 +1720,7 @@ type Policy struct {
 
 func (x *Policy) Reset() {
 	*x = Policy{}
-	mi := &file_command_proto_msgTypes[10]
+	mi := &file_command_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1456,7 +1732,7 @@ func (x *Policy) String() string {
 func (*Policy) ProtoMessage() {}
 
 func (x *Policy) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[10]
+	mi := &file_command_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1469,7 +1745,7 @@ func (x *Policy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Policy.ProtoReflect.Descriptor instead.
 func (*Policy) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{10}
+	return file_command_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Policy) GetRevision() uint64 {
@@ -1528,7 +1804,7 @@ type GatewayAddress struct {
 
 func (x *GatewayAddress) Reset() {
 	*x = GatewayAddress{}
-	mi := &file_command_proto_msgTypes[11]
+	mi := &file_command_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1540,7 +1816,7 @@ func (x *GatewayAddress) String() string {
 func (*GatewayAddress) ProtoMessage() {}
 
 func (x *GatewayAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[11]
+	mi := &file_command_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1553,7 +1829,7 @@ func (x *GatewayAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GatewayAddress.ProtoReflect.Descriptor instead.
 func (*GatewayAddress) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{11}
+	return file_command_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *GatewayAddress) GetName() string {
@@ -1613,7 +1889,7 @@ type Order struct {
 
 func (x *Order) Reset() {
 	*x = Order{}
-	mi := &file_command_proto_msgTypes[12]
+	mi := &file_command_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1625,7 +1901,7 @@ func (x *Order) String() string {
 func (*Order) ProtoMessage() {}
 
 func (x *Order) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[12]
+	mi := &file_command_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1638,7 +1914,7 @@ func (x *Order) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Order.ProtoReflect.Descriptor instead.
 func (*Order) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{12}
+	return file_command_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Order) GetNumber() string {
@@ -1735,7 +2011,7 @@ type Stamp struct {
 
 func (x *Stamp) Reset() {
 	*x = Stamp{}
-	mi := &file_command_proto_msgTypes[13]
+	mi := &file_command_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1747,7 +2023,7 @@ func (x *Stamp) String() string {
 func (*Stamp) ProtoMessage() {}
 
 func (x *Stamp) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[13]
+	mi := &file_command_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1760,7 +2036,7 @@ func (x *Stamp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stamp.ProtoReflect.Descriptor instead.
 func (*Stamp) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{13}
+	return file_command_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Stamp) GetNumber() uint32 {
@@ -1850,7 +2126,7 @@ type Use struct {
 
 func (x *Use) Reset() {
 	*x = Use{}
-	mi := &file_command_proto_msgTypes[14]
+	mi := &file_command_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1862,7 +2138,7 @@ func (x *Use) String() string {
 func (*Use) ProtoMessage() {}
 
 func (x *Use) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[14]
+	mi := &file_command_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1875,7 +2151,7 @@ func (x *Use) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Use.ProtoReflect.Descriptor instead.
 func (*Use) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{14}
+	return file_command_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Use) GetId() uint64 {
@@ -2053,7 +2329,7 @@ type Lock struct {
 
 func (x *Lock) Reset() {
 	*x = Lock{}
-	mi := &file_command_proto_msgTypes[15]
+	mi := &file_command_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2065,7 +2341,7 @@ func (x *Lock) String() string {
 func (*Lock) ProtoMessage() {}
 
 func (x *Lock) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[15]
+	mi := &file_command_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2078,7 +2354,7 @@ func (x *Lock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lock.ProtoReflect.Descriptor instead.
 func (*Lock) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{15}
+	return file_command_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Lock) GetId() uint64 {
@@ -2176,7 +2452,7 @@ type AuditEntry struct {
 
 func (x *AuditEntry) Reset() {
 	*x = AuditEntry{}
-	mi := &file_command_proto_msgTypes[16]
+	mi := &file_command_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2188,7 +2464,7 @@ func (x *AuditEntry) String() string {
 func (*AuditEntry) ProtoMessage() {}
 
 func (x *AuditEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[16]
+	mi := &file_command_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2201,7 +2477,7 @@ func (x *AuditEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditEntry.ProtoReflect.Descriptor instead.
 func (*AuditEntry) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{16}
+	return file_command_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *AuditEntry) GetIndex() uint64 {
@@ -2265,7 +2541,7 @@ type PutPolicy struct {
 
 func (x *PutPolicy) Reset() {
 	*x = PutPolicy{}
-	mi := &file_command_proto_msgTypes[17]
+	mi := &file_command_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2277,7 +2553,7 @@ func (x *PutPolicy) String() string {
 func (*PutPolicy) ProtoMessage() {}
 
 func (x *PutPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[17]
+	mi := &file_command_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2290,7 +2566,7 @@ func (x *PutPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutPolicy.ProtoReflect.Descriptor instead.
 func (*PutPolicy) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{17}
+	return file_command_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *PutPolicy) GetBaseRevision() uint64 {
@@ -2326,7 +2602,7 @@ type PutSubscriber struct {
 
 func (x *PutSubscriber) Reset() {
 	*x = PutSubscriber{}
-	mi := &file_command_proto_msgTypes[18]
+	mi := &file_command_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2338,7 +2614,7 @@ func (x *PutSubscriber) String() string {
 func (*PutSubscriber) ProtoMessage() {}
 
 func (x *PutSubscriber) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[18]
+	mi := &file_command_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2351,7 +2627,7 @@ func (x *PutSubscriber) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutSubscriber.ProtoReflect.Descriptor instead.
 func (*PutSubscriber) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{18}
+	return file_command_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *PutSubscriber) GetSubscriber() *Subscriber {
@@ -2387,7 +2663,7 @@ type RevokeSubscriber struct {
 
 func (x *RevokeSubscriber) Reset() {
 	*x = RevokeSubscriber{}
-	mi := &file_command_proto_msgTypes[19]
+	mi := &file_command_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2399,7 +2675,7 @@ func (x *RevokeSubscriber) String() string {
 func (*RevokeSubscriber) ProtoMessage() {}
 
 func (x *RevokeSubscriber) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[19]
+	mi := &file_command_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2412,7 +2688,7 @@ func (x *RevokeSubscriber) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeSubscriber.ProtoReflect.Descriptor instead.
 func (*RevokeSubscriber) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{19}
+	return file_command_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *RevokeSubscriber) GetImsi() string {
@@ -2441,7 +2717,7 @@ type PutBarrel struct {
 
 func (x *PutBarrel) Reset() {
 	*x = PutBarrel{}
-	mi := &file_command_proto_msgTypes[20]
+	mi := &file_command_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2453,7 +2729,7 @@ func (x *PutBarrel) String() string {
 func (*PutBarrel) ProtoMessage() {}
 
 func (x *PutBarrel) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[20]
+	mi := &file_command_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2466,7 +2742,7 @@ func (x *PutBarrel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutBarrel.ProtoReflect.Descriptor instead.
 func (*PutBarrel) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{20}
+	return file_command_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *PutBarrel) GetBarrel() *Barrel {
@@ -2501,7 +2777,7 @@ type RevokeBarrel struct {
 
 func (x *RevokeBarrel) Reset() {
 	*x = RevokeBarrel{}
-	mi := &file_command_proto_msgTypes[21]
+	mi := &file_command_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2513,7 +2789,7 @@ func (x *RevokeBarrel) String() string {
 func (*RevokeBarrel) ProtoMessage() {}
 
 func (x *RevokeBarrel) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[21]
+	mi := &file_command_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2526,7 +2802,7 @@ func (x *RevokeBarrel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeBarrel.ProtoReflect.Descriptor instead.
 func (*RevokeBarrel) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{21}
+	return file_command_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *RevokeBarrel) GetId() string {
@@ -2555,7 +2831,7 @@ type Revocation struct {
 
 func (x *Revocation) Reset() {
 	*x = Revocation{}
-	mi := &file_command_proto_msgTypes[22]
+	mi := &file_command_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2567,7 +2843,7 @@ func (x *Revocation) String() string {
 func (*Revocation) ProtoMessage() {}
 
 func (x *Revocation) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[22]
+	mi := &file_command_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2580,7 +2856,7 @@ func (x *Revocation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Revocation.ProtoReflect.Descriptor instead.
 func (*Revocation) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{22}
+	return file_command_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Revocation) GetSessions() []*Session {
@@ -2615,7 +2891,7 @@ type CheckOut struct {
 
 func (x *CheckOut) Reset() {
 	*x = CheckOut{}
-	mi := &file_command_proto_msgTypes[23]
+	mi := &file_command_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2627,7 +2903,7 @@ func (x *CheckOut) String() string {
 func (*CheckOut) ProtoMessage() {}
 
 func (x *CheckOut) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[23]
+	mi := &file_command_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2640,7 +2916,7 @@ func (x *CheckOut) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckOut.ProtoReflect.Descriptor instead.
 func (*CheckOut) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{23}
+	return file_command_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *CheckOut) GetBarrel() string {
@@ -2668,7 +2944,7 @@ type CheckIn struct {
 
 func (x *CheckIn) Reset() {
 	*x = CheckIn{}
-	mi := &file_command_proto_msgTypes[24]
+	mi := &file_command_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2680,7 +2956,7 @@ func (x *CheckIn) String() string {
 func (*CheckIn) ProtoMessage() {}
 
 func (x *CheckIn) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[24]
+	mi := &file_command_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2693,7 +2969,7 @@ func (x *CheckIn) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckIn.ProtoReflect.Descriptor instead.
 func (*CheckIn) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{24}
+	return file_command_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *CheckIn) GetBarrel() string {
@@ -2723,7 +2999,7 @@ type OpenSession struct {
 
 func (x *OpenSession) Reset() {
 	*x = OpenSession{}
-	mi := &file_command_proto_msgTypes[25]
+	mi := &file_command_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2735,7 +3011,7 @@ func (x *OpenSession) String() string {
 func (*OpenSession) ProtoMessage() {}
 
 func (x *OpenSession) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[25]
+	mi := &file_command_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2748,7 +3024,7 @@ func (x *OpenSession) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenSession.ProtoReflect.Descriptor instead.
 func (*OpenSession) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{25}
+	return file_command_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *OpenSession) GetImsi() string {
@@ -2811,7 +3087,7 @@ type Opened struct {
 
 func (x *Opened) Reset() {
 	*x = Opened{}
-	mi := &file_command_proto_msgTypes[26]
+	mi := &file_command_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2823,7 +3099,7 @@ func (x *Opened) String() string {
 func (*Opened) ProtoMessage() {}
 
 func (x *Opened) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[26]
+	mi := &file_command_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2836,7 +3112,7 @@ func (x *Opened) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Opened.ProtoReflect.Descriptor instead.
 func (*Opened) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{26}
+	return file_command_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Opened) GetSession() *Session {
@@ -2866,13 +3142,26 @@ type ModifySession struct {
 	UserLocation       []byte                 `protobuf:"bytes,7,opt,name=user_location,json=userLocation,proto3" json:"user_location,omitempty"`
 	PeerRestartCounter uint32                 `protobuf:"varint,8,opt,name=peer_restart_counter,json=peerRestartCounter,proto3" json:"peer_restart_counter,omitempty"`
 	PeerRestartKnown   bool                   `protobuf:"varint,9,opt,name=peer_restart_known,json=peerRestartKnown,proto3" json:"peer_restart_known,omitempty"`
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	// A move between GTPv1 and GTPv2 (TS 23.401 D.3): the other version's numbers
+	// of the same session.
+	Version       uint32     `protobuf:"varint,10,opt,name=version,proto3" json:"version,omitempty"`                                  // 0: unchanged
+	InterfaceType uint32     `protobuf:"varint,11,opt,name=interface_type,json=interfaceType,proto3" json:"interface_type,omitempty"` // with version
+	Ebi           uint32     `protobuf:"varint,12,opt,name=ebi,proto3" json:"ebi,omitempty"`                                          // 0: unchanged
+	AmbrUpKbps    uint32     `protobuf:"varint,13,opt,name=ambr_up_kbps,json=ambrUpKbps,proto3" json:"ambr_up_kbps,omitempty"`        // 0: unchanged, as all that follow
+	AmbrDownKbps  uint32     `protobuf:"varint,14,opt,name=ambr_down_kbps,json=ambrDownKbps,proto3" json:"ambr_down_kbps,omitempty"`
+	Qci           uint32     `protobuf:"varint,15,opt,name=qci,proto3" json:"qci,omitempty"`
+	Arp           uint32     `protobuf:"varint,16,opt,name=arp,proto3" json:"arp,omitempty"`
+	QosProfile    []byte     `protobuf:"bytes,17,opt,name=qos_profile,json=qosProfile,proto3" json:"qos_profile,omitempty"`
+	Suspension    Suspension `protobuf:"varint,18,opt,name=suspension,proto3,enum=sealedge.command.v1.Suspension" json:"suspension,omitempty"`
+	Csids         [][]byte   `protobuf:"bytes,19,rep,name=csids,proto3" json:"csids,omitempty"` // with csids_known they replace those that were
+	CsidsKnown    bool       `protobuf:"varint,20,opt,name=csids_known,json=csidsKnown,proto3" json:"csids_known,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ModifySession) Reset() {
 	*x = ModifySession{}
-	mi := &file_command_proto_msgTypes[27]
+	mi := &file_command_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2884,7 +3173,7 @@ func (x *ModifySession) String() string {
 func (*ModifySession) ProtoMessage() {}
 
 func (x *ModifySession) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[27]
+	mi := &file_command_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2897,7 +3186,7 @@ func (x *ModifySession) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModifySession.ProtoReflect.Descriptor instead.
 func (*ModifySession) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{27}
+	return file_command_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ModifySession) GetSession() uint64 {
@@ -2963,6 +3252,234 @@ func (x *ModifySession) GetPeerRestartKnown() bool {
 	return false
 }
 
+func (x *ModifySession) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *ModifySession) GetInterfaceType() uint32 {
+	if x != nil {
+		return x.InterfaceType
+	}
+	return 0
+}
+
+func (x *ModifySession) GetEbi() uint32 {
+	if x != nil {
+		return x.Ebi
+	}
+	return 0
+}
+
+func (x *ModifySession) GetAmbrUpKbps() uint32 {
+	if x != nil {
+		return x.AmbrUpKbps
+	}
+	return 0
+}
+
+func (x *ModifySession) GetAmbrDownKbps() uint32 {
+	if x != nil {
+		return x.AmbrDownKbps
+	}
+	return 0
+}
+
+func (x *ModifySession) GetQci() uint32 {
+	if x != nil {
+		return x.Qci
+	}
+	return 0
+}
+
+func (x *ModifySession) GetArp() uint32 {
+	if x != nil {
+		return x.Arp
+	}
+	return 0
+}
+
+func (x *ModifySession) GetQosProfile() []byte {
+	if x != nil {
+		return x.QosProfile
+	}
+	return nil
+}
+
+func (x *ModifySession) GetSuspension() Suspension {
+	if x != nil {
+		return x.Suspension
+	}
+	return Suspension_SUSPENSION_UNCHANGED
+}
+
+func (x *ModifySession) GetCsids() [][]byte {
+	if x != nil {
+		return x.Csids
+	}
+	return nil
+}
+
+func (x *ModifySession) GetCsidsKnown() bool {
+	if x != nil {
+		return x.CsidsKnown
+	}
+	return false
+}
+
+// ReleasePaths ends GTP paths that a peer has lost with its memory, without
+// telling it: all that lead to it, or those that the other fields choose. At
+// most limit at a time, so that no command stops the log for long: the proposer
+// repeats it until nothing is left. Result: Released.
+type ReleasePaths struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Peer  []byte                 `protobuf:"bytes,1,opt,name=peer,proto3" json:"peer,omitempty"` // its control plane address, 4 or 16 bytes
+	// A restart: paths made since, which carry this counter, stay. With the last
+	// of the others the counter becomes the peer's.
+	RestartCounter uint32   `protobuf:"varint,2,opt,name=restart_counter,json=restartCounter,proto3" json:"restart_counter,omitempty"`
+	RestartKnown   bool     `protobuf:"varint,3,opt,name=restart_known,json=restartKnown,proto3" json:"restart_known,omitempty"`
+	Csids          [][]byte `protobuf:"bytes,4,rep,name=csids,proto3" json:"csids,omitempty"`                                    // not empty: only paths that depend on one of these
+	OpenedBefore   int64    `protobuf:"varint,5,opt,name=opened_before,json=openedBefore,proto3" json:"opened_before,omitempty"` // not 0: only paths made before
+	Limit          uint32   `protobuf:"varint,6,opt,name=limit,proto3" json:"limit,omitempty"`                                   // 0: 1,000
+	Reason         string   `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *ReleasePaths) Reset() {
+	*x = ReleasePaths{}
+	mi := &file_command_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReleasePaths) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReleasePaths) ProtoMessage() {}
+
+func (x *ReleasePaths) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReleasePaths.ProtoReflect.Descriptor instead.
+func (*ReleasePaths) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *ReleasePaths) GetPeer() []byte {
+	if x != nil {
+		return x.Peer
+	}
+	return nil
+}
+
+func (x *ReleasePaths) GetRestartCounter() uint32 {
+	if x != nil {
+		return x.RestartCounter
+	}
+	return 0
+}
+
+func (x *ReleasePaths) GetRestartKnown() bool {
+	if x != nil {
+		return x.RestartKnown
+	}
+	return false
+}
+
+func (x *ReleasePaths) GetCsids() [][]byte {
+	if x != nil {
+		return x.Csids
+	}
+	return nil
+}
+
+func (x *ReleasePaths) GetOpenedBefore() int64 {
+	if x != nil {
+		return x.OpenedBefore
+	}
+	return 0
+}
+
+func (x *ReleasePaths) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *ReleasePaths) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// Released lists the sessions whose path was ended, as they were before.
+type Released struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Sessions      []*Session             `protobuf:"bytes,1,rep,name=sessions,proto3" json:"sessions,omitempty"`
+	More          bool                   `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"` // the limit was reached: there may be others
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Released) Reset() {
+	*x = Released{}
+	mi := &file_command_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Released) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Released) ProtoMessage() {}
+
+func (x *Released) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Released.ProtoReflect.Descriptor instead.
+func (*Released) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *Released) GetSessions() []*Session {
+	if x != nil {
+		return x.Sessions
+	}
+	return nil
+}
+
+func (x *Released) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
 // AttachWireGuard attaches a subscriber through the fallback path, opening a
 // session if it has none on that APN, and makes that path the active one.
 // Result: Opened.
@@ -2980,7 +3497,7 @@ type AttachWireGuard struct {
 
 func (x *AttachWireGuard) Reset() {
 	*x = AttachWireGuard{}
-	mi := &file_command_proto_msgTypes[28]
+	mi := &file_command_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2992,7 +3509,7 @@ func (x *AttachWireGuard) String() string {
 func (*AttachWireGuard) ProtoMessage() {}
 
 func (x *AttachWireGuard) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[28]
+	mi := &file_command_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3005,7 +3522,7 @@ func (x *AttachWireGuard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachWireGuard.ProtoReflect.Descriptor instead.
 func (*AttachWireGuard) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{28}
+	return file_command_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *AttachWireGuard) GetImsi() string {
@@ -3061,7 +3578,7 @@ type SelectPath struct {
 
 func (x *SelectPath) Reset() {
 	*x = SelectPath{}
-	mi := &file_command_proto_msgTypes[29]
+	mi := &file_command_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3073,7 +3590,7 @@ func (x *SelectPath) String() string {
 func (*SelectPath) ProtoMessage() {}
 
 func (x *SelectPath) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[29]
+	mi := &file_command_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3086,7 +3603,7 @@ func (x *SelectPath) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SelectPath.ProtoReflect.Descriptor instead.
 func (*SelectPath) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{29}
+	return file_command_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *SelectPath) GetSession() uint64 {
@@ -3117,7 +3634,7 @@ type ClosePath struct {
 
 func (x *ClosePath) Reset() {
 	*x = ClosePath{}
-	mi := &file_command_proto_msgTypes[30]
+	mi := &file_command_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3129,7 +3646,7 @@ func (x *ClosePath) String() string {
 func (*ClosePath) ProtoMessage() {}
 
 func (x *ClosePath) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[30]
+	mi := &file_command_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3142,7 +3659,7 @@ func (x *ClosePath) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClosePath.ProtoReflect.Descriptor instead.
 func (*ClosePath) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{30}
+	return file_command_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ClosePath) GetSession() uint64 {
@@ -3184,7 +3701,7 @@ type Closed struct {
 
 func (x *Closed) Reset() {
 	*x = Closed{}
-	mi := &file_command_proto_msgTypes[31]
+	mi := &file_command_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3196,7 +3713,7 @@ func (x *Closed) String() string {
 func (*Closed) ProtoMessage() {}
 
 func (x *Closed) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[31]
+	mi := &file_command_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3209,7 +3726,7 @@ func (x *Closed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Closed.ProtoReflect.Descriptor instead.
 func (*Closed) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{31}
+	return file_command_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Closed) GetSession() *Session {
@@ -3238,7 +3755,7 @@ type AcquireAddress struct {
 
 func (x *AcquireAddress) Reset() {
 	*x = AcquireAddress{}
-	mi := &file_command_proto_msgTypes[32]
+	mi := &file_command_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3250,7 +3767,7 @@ func (x *AcquireAddress) String() string {
 func (*AcquireAddress) ProtoMessage() {}
 
 func (x *AcquireAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[32]
+	mi := &file_command_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3263,7 +3780,7 @@ func (x *AcquireAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcquireAddress.ProtoReflect.Descriptor instead.
 func (*AcquireAddress) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{32}
+	return file_command_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *AcquireAddress) GetName() string {
@@ -3299,7 +3816,7 @@ type BumpRestartCounter struct {
 
 func (x *BumpRestartCounter) Reset() {
 	*x = BumpRestartCounter{}
-	mi := &file_command_proto_msgTypes[33]
+	mi := &file_command_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3311,7 +3828,7 @@ func (x *BumpRestartCounter) String() string {
 func (*BumpRestartCounter) ProtoMessage() {}
 
 func (x *BumpRestartCounter) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[33]
+	mi := &file_command_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3324,7 +3841,7 @@ func (x *BumpRestartCounter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BumpRestartCounter.ProtoReflect.Descriptor instead.
 func (*BumpRestartCounter) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{33}
+	return file_command_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *BumpRestartCounter) GetName() string {
@@ -3369,7 +3886,7 @@ type ReserveUses struct {
 
 func (x *ReserveUses) Reset() {
 	*x = ReserveUses{}
-	mi := &file_command_proto_msgTypes[34]
+	mi := &file_command_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3381,7 +3898,7 @@ func (x *ReserveUses) String() string {
 func (*ReserveUses) ProtoMessage() {}
 
 func (x *ReserveUses) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[34]
+	mi := &file_command_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3394,7 +3911,7 @@ func (x *ReserveUses) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReserveUses.ProtoReflect.Descriptor instead.
 func (*ReserveUses) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{34}
+	return file_command_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ReserveUses) GetOrder() string {
@@ -3536,7 +4053,7 @@ type RecordReceipt struct {
 
 func (x *RecordReceipt) Reset() {
 	*x = RecordReceipt{}
-	mi := &file_command_proto_msgTypes[35]
+	mi := &file_command_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3548,7 +4065,7 @@ func (x *RecordReceipt) String() string {
 func (*RecordReceipt) ProtoMessage() {}
 
 func (x *RecordReceipt) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[35]
+	mi := &file_command_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3561,7 +4078,7 @@ func (x *RecordReceipt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordReceipt.ProtoReflect.Descriptor instead.
 func (*RecordReceipt) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{35}
+	return file_command_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *RecordReceipt) GetUse() uint64 {
@@ -3598,7 +4115,7 @@ type RecordEvidence struct {
 
 func (x *RecordEvidence) Reset() {
 	*x = RecordEvidence{}
-	mi := &file_command_proto_msgTypes[36]
+	mi := &file_command_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3610,7 +4127,7 @@ func (x *RecordEvidence) String() string {
 func (*RecordEvidence) ProtoMessage() {}
 
 func (x *RecordEvidence) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[36]
+	mi := &file_command_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3623,7 +4140,7 @@ func (x *RecordEvidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordEvidence.ProtoReflect.Descriptor instead.
 func (*RecordEvidence) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{36}
+	return file_command_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *RecordEvidence) GetUse() uint64 {
@@ -3667,7 +4184,7 @@ type SettleUse struct {
 
 func (x *SettleUse) Reset() {
 	*x = SettleUse{}
-	mi := &file_command_proto_msgTypes[37]
+	mi := &file_command_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3679,7 +4196,7 @@ func (x *SettleUse) String() string {
 func (*SettleUse) ProtoMessage() {}
 
 func (x *SettleUse) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[37]
+	mi := &file_command_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3692,7 +4209,7 @@ func (x *SettleUse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettleUse.ProtoReflect.Descriptor instead.
 func (*SettleUse) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{37}
+	return file_command_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *SettleUse) GetUse() uint64 {
@@ -3731,7 +4248,7 @@ type Disconnect struct {
 
 func (x *Disconnect) Reset() {
 	*x = Disconnect{}
-	mi := &file_command_proto_msgTypes[38]
+	mi := &file_command_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3743,7 +4260,7 @@ func (x *Disconnect) String() string {
 func (*Disconnect) ProtoMessage() {}
 
 func (x *Disconnect) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[38]
+	mi := &file_command_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3756,7 +4273,7 @@ func (x *Disconnect) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Disconnect.ProtoReflect.Descriptor instead.
 func (*Disconnect) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{38}
+	return file_command_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Disconnect) GetSourceId() string {
@@ -3806,7 +4323,7 @@ type AckLock struct {
 
 func (x *AckLock) Reset() {
 	*x = AckLock{}
-	mi := &file_command_proto_msgTypes[39]
+	mi := &file_command_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3818,7 +4335,7 @@ func (x *AckLock) String() string {
 func (*AckLock) ProtoMessage() {}
 
 func (x *AckLock) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[39]
+	mi := &file_command_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3831,7 +4348,7 @@ func (x *AckLock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AckLock.ProtoReflect.Descriptor instead.
 func (*AckLock) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{39}
+	return file_command_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *AckLock) GetLock() uint64 {
@@ -3866,7 +4383,7 @@ type SuspendOrder struct {
 
 func (x *SuspendOrder) Reset() {
 	*x = SuspendOrder{}
-	mi := &file_command_proto_msgTypes[40]
+	mi := &file_command_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3878,7 +4395,7 @@ func (x *SuspendOrder) String() string {
 func (*SuspendOrder) ProtoMessage() {}
 
 func (x *SuspendOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[40]
+	mi := &file_command_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3891,7 +4408,7 @@ func (x *SuspendOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuspendOrder.ProtoReflect.Descriptor instead.
 func (*SuspendOrder) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{40}
+	return file_command_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *SuspendOrder) GetOrder() string {
@@ -3919,7 +4436,7 @@ type ResumeOrder struct {
 
 func (x *ResumeOrder) Reset() {
 	*x = ResumeOrder{}
-	mi := &file_command_proto_msgTypes[41]
+	mi := &file_command_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3931,7 +4448,7 @@ func (x *ResumeOrder) String() string {
 func (*ResumeOrder) ProtoMessage() {}
 
 func (x *ResumeOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[41]
+	mi := &file_command_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3944,7 +4461,7 @@ func (x *ResumeOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeOrder.ProtoReflect.Descriptor instead.
 func (*ResumeOrder) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{41}
+	return file_command_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ResumeOrder) GetOrder() string {
@@ -3973,7 +4490,7 @@ type MarkOverdue struct {
 
 func (x *MarkOverdue) Reset() {
 	*x = MarkOverdue{}
-	mi := &file_command_proto_msgTypes[42]
+	mi := &file_command_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3985,7 +4502,7 @@ func (x *MarkOverdue) String() string {
 func (*MarkOverdue) ProtoMessage() {}
 
 func (x *MarkOverdue) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[42]
+	mi := &file_command_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3998,7 +4515,7 @@ func (x *MarkOverdue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MarkOverdue.ProtoReflect.Descriptor instead.
 func (*MarkOverdue) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{42}
+	return file_command_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *MarkOverdue) GetUse() uint64 {
@@ -4027,7 +4544,7 @@ type ExpireUse struct {
 
 func (x *ExpireUse) Reset() {
 	*x = ExpireUse{}
-	mi := &file_command_proto_msgTypes[43]
+	mi := &file_command_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4039,7 +4556,7 @@ func (x *ExpireUse) String() string {
 func (*ExpireUse) ProtoMessage() {}
 
 func (x *ExpireUse) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[43]
+	mi := &file_command_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4052,7 +4569,7 @@ func (x *ExpireUse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExpireUse.ProtoReflect.Descriptor instead.
 func (*ExpireUse) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{43}
+	return file_command_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ExpireUse) GetUse() uint64 {
@@ -4077,7 +4594,7 @@ type RecordDecision struct {
 
 func (x *RecordDecision) Reset() {
 	*x = RecordDecision{}
-	mi := &file_command_proto_msgTypes[44]
+	mi := &file_command_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4089,7 +4606,7 @@ func (x *RecordDecision) String() string {
 func (*RecordDecision) ProtoMessage() {}
 
 func (x *RecordDecision) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[44]
+	mi := &file_command_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4102,7 +4619,7 @@ func (x *RecordDecision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordDecision.ProtoReflect.Descriptor instead.
 func (*RecordDecision) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{44}
+	return file_command_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *RecordDecision) GetKind() string {
@@ -4168,7 +4685,7 @@ type SnapshotHeader struct {
 
 func (x *SnapshotHeader) Reset() {
 	*x = SnapshotHeader{}
-	mi := &file_command_proto_msgTypes[45]
+	mi := &file_command_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4180,7 +4697,7 @@ func (x *SnapshotHeader) String() string {
 func (*SnapshotHeader) ProtoMessage() {}
 
 func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[45]
+	mi := &file_command_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4193,7 +4710,7 @@ func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHeader.ProtoReflect.Descriptor instead.
 func (*SnapshotHeader) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{45}
+	return file_command_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *SnapshotHeader) GetVersion() uint32 {
@@ -4288,6 +4805,7 @@ type SnapshotRecord struct {
 	//	*SnapshotRecord_Use
 	//	*SnapshotRecord_Lock
 	//	*SnapshotRecord_Remembered
+	//	*SnapshotRecord_Peer
 	//	*SnapshotRecord_Digest
 	Record        isSnapshotRecord_Record `protobuf_oneof:"record"`
 	unknownFields protoimpl.UnknownFields
@@ -4296,7 +4814,7 @@ type SnapshotRecord struct {
 
 func (x *SnapshotRecord) Reset() {
 	*x = SnapshotRecord{}
-	mi := &file_command_proto_msgTypes[46]
+	mi := &file_command_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4308,7 +4826,7 @@ func (x *SnapshotRecord) String() string {
 func (*SnapshotRecord) ProtoMessage() {}
 
 func (x *SnapshotRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[46]
+	mi := &file_command_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4321,7 +4839,7 @@ func (x *SnapshotRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotRecord.ProtoReflect.Descriptor instead.
 func (*SnapshotRecord) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{46}
+	return file_command_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *SnapshotRecord) GetRecord() isSnapshotRecord_Record {
@@ -4421,6 +4939,15 @@ func (x *SnapshotRecord) GetRemembered() *Remembered {
 	return nil
 }
 
+func (x *SnapshotRecord) GetPeer() *GTPPeer {
+	if x != nil {
+		if x, ok := x.Record.(*SnapshotRecord_Peer); ok {
+			return x.Peer
+		}
+	}
+	return nil
+}
+
 func (x *SnapshotRecord) GetDigest() []byte {
 	if x != nil {
 		if x, ok := x.Record.(*SnapshotRecord_Digest); ok {
@@ -4474,6 +5001,10 @@ type SnapshotRecord_Remembered struct {
 	Remembered *Remembered `protobuf:"bytes,10,opt,name=remembered,proto3,oneof"`
 }
 
+type SnapshotRecord_Peer struct {
+	Peer *GTPPeer `protobuf:"bytes,11,opt,name=peer,proto3,oneof"`
+}
+
 type SnapshotRecord_Digest struct {
 	Digest []byte `protobuf:"bytes,15,opt,name=digest,proto3,oneof"`
 }
@@ -4498,6 +5029,8 @@ func (*SnapshotRecord_Lock) isSnapshotRecord_Record() {}
 
 func (*SnapshotRecord_Remembered) isSnapshotRecord_Record() {}
 
+func (*SnapshotRecord_Peer) isSnapshotRecord_Record() {}
+
 func (*SnapshotRecord_Digest) isSnapshotRecord_Record() {}
 
 // Remembered is the result of a request id, kept until its scope is closed.
@@ -4516,7 +5049,7 @@ type Remembered struct {
 
 func (x *Remembered) Reset() {
 	*x = Remembered{}
-	mi := &file_command_proto_msgTypes[47]
+	mi := &file_command_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4528,7 +5061,7 @@ func (x *Remembered) String() string {
 func (*Remembered) ProtoMessage() {}
 
 func (x *Remembered) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[47]
+	mi := &file_command_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4541,7 +5074,7 @@ func (x *Remembered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Remembered.ProtoReflect.Descriptor instead.
 func (*Remembered) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{47}
+	return file_command_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Remembered) GetClientId() string {
@@ -4611,7 +5144,7 @@ const file_command_proto_rawDesc = "" +
 	"\x06Result\x12-\n" +
 	"\x04code\x18\x01 \x01(\x0e2\x19.sealedge.command.v1.CodeR\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x18\n" +
-	"\apayload\x18\x03 \x01(\fR\apayload\"\x91\x03\n" +
+	"\apayload\x18\x03 \x01(\fR\apayload\"\xfc\x03\n" +
 	"\n" +
 	"Subscriber\x12\x12\n" +
 	"\x04imsi\x18\x01 \x01(\tR\x04imsi\x12\x16\n" +
@@ -4626,7 +5159,16 @@ const file_command_proto_rawDesc = "" +
 	"\aversion\x18\n" +
 	" \x01(\x04R\aversion\x12\x14\n" +
 	"\x05label\x18\v \x01(\tR\x05label\x12#\n" +
-	"\rrevoke_reason\x18\f \x01(\tR\frevokeReason\"\xac\x03\n" +
+	"\rrevoke_reason\x18\f \x01(\tR\frevokeReason\x12%\n" +
+	"\x0estatic_prefix6\x18\r \x01(\fR\rstaticPrefix6\x12B\n" +
+	"\vcredentials\x18\x0e \x01(\v2 .sealedge.command.v1.CredentialsR\vcredentials\"\x9f\x01\n" +
+	"\vCredentials\x12\x12\n" +
+	"\x04user\x18\x01 \x01(\tR\x04user\x12\x19\n" +
+	"\bpap_salt\x18\x02 \x01(\fR\apapSalt\x12\x19\n" +
+	"\bpap_hash\x18\x03 \x01(\fR\apapHash\x12%\n" +
+	"\x0epap_iterations\x18\x04 \x01(\rR\rpapIterations\x12\x1f\n" +
+	"\vchap_secret\x18\x05 \x01(\fR\n" +
+	"chapSecret\"\xac\x03\n" +
 	"\x06Barrel\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
 	"\x03mac\x18\x02 \x01(\tR\x03mac\x12!\n" +
@@ -4644,7 +5186,7 @@ const file_command_proto_rawDesc = "" +
 	"\rrevoke_reason\x18\r \x01(\tR\frevokeReason\"5\n" +
 	"\x05FTEID\x12\x12\n" +
 	"\x04teid\x18\x01 \x01(\rR\x04teid\x12\x18\n" +
-	"\aaddress\x18\x02 \x01(\fR\aaddress\"\xea\x04\n" +
+	"\aaddress\x18\x02 \x01(\fR\aaddress\"\xf2\x05\n" +
 	"\aGTPPath\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12%\n" +
 	"\x0einterface_type\x18\x02 \x01(\rR\rinterfaceType\x12\x10\n" +
@@ -4668,10 +5210,20 @@ const file_command_proto_rawDesc = "" +
 	"\x03qci\x18\x0f \x01(\rR\x03qci\x12\x10\n" +
 	"\x03arp\x18\x10 \x01(\rR\x03arp\x120\n" +
 	"\x14peer_restart_counter\x18\x11 \x01(\rR\x12peerRestartCounter\x12,\n" +
-	"\x12peer_restart_known\x18\x12 \x01(\bR\x10peerRestartKnown\".\n" +
+	"\x12peer_restart_known\x18\x12 \x01(\bR\x10peerRestartKnown\x12\x19\n" +
+	"\bpdn_type\x18\x13 \x01(\rR\apdnType\x12\x1c\n" +
+	"\tsuspended\x18\x14 \x01(\bR\tsuspended\x12\x14\n" +
+	"\x05csids\x18\x15 \x03(\fR\x05csids\x12\x1f\n" +
+	"\vqos_profile\x18\x16 \x01(\fR\n" +
+	"qosProfile\x12\x16\n" +
+	"\x06opened\x18\x17 \x01(\x03R\x06opened\"q\n" +
+	"\aGTPPeer\x12\x18\n" +
+	"\aaddress\x18\x01 \x01(\fR\aaddress\x12'\n" +
+	"\x0frestart_counter\x18\x02 \x01(\rR\x0erestartCounter\x12#\n" +
+	"\rrestart_known\x18\x03 \x01(\bR\frestartKnown\".\n" +
 	"\rWireGuardPath\x12\x1d\n" +
 	"\n" +
-	"public_key\x18\x01 \x01(\fR\tpublicKey\"\x9e\x03\n" +
+	"public_key\x18\x01 \x01(\fR\tpublicKey\"\xb8\x03\n" +
 	"\aSession\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
 	"\x04imsi\x18\x02 \x01(\tR\x04imsi\x12\x10\n" +
@@ -4685,20 +5237,23 @@ const file_command_proto_rawDesc = "" +
 	"\x0fgateway_address\x18\n" +
 	" \x01(\tR\x0egatewayAddress\x12\x16\n" +
 	"\x06msisdn\x18\v \x01(\tR\x06msisdn\x12\x18\n" +
-	"\aversion\x18\f \x01(\x04R\aversion\"\xa0\x01\n" +
+	"\aversion\x18\f \x01(\x04R\aversion\x12\x18\n" +
+	"\aprefix6\x18\r \x01(\fR\aprefix6\"\xbc\x01\n" +
 	"\fAddressLease\x12\x10\n" +
 	"\x03apn\x18\x01 \x01(\tR\x03apn\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\fR\aaddress\x12\x12\n" +
 	"\x04imsi\x18\x03 \x01(\tR\x04imsi\x12\x15\n" +
 	"\x06in_use\x18\x04 \x01(\bR\x05inUse\x12!\n" +
 	"\freleased_seq\x18\x05 \x01(\x04R\vreleasedSeq\x12\x16\n" +
-	"\x06pinned\x18\x06 \x01(\bR\x06pinned\"|\n" +
+	"\x06pinned\x18\x06 \x01(\bR\x06pinned\x12\x1a\n" +
+	"\breleased\x18\a \x01(\x03R\breleased\"\xab\x01\n" +
 	"\x04Pool\x12\x10\n" +
 	"\x03apn\x18\x01 \x01(\tR\x03apn\x12%\n" +
 	"\x0eprefix_address\x18\x02 \x01(\fR\rprefixAddress\x12\x1f\n" +
 	"\vprefix_bits\x18\x03 \x01(\rR\n" +
 	"prefixBits\x12\x1a\n" +
-	"\bexcluded\x18\x04 \x03(\fR\bexcluded\"\xb9\x01\n" +
+	"\bexcluded\x18\x04 \x03(\fR\bexcluded\x12-\n" +
+	"\x12quarantine_seconds\x18\x05 \x01(\rR\x11quarantineSeconds\"\xb9\x01\n" +
 	"\x06Policy\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12\x1a\n" +
 	"\bdocument\x18\x02 \x01(\fR\bdocument\x12\x16\n" +
@@ -4826,7 +5381,7 @@ const file_command_proto_rawDesc = "" +
 	"\x0fgateway_address\x18\a \x01(\tR\x0egatewayAddress\"z\n" +
 	"\x06Opened\x126\n" +
 	"\asession\x18\x01 \x01(\v2\x1c.sealedge.command.v1.SessionR\asession\x128\n" +
-	"\breplaced\x18\x02 \x03(\v2\x1c.sealedge.command.v1.SessionR\breplaced\"\xf4\x02\n" +
+	"\breplaced\x18\x02 \x03(\v2\x1c.sealedge.command.v1.SessionR\breplaced\"\xcc\x05\n" +
 	"\rModifySession\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12 \n" +
 	"\flocal_teid_c\x18\x02 \x01(\rR\n" +
@@ -4837,7 +5392,35 @@ const file_command_proto_rawDesc = "" +
 	"\fserving_plmn\x18\x06 \x01(\tR\vservingPlmn\x12#\n" +
 	"\ruser_location\x18\a \x01(\fR\fuserLocation\x120\n" +
 	"\x14peer_restart_counter\x18\b \x01(\rR\x12peerRestartCounter\x12,\n" +
-	"\x12peer_restart_known\x18\t \x01(\bR\x10peerRestartKnown\"\xd7\x01\n" +
+	"\x12peer_restart_known\x18\t \x01(\bR\x10peerRestartKnown\x12\x18\n" +
+	"\aversion\x18\n" +
+	" \x01(\rR\aversion\x12%\n" +
+	"\x0einterface_type\x18\v \x01(\rR\rinterfaceType\x12\x10\n" +
+	"\x03ebi\x18\f \x01(\rR\x03ebi\x12 \n" +
+	"\fambr_up_kbps\x18\r \x01(\rR\n" +
+	"ambrUpKbps\x12$\n" +
+	"\x0eambr_down_kbps\x18\x0e \x01(\rR\fambrDownKbps\x12\x10\n" +
+	"\x03qci\x18\x0f \x01(\rR\x03qci\x12\x10\n" +
+	"\x03arp\x18\x10 \x01(\rR\x03arp\x12\x1f\n" +
+	"\vqos_profile\x18\x11 \x01(\fR\n" +
+	"qosProfile\x12?\n" +
+	"\n" +
+	"suspension\x18\x12 \x01(\x0e2\x1f.sealedge.command.v1.SuspensionR\n" +
+	"suspension\x12\x14\n" +
+	"\x05csids\x18\x13 \x03(\fR\x05csids\x12\x1f\n" +
+	"\vcsids_known\x18\x14 \x01(\bR\n" +
+	"csidsKnown\"\xd9\x01\n" +
+	"\fReleasePaths\x12\x12\n" +
+	"\x04peer\x18\x01 \x01(\fR\x04peer\x12'\n" +
+	"\x0frestart_counter\x18\x02 \x01(\rR\x0erestartCounter\x12#\n" +
+	"\rrestart_known\x18\x03 \x01(\bR\frestartKnown\x12\x14\n" +
+	"\x05csids\x18\x04 \x03(\fR\x05csids\x12#\n" +
+	"\ropened_before\x18\x05 \x01(\x03R\fopenedBefore\x12\x14\n" +
+	"\x05limit\x18\x06 \x01(\rR\x05limit\x12\x16\n" +
+	"\x06reason\x18\a \x01(\tR\x06reason\"X\n" +
+	"\bReleased\x128\n" +
+	"\bsessions\x18\x01 \x03(\v2\x1c.sealedge.command.v1.SessionR\bsessions\x12\x12\n" +
+	"\x04more\x18\x02 \x01(\bR\x04more\"\xd7\x01\n" +
 	"\x0fAttachWireGuard\x12\x12\n" +
 	"\x04imsi\x18\x01 \x01(\tR\x04imsi\x12\x10\n" +
 	"\x03apn\x18\x02 \x01(\tR\x03apn\x12\x1d\n" +
@@ -4944,7 +5527,7 @@ const file_command_proto_rawDesc = "" +
 	"audit_head\x18\t \x01(\fR\tauditHead\x12(\n" +
 	"\x10next_charging_id\x18\n" +
 	" \x01(\rR\x0enextChargingId\x12\x14\n" +
-	"\x05level\x18\v \x01(\rR\x05level\"\xf1\x04\n" +
+	"\x05level\x18\v \x01(\rR\x05level\"\xa5\x05\n" +
 	"\x0eSnapshotRecord\x125\n" +
 	"\x06policy\x18\x01 \x01(\v2\x1b.sealedge.command.v1.PolicyH\x00R\x06policy\x12A\n" +
 	"\n" +
@@ -4960,7 +5543,8 @@ const file_command_proto_rawDesc = "" +
 	"\n" +
 	"remembered\x18\n" +
 	" \x01(\v2\x1f.sealedge.command.v1.RememberedH\x00R\n" +
-	"remembered\x12\x18\n" +
+	"remembered\x122\n" +
+	"\x04peer\x18\v \x01(\v2\x1c.sealedge.command.v1.GTPPeerH\x00R\x04peer\x12\x18\n" +
 	"\x06digest\x18\x0f \x01(\fH\x00R\x06digestB\b\n" +
 	"\x06record\"\xcd\x01\n" +
 	"\n" +
@@ -4972,7 +5556,7 @@ const file_command_proto_rawDesc = "" +
 	"\aapplied\x18\x04 \x01(\x03R\aapplied\x12\x14\n" +
 	"\x05scope\x18\x05 \x01(\tR\x05scope\x12%\n" +
 	"\x0epayload_sha256\x18\x06 \x01(\fR\rpayloadSha256\x12\x14\n" +
-	"\x05index\x18\a \x01(\x04R\x05index*\xe8\x03\n" +
+	"\x05index\x18\a \x01(\x04R\x05index*\xfb\x03\n" +
 	"\x04Type\x12\x14\n" +
 	"\x10TYPE_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
@@ -4990,7 +5574,8 @@ const file_command_proto_rawDesc = "" +
 	"\x10ATTACH_WIREGUARD\x10\f\x12\x0f\n" +
 	"\vSELECT_PATH\x10\r\x12\x0e\n" +
 	"\n" +
-	"CLOSE_PATH\x10\x0e\x12\x13\n" +
+	"CLOSE_PATH\x10\x0e\x12\x11\n" +
+	"\rRELEASE_PATHS\x10\x0f\x12\x13\n" +
 	"\x0fACQUIRE_ADDRESS\x10\x14\x12\x18\n" +
 	"\x14BUMP_RESTART_COUNTER\x10\x15\x12\x10\n" +
 	"\fRESERVE_USES\x10\x1e\x12\x12\n" +
@@ -5042,7 +5627,12 @@ const file_command_proto_rawDesc = "" +
 	"\x15USE_STATE_UNSPECIFIED\x10\x00\x12\f\n" +
 	"\bRESERVED\x10\x01\x12\v\n" +
 	"\aSTOPPED\x10\x02\x12\v\n" +
-	"\aSETTLED\x10\x03B.Z,github.com/sealedge/sealedge/cluster/commandb\x06proto3"
+	"\aSETTLED\x10\x03*I\n" +
+	"\n" +
+	"Suspension\x12\x18\n" +
+	"\x14SUSPENSION_UNCHANGED\x10\x00\x12\x10\n" +
+	"\fSUSPEND_PATH\x10\x01\x12\x0f\n" +
+	"\vRESUME_PATH\x10\x02B.Z,github.com/sealedge/sealedge/cluster/commandb\x06proto3"
 
 var (
 	file_command_proto_rawDescOnce sync.Once
@@ -5056,8 +5646,8 @@ func file_command_proto_rawDescGZIP() []byte {
 	return file_command_proto_rawDescData
 }
 
-var file_command_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_command_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
+var file_command_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
+var file_command_proto_msgTypes = make([]protoimpl.MessageInfo, 52)
 var file_command_proto_goTypes = []any{
 	(Type)(0),                  // 0: sealedge.command.v1.Type
 	(Code)(0),                  // 1: sealedge.command.v1.Code
@@ -5065,96 +5655,105 @@ var file_command_proto_goTypes = []any{
 	(PathKind)(0),              // 3: sealedge.command.v1.PathKind
 	(OrderState)(0),            // 4: sealedge.command.v1.OrderState
 	(UseState)(0),              // 5: sealedge.command.v1.UseState
-	(*Command)(nil),            // 6: sealedge.command.v1.Command
-	(*Result)(nil),             // 7: sealedge.command.v1.Result
-	(*Subscriber)(nil),         // 8: sealedge.command.v1.Subscriber
-	(*Barrel)(nil),             // 9: sealedge.command.v1.Barrel
-	(*FTEID)(nil),              // 10: sealedge.command.v1.FTEID
-	(*GTPPath)(nil),            // 11: sealedge.command.v1.GTPPath
-	(*WireGuardPath)(nil),      // 12: sealedge.command.v1.WireGuardPath
-	(*Session)(nil),            // 13: sealedge.command.v1.Session
-	(*AddressLease)(nil),       // 14: sealedge.command.v1.AddressLease
-	(*Pool)(nil),               // 15: sealedge.command.v1.Pool
-	(*Policy)(nil),             // 16: sealedge.command.v1.Policy
-	(*GatewayAddress)(nil),     // 17: sealedge.command.v1.GatewayAddress
-	(*Order)(nil),              // 18: sealedge.command.v1.Order
-	(*Stamp)(nil),              // 19: sealedge.command.v1.Stamp
-	(*Use)(nil),                // 20: sealedge.command.v1.Use
-	(*Lock)(nil),               // 21: sealedge.command.v1.Lock
-	(*AuditEntry)(nil),         // 22: sealedge.command.v1.AuditEntry
-	(*PutPolicy)(nil),          // 23: sealedge.command.v1.PutPolicy
-	(*PutSubscriber)(nil),      // 24: sealedge.command.v1.PutSubscriber
-	(*RevokeSubscriber)(nil),   // 25: sealedge.command.v1.RevokeSubscriber
-	(*PutBarrel)(nil),          // 26: sealedge.command.v1.PutBarrel
-	(*RevokeBarrel)(nil),       // 27: sealedge.command.v1.RevokeBarrel
-	(*Revocation)(nil),         // 28: sealedge.command.v1.Revocation
-	(*CheckOut)(nil),           // 29: sealedge.command.v1.CheckOut
-	(*CheckIn)(nil),            // 30: sealedge.command.v1.CheckIn
-	(*OpenSession)(nil),        // 31: sealedge.command.v1.OpenSession
-	(*Opened)(nil),             // 32: sealedge.command.v1.Opened
-	(*ModifySession)(nil),      // 33: sealedge.command.v1.ModifySession
-	(*AttachWireGuard)(nil),    // 34: sealedge.command.v1.AttachWireGuard
-	(*SelectPath)(nil),         // 35: sealedge.command.v1.SelectPath
-	(*ClosePath)(nil),          // 36: sealedge.command.v1.ClosePath
-	(*Closed)(nil),             // 37: sealedge.command.v1.Closed
-	(*AcquireAddress)(nil),     // 38: sealedge.command.v1.AcquireAddress
-	(*BumpRestartCounter)(nil), // 39: sealedge.command.v1.BumpRestartCounter
-	(*ReserveUses)(nil),        // 40: sealedge.command.v1.ReserveUses
-	(*RecordReceipt)(nil),      // 41: sealedge.command.v1.RecordReceipt
-	(*RecordEvidence)(nil),     // 42: sealedge.command.v1.RecordEvidence
-	(*SettleUse)(nil),          // 43: sealedge.command.v1.SettleUse
-	(*Disconnect)(nil),         // 44: sealedge.command.v1.Disconnect
-	(*AckLock)(nil),            // 45: sealedge.command.v1.AckLock
-	(*SuspendOrder)(nil),       // 46: sealedge.command.v1.SuspendOrder
-	(*ResumeOrder)(nil),        // 47: sealedge.command.v1.ResumeOrder
-	(*MarkOverdue)(nil),        // 48: sealedge.command.v1.MarkOverdue
-	(*ExpireUse)(nil),          // 49: sealedge.command.v1.ExpireUse
-	(*RecordDecision)(nil),     // 50: sealedge.command.v1.RecordDecision
-	(*SnapshotHeader)(nil),     // 51: sealedge.command.v1.SnapshotHeader
-	(*SnapshotRecord)(nil),     // 52: sealedge.command.v1.SnapshotRecord
-	(*Remembered)(nil),         // 53: sealedge.command.v1.Remembered
+	(Suspension)(0),            // 6: sealedge.command.v1.Suspension
+	(*Command)(nil),            // 7: sealedge.command.v1.Command
+	(*Result)(nil),             // 8: sealedge.command.v1.Result
+	(*Subscriber)(nil),         // 9: sealedge.command.v1.Subscriber
+	(*Credentials)(nil),        // 10: sealedge.command.v1.Credentials
+	(*Barrel)(nil),             // 11: sealedge.command.v1.Barrel
+	(*FTEID)(nil),              // 12: sealedge.command.v1.FTEID
+	(*GTPPath)(nil),            // 13: sealedge.command.v1.GTPPath
+	(*GTPPeer)(nil),            // 14: sealedge.command.v1.GTPPeer
+	(*WireGuardPath)(nil),      // 15: sealedge.command.v1.WireGuardPath
+	(*Session)(nil),            // 16: sealedge.command.v1.Session
+	(*AddressLease)(nil),       // 17: sealedge.command.v1.AddressLease
+	(*Pool)(nil),               // 18: sealedge.command.v1.Pool
+	(*Policy)(nil),             // 19: sealedge.command.v1.Policy
+	(*GatewayAddress)(nil),     // 20: sealedge.command.v1.GatewayAddress
+	(*Order)(nil),              // 21: sealedge.command.v1.Order
+	(*Stamp)(nil),              // 22: sealedge.command.v1.Stamp
+	(*Use)(nil),                // 23: sealedge.command.v1.Use
+	(*Lock)(nil),               // 24: sealedge.command.v1.Lock
+	(*AuditEntry)(nil),         // 25: sealedge.command.v1.AuditEntry
+	(*PutPolicy)(nil),          // 26: sealedge.command.v1.PutPolicy
+	(*PutSubscriber)(nil),      // 27: sealedge.command.v1.PutSubscriber
+	(*RevokeSubscriber)(nil),   // 28: sealedge.command.v1.RevokeSubscriber
+	(*PutBarrel)(nil),          // 29: sealedge.command.v1.PutBarrel
+	(*RevokeBarrel)(nil),       // 30: sealedge.command.v1.RevokeBarrel
+	(*Revocation)(nil),         // 31: sealedge.command.v1.Revocation
+	(*CheckOut)(nil),           // 32: sealedge.command.v1.CheckOut
+	(*CheckIn)(nil),            // 33: sealedge.command.v1.CheckIn
+	(*OpenSession)(nil),        // 34: sealedge.command.v1.OpenSession
+	(*Opened)(nil),             // 35: sealedge.command.v1.Opened
+	(*ModifySession)(nil),      // 36: sealedge.command.v1.ModifySession
+	(*ReleasePaths)(nil),       // 37: sealedge.command.v1.ReleasePaths
+	(*Released)(nil),           // 38: sealedge.command.v1.Released
+	(*AttachWireGuard)(nil),    // 39: sealedge.command.v1.AttachWireGuard
+	(*SelectPath)(nil),         // 40: sealedge.command.v1.SelectPath
+	(*ClosePath)(nil),          // 41: sealedge.command.v1.ClosePath
+	(*Closed)(nil),             // 42: sealedge.command.v1.Closed
+	(*AcquireAddress)(nil),     // 43: sealedge.command.v1.AcquireAddress
+	(*BumpRestartCounter)(nil), // 44: sealedge.command.v1.BumpRestartCounter
+	(*ReserveUses)(nil),        // 45: sealedge.command.v1.ReserveUses
+	(*RecordReceipt)(nil),      // 46: sealedge.command.v1.RecordReceipt
+	(*RecordEvidence)(nil),     // 47: sealedge.command.v1.RecordEvidence
+	(*SettleUse)(nil),          // 48: sealedge.command.v1.SettleUse
+	(*Disconnect)(nil),         // 49: sealedge.command.v1.Disconnect
+	(*AckLock)(nil),            // 50: sealedge.command.v1.AckLock
+	(*SuspendOrder)(nil),       // 51: sealedge.command.v1.SuspendOrder
+	(*ResumeOrder)(nil),        // 52: sealedge.command.v1.ResumeOrder
+	(*MarkOverdue)(nil),        // 53: sealedge.command.v1.MarkOverdue
+	(*ExpireUse)(nil),          // 54: sealedge.command.v1.ExpireUse
+	(*RecordDecision)(nil),     // 55: sealedge.command.v1.RecordDecision
+	(*SnapshotHeader)(nil),     // 56: sealedge.command.v1.SnapshotHeader
+	(*SnapshotRecord)(nil),     // 57: sealedge.command.v1.SnapshotRecord
+	(*Remembered)(nil),         // 58: sealedge.command.v1.Remembered
 }
 var file_command_proto_depIdxs = []int32{
 	0,  // 0: sealedge.command.v1.Command.type:type_name -> sealedge.command.v1.Type
 	1,  // 1: sealedge.command.v1.Result.code:type_name -> sealedge.command.v1.Code
 	2,  // 2: sealedge.command.v1.Subscriber.state:type_name -> sealedge.command.v1.DeviceState
-	2,  // 3: sealedge.command.v1.Barrel.state:type_name -> sealedge.command.v1.DeviceState
-	10, // 4: sealedge.command.v1.GTPPath.peer_c:type_name -> sealedge.command.v1.FTEID
-	10, // 5: sealedge.command.v1.GTPPath.peer_u:type_name -> sealedge.command.v1.FTEID
-	11, // 6: sealedge.command.v1.Session.gtp:type_name -> sealedge.command.v1.GTPPath
-	12, // 7: sealedge.command.v1.Session.wireguard:type_name -> sealedge.command.v1.WireGuardPath
-	3,  // 8: sealedge.command.v1.Session.active:type_name -> sealedge.command.v1.PathKind
-	15, // 9: sealedge.command.v1.Policy.pools:type_name -> sealedge.command.v1.Pool
-	4,  // 10: sealedge.command.v1.Order.state:type_name -> sealedge.command.v1.OrderState
-	5,  // 11: sealedge.command.v1.Use.state:type_name -> sealedge.command.v1.UseState
-	19, // 12: sealedge.command.v1.Use.stamps:type_name -> sealedge.command.v1.Stamp
-	15, // 13: sealedge.command.v1.PutPolicy.pools:type_name -> sealedge.command.v1.Pool
-	8,  // 14: sealedge.command.v1.PutSubscriber.subscriber:type_name -> sealedge.command.v1.Subscriber
-	9,  // 15: sealedge.command.v1.PutBarrel.barrel:type_name -> sealedge.command.v1.Barrel
-	13, // 16: sealedge.command.v1.Revocation.sessions:type_name -> sealedge.command.v1.Session
-	11, // 17: sealedge.command.v1.OpenSession.gtp:type_name -> sealedge.command.v1.GTPPath
-	13, // 18: sealedge.command.v1.Opened.session:type_name -> sealedge.command.v1.Session
-	13, // 19: sealedge.command.v1.Opened.replaced:type_name -> sealedge.command.v1.Session
-	10, // 20: sealedge.command.v1.ModifySession.peer_c:type_name -> sealedge.command.v1.FTEID
-	10, // 21: sealedge.command.v1.ModifySession.peer_u:type_name -> sealedge.command.v1.FTEID
-	3,  // 22: sealedge.command.v1.SelectPath.path:type_name -> sealedge.command.v1.PathKind
-	3,  // 23: sealedge.command.v1.ClosePath.path:type_name -> sealedge.command.v1.PathKind
-	13, // 24: sealedge.command.v1.Closed.session:type_name -> sealedge.command.v1.Session
-	16, // 25: sealedge.command.v1.SnapshotRecord.policy:type_name -> sealedge.command.v1.Policy
-	8,  // 26: sealedge.command.v1.SnapshotRecord.subscriber:type_name -> sealedge.command.v1.Subscriber
-	9,  // 27: sealedge.command.v1.SnapshotRecord.barrel:type_name -> sealedge.command.v1.Barrel
-	13, // 28: sealedge.command.v1.SnapshotRecord.session:type_name -> sealedge.command.v1.Session
-	14, // 29: sealedge.command.v1.SnapshotRecord.lease:type_name -> sealedge.command.v1.AddressLease
-	17, // 30: sealedge.command.v1.SnapshotRecord.address:type_name -> sealedge.command.v1.GatewayAddress
-	18, // 31: sealedge.command.v1.SnapshotRecord.order:type_name -> sealedge.command.v1.Order
-	20, // 32: sealedge.command.v1.SnapshotRecord.use:type_name -> sealedge.command.v1.Use
-	21, // 33: sealedge.command.v1.SnapshotRecord.lock:type_name -> sealedge.command.v1.Lock
-	53, // 34: sealedge.command.v1.SnapshotRecord.remembered:type_name -> sealedge.command.v1.Remembered
-	35, // [35:35] is the sub-list for method output_type
-	35, // [35:35] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	10, // 3: sealedge.command.v1.Subscriber.credentials:type_name -> sealedge.command.v1.Credentials
+	2,  // 4: sealedge.command.v1.Barrel.state:type_name -> sealedge.command.v1.DeviceState
+	12, // 5: sealedge.command.v1.GTPPath.peer_c:type_name -> sealedge.command.v1.FTEID
+	12, // 6: sealedge.command.v1.GTPPath.peer_u:type_name -> sealedge.command.v1.FTEID
+	13, // 7: sealedge.command.v1.Session.gtp:type_name -> sealedge.command.v1.GTPPath
+	15, // 8: sealedge.command.v1.Session.wireguard:type_name -> sealedge.command.v1.WireGuardPath
+	3,  // 9: sealedge.command.v1.Session.active:type_name -> sealedge.command.v1.PathKind
+	18, // 10: sealedge.command.v1.Policy.pools:type_name -> sealedge.command.v1.Pool
+	4,  // 11: sealedge.command.v1.Order.state:type_name -> sealedge.command.v1.OrderState
+	5,  // 12: sealedge.command.v1.Use.state:type_name -> sealedge.command.v1.UseState
+	22, // 13: sealedge.command.v1.Use.stamps:type_name -> sealedge.command.v1.Stamp
+	18, // 14: sealedge.command.v1.PutPolicy.pools:type_name -> sealedge.command.v1.Pool
+	9,  // 15: sealedge.command.v1.PutSubscriber.subscriber:type_name -> sealedge.command.v1.Subscriber
+	11, // 16: sealedge.command.v1.PutBarrel.barrel:type_name -> sealedge.command.v1.Barrel
+	16, // 17: sealedge.command.v1.Revocation.sessions:type_name -> sealedge.command.v1.Session
+	13, // 18: sealedge.command.v1.OpenSession.gtp:type_name -> sealedge.command.v1.GTPPath
+	16, // 19: sealedge.command.v1.Opened.session:type_name -> sealedge.command.v1.Session
+	16, // 20: sealedge.command.v1.Opened.replaced:type_name -> sealedge.command.v1.Session
+	12, // 21: sealedge.command.v1.ModifySession.peer_c:type_name -> sealedge.command.v1.FTEID
+	12, // 22: sealedge.command.v1.ModifySession.peer_u:type_name -> sealedge.command.v1.FTEID
+	6,  // 23: sealedge.command.v1.ModifySession.suspension:type_name -> sealedge.command.v1.Suspension
+	16, // 24: sealedge.command.v1.Released.sessions:type_name -> sealedge.command.v1.Session
+	3,  // 25: sealedge.command.v1.SelectPath.path:type_name -> sealedge.command.v1.PathKind
+	3,  // 26: sealedge.command.v1.ClosePath.path:type_name -> sealedge.command.v1.PathKind
+	16, // 27: sealedge.command.v1.Closed.session:type_name -> sealedge.command.v1.Session
+	19, // 28: sealedge.command.v1.SnapshotRecord.policy:type_name -> sealedge.command.v1.Policy
+	9,  // 29: sealedge.command.v1.SnapshotRecord.subscriber:type_name -> sealedge.command.v1.Subscriber
+	11, // 30: sealedge.command.v1.SnapshotRecord.barrel:type_name -> sealedge.command.v1.Barrel
+	16, // 31: sealedge.command.v1.SnapshotRecord.session:type_name -> sealedge.command.v1.Session
+	17, // 32: sealedge.command.v1.SnapshotRecord.lease:type_name -> sealedge.command.v1.AddressLease
+	20, // 33: sealedge.command.v1.SnapshotRecord.address:type_name -> sealedge.command.v1.GatewayAddress
+	21, // 34: sealedge.command.v1.SnapshotRecord.order:type_name -> sealedge.command.v1.Order
+	23, // 35: sealedge.command.v1.SnapshotRecord.use:type_name -> sealedge.command.v1.Use
+	24, // 36: sealedge.command.v1.SnapshotRecord.lock:type_name -> sealedge.command.v1.Lock
+	58, // 37: sealedge.command.v1.SnapshotRecord.remembered:type_name -> sealedge.command.v1.Remembered
+	14, // 38: sealedge.command.v1.SnapshotRecord.peer:type_name -> sealedge.command.v1.GTPPeer
+	39, // [39:39] is the sub-list for method output_type
+	39, // [39:39] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_command_proto_init() }
@@ -5162,7 +5761,7 @@ func file_command_proto_init() {
 	if File_command_proto != nil {
 		return
 	}
-	file_command_proto_msgTypes[46].OneofWrappers = []any{
+	file_command_proto_msgTypes[50].OneofWrappers = []any{
 		(*SnapshotRecord_Policy)(nil),
 		(*SnapshotRecord_Subscriber)(nil),
 		(*SnapshotRecord_Barrel)(nil),
@@ -5173,6 +5772,7 @@ func file_command_proto_init() {
 		(*SnapshotRecord_Use)(nil),
 		(*SnapshotRecord_Lock)(nil),
 		(*SnapshotRecord_Remembered)(nil),
+		(*SnapshotRecord_Peer)(nil),
 		(*SnapshotRecord_Digest)(nil),
 	}
 	type x struct{}
@@ -5180,8 +5780,8 @@ func file_command_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_command_proto_rawDesc), len(file_command_proto_rawDesc)),
-			NumEnums:      6,
-			NumMessages:   48,
+			NumEnums:      7,
+			NumMessages:   52,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
