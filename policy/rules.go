@@ -30,7 +30,7 @@ type Rules struct {
 	Admission Admission
 	// Carriers refine which peers are served. Empty: all that the node's
 	// configuration allows, without further limits.
-	Carriers []Carrier
+	Carriers  []Carrier
 	Levels    map[int]Level
 	SealTypes map[string]SealType // by name, e.g. "company"
 	Servers   []Server            // the seal servers that a request may name
@@ -45,11 +45,11 @@ type Rules struct {
 
 // APN is one private network.
 type APN struct {
-	Name           ident.APN
-	DNS            []netip.Addr
-	MTU            uint16 // IPv4 link MTU for the terminal, bytes
-	AMBRUpKbps     uint32 // APN aggregate maximum bit rate (TS 29.274 8.7), kbit/s
-	AMBRDownKbps   uint32
+	Name         ident.APN
+	DNS          []netip.Addr
+	MTU          uint16 // IPv4 link MTU for the terminal, bytes
+	AMBRUpKbps   uint32 // APN aggregate maximum bit rate (TS 29.274 8.7), kbit/s
+	AMBRDownKbps uint32
 	// GatewayAddress and GatewayAddress6 are the gateway's own addresses inside
 	// the tunnel; invalid where the APN doesn't have that family.
 	GatewayAddress, GatewayAddress6 netip.Addr
