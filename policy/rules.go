@@ -68,19 +68,6 @@ func (a APN) ServesIPv4() bool { return a.GatewayAddress.IsValid() }
 // ServesIPv6 tells whether terminals get an IPv6 prefix on the APN.
 func (a APN) ServesIPv6() bool { return a.GatewayAddress6.IsValid() }
 
-// Authentication says what a terminal must show in its protocol configuration
-// options.
-type Authentication uint8
-
-// What may be asked for. What a terminal shows without being asked is checked
-// all the same if its record has credentials.
-const (
-	AuthenticationNone Authentication = iota // nothing
-	AuthenticationAny                        // PAP or CHAP
-	AuthenticationPAP
-	AuthenticationCHAP
-)
-
 // Carrier is one telecom partner: who may speak GTP for it, and about whom. What
 // a peer says beyond that is dropped by the GTP firewall.
 type Carrier struct {
@@ -215,6 +202,7 @@ func (r *Rules) CarrierOf(peer netip.Addr) (*Carrier, bool) {
 	if r == nil || len(r.Carriers) == 0 {
 		return &anyCarrier, true
 	}
+	peer = peer.Unmap() // as a socket of both families names an IPv4 peer
 	var found *Carrier
 	bits := -1
 	for i := range r.Carriers {
@@ -227,4 +215,5 @@ func (r *Rules) CarrierOf(peer netip.Addr) (*Carrier, bool) {
 	return found, found != nil
 }
 
+// anyCarrier has no limits. Nobody writes to it.
 var anyCarrier Carrier

@@ -95,3 +95,36 @@ func (r RAT) String() string {
 	}
 	return "RAT " + strconv.Itoa(int(r))
 }
+
+// Authentication says what a terminal must show in its protocol configuration
+// options.
+type Authentication uint8
+
+// What may be asked for. What a terminal shows without being asked is checked
+// all the same if its record has credentials.
+const (
+	AuthenticationNone Authentication = iota // nothing
+	AuthenticationAny                        // PAP or CHAP
+	AuthenticationPAP
+	AuthenticationCHAP
+)
+
+var authenticationNames = [...]string{"none", "any", "pap", "chap"}
+
+// ParseAuthentication reads "none", "any", "pap" or "chap".
+func ParseAuthentication(s string) (Authentication, error) {
+	for i, name := range authenticationNames {
+		if s == name {
+			return Authentication(i), nil
+		}
+	}
+	return 0, fmt.Errorf("unknown authentication %q: want one of %s", s, strings.Join(authenticationNames[:], ", "))
+}
+
+// String is the word that ParseAuthentication reads.
+func (a Authentication) String() string {
+	if int(a) < len(authenticationNames) {
+		return authenticationNames[a]
+	}
+	return "authentication " + strconv.Itoa(int(a))
+}
