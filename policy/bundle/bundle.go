@@ -36,7 +36,7 @@ func Parse(file string, doc []byte) (*policy.Rules, []*command.Pool, error) {
 	if err := d.Err(); err != nil {
 		return nil, nil, err
 	}
-	return p.rules, p.pools, nil
+	return p.rules, p.compiled, nil
 }
 
 // Compile makes the rules of the policy in force. Its document was parsed when
@@ -53,8 +53,9 @@ func Compile(p *command.Policy) (*policy.Rules, error) {
 
 // parser fills rules and pools out of one document.
 type parser struct {
-	rules *policy.Rules
-	pools []*command.Pool
+	rules           *policy.Rules
+	compiled        []*command.Pool
+	gateways, pools []claim // of all APNs
 }
 
 // source notes which line governs a rule, by the key as policy asks for it.
@@ -77,6 +78,7 @@ func (p *parser) document(root document.Value) {
 	p.source(at, "spec")
 	if spec := at.Map(); at.Present() {
 		p.apns(spec.Need("apns", "apns: [{name: seal.corp, gateway: 10.90.0.1, pools: [10.90.0.0/16]}]"))
+		p.carriers(spec.Get("carriers"))
 		p.admission(spec.Get("admission"))
 		p.levels(spec.Need("levels", "levels: {1: {methods: [fingerprint, face]}}"))
 		p.sealTypes(spec.Need("sealTypes", "sealTypes: {company: {level: 1, maxCount: 10, maxWindow: 72h}}"))

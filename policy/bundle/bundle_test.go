@@ -125,6 +125,9 @@ func TestShortMistakes(t *testing.T) {
 		{"pool in the wrong place", "10.90.0.0/16", "10.90.0.5/16", "did you mean 10.90.0.0/16?"},
 		{"gateway in IPv6", "gateway: 10.90.0.1", "gateway: fd00::1", "want the IPv4 address of a host"},
 		{"pool of loopback", "10.90.0.0/16", "127.0.0.0/8", "can't be given to terminals"},
+		{"pool of link-local addresses", "10.90.0.0/16", "169.254.0.0/16", "can't be given to terminals"},
+		{"no gateway", "gateway: 10.90.0.1 ", "", "gateway: is missing, and pools has IPv4 addresses"},
+		{"an IPv6 pool without a gateway", "10.90.0.0/16", `10.90.0.0/16, "fd00:90::/48"`, "gateway6: is missing, and pools has IPv6 addresses"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if strings.Count(base, c.from) != 1 {
@@ -185,6 +188,11 @@ func FuzzParse(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(bad)
+	whole, err := os.ReadFile("testdata/carriers.yaml")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(whole)
 	f.Add([]byte("apiVersion: sealedge.dev/v1\nkind: Policy\nspec: {levels: {1: {methods: [face]}}}"))
 	f.Fuzz(func(t *testing.T, doc []byte) {
 		rules, pools, err := Parse("f", doc)
@@ -200,12 +208,51 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 		for name, a := range rules.APNs {
-			if name.IsZero() || a.Name != name || !a.GatewayAddress.Is4() || len(a.Pools) == 0 || a.MTU < 576 {
+			if name.IsZero() || a.Name != name || len(a.Pools) == 0 || a.MTU < 576 || a.Quarantine < 0 || a.IdleTimeout < 0 || a.SessionTimeout < 0 {
 				t.Fatalf("APN %s: %+v", name, a)
+			}
+			if a.ServesIPv4() != slices.ContainsFunc(a.Pools, func(p netip.Prefix) bool { return p.Addr().Is4() }) ||
+				a.ServesIPv6() != slices.ContainsFunc(a.Pools, func(p netip.Prefix) bool { return p.Addr().Is6() }) {
+				t.Fatalf("APN %s doesn't serve what it has pools for: %+v", name, a)
+			}
+		}
+		for _, p := range pools {
+			checkPool(t, rules, p)
+		}
+		for _, c := range rules.Carriers {
+			if c.Name == "" || len(c.Peers) == 0 {
+				t.Fatalf("carrier %+v", c)
 			}
 		}
 		if len(rules.APNs) == 0 || len(rules.Servers) == 0 || rules.ClockTolerance <= 0 || len(pools) == 0 {
 			t.Fatalf("%+v", rules)
 		}
 	})
+}
+
+// checkPool holds what the state machine asks of a pool, and that no terminal
+// gets a gateway's address.
+func checkPool(t *testing.T, rules *policy.Rules, p *command.Pool) {
+	t.Helper()
+	base, ok := netip.AddrFromSlice(p.PrefixAddress)
+	prefix := netip.PrefixFrom(base, int(p.PrefixBits))
+	if !ok || !prefix.IsValid() || prefix.Masked() != prefix || base.Is6() && p.PrefixBits > 64 {
+		t.Fatalf("pool %v", p)
+	}
+	excluded := map[netip.Addr]bool{}
+	for _, x := range p.Excluded {
+		a, ok := netip.AddrFromSlice(x)
+		if !ok || !prefix.Contains(a) || excluded[a] || a.Is6() && slash64(a) != a {
+			t.Fatalf("pool %v excludes %v", p, a)
+		}
+		excluded[a] = true
+	}
+	for _, apn := range rules.APNs {
+		if g := apn.GatewayAddress; prefix.Contains(g) && !excluded[g] {
+			t.Fatalf("pool %v gives %v away", p, g)
+		}
+		if g := apn.GatewayAddress6; prefix.Contains(g) && !excluded[slash64(g)] {
+			t.Fatalf("pool %v gives %v away", p, g)
+		}
+	}
 }

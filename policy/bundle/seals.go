@@ -78,7 +78,7 @@ func (p *parser) sealTypes(v document.Value) {
 	p.source(v, "spec", "sealTypes")
 	p.rules.SealTypes = map[string]policy.SealType{}
 	for name, item := range v.Map().All() {
-		if !sealName(name) {
+		if !plainName(name) {
 			item.Report(`use lower-case letters, digits and dashes, such as "legal-representative"`, "%q can't name a seal type", name)
 		}
 		key := []string{"spec", "sealTypes", name}
@@ -104,7 +104,8 @@ func (p *parser) sealTypes(v document.Value) {
 	}
 }
 
-func sealName(s string) bool {
+// plainName tells whether a name can stand in a reason, a counter or a log as it is.
+func plainName(s string) bool {
 	return s != "" && len(s) <= 32 && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-") == "" && strings.Trim(s, "-") == s
 }
 

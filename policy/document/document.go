@@ -127,5 +127,9 @@ func (d *Document) Err() error {
 	slices.SortStableFunc(ms, func(a, b Mistake) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 	})
-	return Mistakes(slices.Compact(ms))
+	seen := map[Mistake]bool{} // a value that is read twice is mistaken twice
+	return slices.DeleteFunc(Mistakes(ms), func(m Mistake) bool {
+		defer func() { seen[m] = true }()
+		return seen[m]
+	})
 }

@@ -3,6 +3,7 @@ package document
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"gopkg.in/yaml.v3"
@@ -22,6 +23,9 @@ func (v Value) Present() bool { return v.node != nil }
 
 // Path is the way to the value, e.g. "spec.apns[0].mtu".
 func (v Value) Path() string { return v.path }
+
+// Key is the last part of the path, e.g. "mtu".
+func (v Value) Key() string { return v.path[strings.LastIndexByte(v.path, '.')+1:] }
 
 // Line is where the value stands, from 1; 0 when it is absent.
 func (v Value) Line() int {
@@ -72,6 +76,15 @@ func (v Value) scalar(want, example string) (string, bool) {
 func (v Value) Text() string {
 	s, _ := v.scalar("a text", "write one value")
 	return s
+}
+
+// Plain is the text of a plain value for naming it in a mistake or reading it a
+// second time: empty, and no mistake, when it is something else.
+func (v Value) Plain() string {
+	if v.node == nil || v.node.Kind != yaml.ScalarNode {
+		return ""
+	}
+	return v.node.Value
 }
 
 // Bool reads true or false.
