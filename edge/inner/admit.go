@@ -3,7 +3,6 @@ package inner
 import (
 	"encoding/binary"
 	"encoding/hex"
-	"net/netip"
 	"sync/atomic"
 
 	"gvisor.dev/gvisor/pkg/buffer"
@@ -11,14 +10,11 @@ import (
 )
 
 const (
-	ipv4HeaderLen   = 20
-	icmpHeaderLen   = 8
-	tcpHeaderLen    = 20
-	udpHeaderLen    = 8
-	protocolICMP    = 1
-	protocolTCP     = 6
-	protocolUDP     = 17
-	icmpEchoRequest = 8
+	icmpHeaderLen = 8
+	tcpHeaderLen  = 20
+	udpHeaderLen  = 8
+	protocolTCP   = 6
+	protocolUDP   = 17
 )
 
 // portSet is a set of ports that is read without a lock.
@@ -28,8 +24,8 @@ func (s *portSet) has(port uint16) bool { return s[port/64].Load()&(1<<(port%64)
 func (s *portSet) add(port uint16)      { s[port/64].Or(1 << (port % 64)) }
 func (s *portSet) remove(port uint16)   { s[port/64].And(^uint64(1 << (port % 64))) }
 
-// Deliver takes an IPv4 packet from an access path that verified its source.
-// pkt is the caller's again when Deliver returns. Any goroutine may call it.
+// Deliver takes an IP packet from an access path that verified its source. pkt
+// is the caller's again when Deliver returns. Any goroutine may call it.
 func (n *Network) Deliver(pkt []byte) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -38,99 +34,76 @@ func (n *Network) Deliver(pkt []byte) {
 				"panic", r, "bytes", hex.EncodeToString(pkt[:min(len(pkt), 256)]))
 		}
 	}()
-	pkt, reason := n.admit(pkt)
+	p, reason := n.admit(pkt)
 	if reason != 0 {
 		n.count.add(reason, 1)
 		return
 	}
 	n.count.add(inPackets, 1)
-	n.count.add(inBytes, len(pkt))
-	p := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: buffer.MakeWithData(pkt)})
-	n.link.inject(p)
-	p.DecRef()
+	n.count.add(inBytes, len(p.whole))
+	b := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: buffer.MakeWithData(p.whole)})
+	n.link.inject(p.number, b)
+	b.DecRef()
 }
 
-// admit is the whole of what terminals may do. It returns the packet without
-// what followed its stated length, or the reason to drop it.
-func (n *Network) admit(b []byte) ([]byte, counter) {
-	if len(b) < ipv4HeaderLen || b[0]>>4 != 4 || b[0]&0x0f < ipv4HeaderLen/4 {
-		return nil, dropMalformed
+// admit is the whole of what terminals may do. It returns the packet, or the
+// reason to drop it.
+func (n *Network) admit(b []byte) (packet, counter) {
+	p, reason := parse(b)
+	if reason != 0 {
+		return p, reason
 	}
-	total := int(binary.BigEndian.Uint16(b[2:]))
-	if total < ipv4HeaderLen || total > len(b) {
-		return nil, dropMalformed
+	from := n.route(p.src)
+	// A terminal's /64 may have been chosen around the gateway's own address.
+	if from == nil || n.own[p.src] != nil {
+		return p, dropSource
 	}
-	b = b[:total]
-	if b[0]&0x0f != ipv4HeaderLen/4 {
-		return nil, dropOptions
-	}
-	if binary.BigEndian.Uint16(b[6:])&0x3fff != 0 { // more fragments, or an offset
-		return nil, dropFragment
-	}
-	if headerSum(b[:ipv4HeaderLen]) != 0xffff {
-		return nil, dropChecksum
-	}
-	src := netip.AddrFrom4([4]byte(b[12:16]))
-	dst := netip.AddrFrom4([4]byte(b[16:20]))
-	from := n.route(src)
-	if from == nil {
-		return nil, dropSource
-	}
-	if !n.own[dst] {
-		if n.route(dst) != nil {
-			return nil, dropPhoneToPhone
+	to := n.own[p.dst]
+	if to == nil {
+		if n.route(p.dst) != nil {
+			return p, dropPhoneToPhone
 		}
-		return nil, dropDestination
+		return p, dropDestination
 	}
-	switch l4 := b[ipv4HeaderLen:]; b[9] {
+	switch l4 := p.payload; p.protocol {
 	case protocolTCP:
 		if len(l4) < tcpHeaderLen {
-			return nil, dropMalformed
+			return p, dropMalformed
 		}
 		if !n.tcpPorts.has(binary.BigEndian.Uint16(l4[2:])) {
-			return nil, dropTCPPort
+			return p, dropTCPPort
 		}
 	case protocolUDP:
 		if len(l4) < udpHeaderLen {
-			return nil, dropMalformed
+			return p, dropMalformed
 		}
 		if !n.udpPorts.has(binary.BigEndian.Uint16(l4[2:])) {
-			return nil, dropUDPPort
+			return p, dropUDPPort
 		}
-		if was := from.local.Load(); was == nil || *was != dst {
-			from.local.Store(&dst)
+		if from.local.Load() != to {
+			from.local.Store(to)
 		}
-	case protocolICMP:
+	case p.icmp:
 		if len(l4) < icmpHeaderLen {
-			return nil, dropMalformed
+			return p, dropMalformed
 		}
-		if l4[0] != icmpEchoRequest || l4[1] != 0 {
-			return nil, dropICMP
+		if l4[0] != p.echoRequest || l4[1] != 0 {
+			return p, dropICMP
 		}
 	default:
-		return nil, dropProtocol
+		return p, dropProtocol
 	}
-	return b, 0
-}
-
-// headerSum is the ones' complement sum of an IPv4 header with its checksum,
-// 0xffff when that is right (RFC 791 3.1).
-func headerSum(h []byte) uint16 {
-	var sum uint32
-	for ; len(h) >= 2; h = h[2:] {
-		sum += uint32(binary.BigEndian.Uint16(h))
-	}
-	sum = sum>>16 + sum&0xffff
-	return uint16(sum>>16 + sum)
+	return p, 0
 }
 
 // transmit takes a packet of the stack to its terminal.
 func (n *Network) transmit(pkt []byte) {
-	if len(pkt) < ipv4HeaderLen {
-		n.count.add(dropNoRoute, 1)
+	to, ok := mayLeave(pkt)
+	if !ok {
+		n.count.add(dropEgress, 1)
 		return
 	}
-	r := n.route(netip.AddrFrom4([4]byte(pkt[16:20])))
+	r := n.route(to)
 	if r == nil {
 		n.count.add(dropNoRoute, 1)
 		return

@@ -72,8 +72,8 @@ func echo(payload ...byte) []byte {
 func TestDefaultDeny(t *testing.T) {
 	n := newNetwork(t, inner.Config{})
 	var a, b catcher
-	n.SetRoute(phoneA, &a)
-	n.SetRoute(phoneB, &b)
+	n.SetRoute(host(phoneA), &a)
+	n.SetRoute(host(phoneB), &b)
 	tcp, err := n.ListenTCP(443)
 	if err != nil {
 		t.Fatal(err)
@@ -146,7 +146,7 @@ func TestDefaultDeny(t *testing.T) {
 func TestPing(t *testing.T) {
 	n := newNetwork(t, inner.Config{})
 	var a catcher
-	n.SetRoute(phoneA, &a)
+	n.SetRoute(host(phoneA), &a)
 	n.Deliver(append(ip(phoneA, gateway, 1, echo([]byte("hello")...), nil), 0xee)) // and an octet of padding
 	if len(a.pkts) != 1 {
 		t.Fatalf("%d packets came back, want 1", len(a.pkts))
@@ -162,7 +162,7 @@ func TestPing(t *testing.T) {
 func TestDownlinkLost(t *testing.T) {
 	n := newNetwork(t, inner.Config{})
 	a := catcher{err: errors.New("no tunnel")}
-	n.SetRoute(phoneA, &a)
+	n.SetRoute(host(phoneA), &a)
 	rose := rising(n)
 	n.Deliver(ip(phoneA, gateway, 1, echo(), nil))
 	if got := rose(); got["path-refused"] != 1 {
@@ -172,7 +172,7 @@ func TestDownlinkLost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n.DelRoute(phoneA)
+	n.DelRoute(host(phoneA))
 	rose()
 	if _, err := c.WriteTo([]byte("x"), udpAddr(phoneA, 9)); err != nil {
 		t.Fatal(err)
@@ -188,12 +188,16 @@ func TestDownlinkLost(t *testing.T) {
 
 func TestNewRefuses(t *testing.T) {
 	for name, cfg := range map[string]inner.Config{
-		"no address": {},
-		"IPv6":       {Addresses: []netip.Addr{netip.MustParseAddr("2001:db8::1")}},
-		"any":        {Addresses: []netip.Addr{netip.IPv4Unspecified()}},
-		"twice":      {Addresses: []netip.Addr{gateway, gateway}},
-		"small MTU":  {Addresses: []netip.Addr{gateway}, MTU: 575},
-		"large MTU":  {Addresses: []netip.Addr{gateway}, MTU: 65536},
+		"no address":         {},
+		"small MTU for IPv6": {Addresses: []netip.Addr{gateway, netip.MustParseAddr("2001:db8::1")}, MTU: 1279},
+		"link-local":         {Addresses: []netip.Addr{netip.MustParseAddr("fe80::1")}},
+		"loopback":           {Addresses: []netip.Addr{netip.IPv6Loopback()}},
+		"zone":               {Addresses: []netip.Addr{netip.MustParseAddr("2001:db8::1%eth0")}},
+		"no address at all":  {Addresses: []netip.Addr{{}}},
+		"any":                {Addresses: []netip.Addr{netip.IPv4Unspecified()}},
+		"twice":              {Addresses: []netip.Addr{gateway, gateway}},
+		"small MTU":          {Addresses: []netip.Addr{gateway}, MTU: 575},
+		"large MTU":          {Addresses: []netip.Addr{gateway}, MTU: 65536},
 	} {
 		if n, err := inner.New(cfg); err == nil {
 			t.Errorf("%s: no error", name)
@@ -217,7 +221,7 @@ func FuzzDeliver(f *testing.F) {
 	if _, err := n.ListenUDP(5684); err != nil {
 		f.Fatal(err)
 	}
-	n.SetRoute(phoneA, checker{f})
+	n.SetRoute(host(phoneA), checker{f})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		n.Deliver(b)
 		// Once more with a right header checksum, to get past the first gate.

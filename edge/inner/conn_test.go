@@ -105,7 +105,7 @@ func TestPathChange(t *testing.T) {
 	l := listen(t, n, 443)
 	c := p.dial(t, gateway, 443)
 	s := accept(t, l)
-	n.SetRoute(phoneA, second{p})
+	n.SetRoute(host(phoneA), second{p})
 	if _, err := s.Write([]byte("still here")); err != nil {
 		t.Fatal(err)
 	}
@@ -136,7 +136,7 @@ func TestDelRouteResets(t *testing.T) {
 		_, err := sa.Read(make([]byte, 1))
 		failed <- err
 	}()
-	n.DelRoute(phoneA)
+	n.DelRoute(host(phoneA))
 	select {
 	case err := <-failed:
 		if err == nil || errors.Is(err, io.EOF) {
@@ -260,7 +260,7 @@ func TestUDP(t *testing.T) {
 		}
 	}
 	// A change of path doesn't change the address that answers.
-	n.SetRoute(phoneA, second{p})
+	n.SetRoute(host(phoneA), second{p})
 	if _, err := s.WriteTo([]byte("pushed"), c.LocalAddr()); err != nil {
 		t.Fatal(err)
 	}

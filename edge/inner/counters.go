@@ -13,6 +13,7 @@ const (
 
 	dropMalformed
 	dropOptions
+	dropExtension
 	dropFragment
 	dropChecksum
 	dropSource
@@ -25,6 +26,7 @@ const (
 	dropConnLimit
 	dropPanic
 
+	dropEgress
 	dropNoRoute
 	dropPath
 
@@ -38,6 +40,7 @@ var counterNames = [numCounters]string{
 	outBytes:         "out-bytes",
 	dropMalformed:    "malformed",
 	dropOptions:      "ip-options",
+	dropExtension:    "extension-header",
 	dropFragment:     "fragment",
 	dropChecksum:     "header-checksum",
 	dropSource:       "source-without-route",
@@ -49,6 +52,7 @@ var counterNames = [numCounters]string{
 	dropUDPPort:      "udp-port",
 	dropConnLimit:    "connection-limit",
 	dropPanic:        "panic",
+	dropEgress:       "egress-protocol",
 	dropNoRoute:      "no-route",
 	dropPath:         "path-refused",
 }

@@ -8,10 +8,9 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
-	"sync/atomic"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
-	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 )
 
@@ -22,25 +21,31 @@ var ErrClosed = errors.New("inner network is closed")
 // link of 1500 bytes, and is what carriers usually tell terminals.
 const DefaultMTU = 1400
 
-// minMTU is the least that every IPv4 host takes (RFC 791).
-const minMTU = 576
+// The least MTUs that hosts must take: RFC 791 3.1 and RFC 8200 5.
+const (
+	minMTU  = 576
+	minMTU6 = 1280
+)
 
 // Config is what a Network needs.
 type Config struct {
-	// Addresses are the gateway's inner addresses, IPv4, one an APN.
+	// Addresses are the gateway's inner addresses, at most one of each family
+	// an APN.
 	Addresses []netip.Addr
-	// MTU is the largest inner packet in bytes, DefaultMTU unless set. TCP
-	// offers a segment size of 40 less, so no segment needs a fragment.
+	// MTU is the largest inner packet in bytes, DefaultMTU unless set; with an
+	// IPv6 address it is 1280 at least. TCP offers a segment size of 40 less, or
+	// 60 over IPv6, so no segment needs a fragment.
 	MTU int
-	// ConnsPerTerminal bounds the open TCP connections of one inner address,
-	// 64 unless set; one more is reset and counts as "connection-limit".
+	// ConnsPerTerminal bounds the open TCP connections of one IPv4 address or
+	// one /64, 64 unless set; one more is reset and counts as
+	// "connection-limit".
 	ConnsPerTerminal int
 	// Logger gets what an operator should see; nil discards it.
 	Logger *slog.Logger
 }
 
 // Path takes packets to a terminal: a carrier's tunnel or the fallback. pkt is
-// an IPv4 packet and the caller's again when Send returns. Calls come from
+// an IP packet and the caller's again when Send returns. Calls come from
 // several goroutines, some of which hold locks of the stack: Send must not
 // deliver into the network that it was called by.
 type Path interface {
@@ -52,25 +57,18 @@ type Network struct {
 	cfg   Config
 	log   *slog.Logger
 	stack *stack.Stack
+	with6 bool // there is an IPv6 address
 	link  link
-	own   map[netip.Addr]bool // the gateway's addresses; never changes
+	own   map[netip.Addr]*netip.Addr // the gateway's addresses, each with itself; never changes
 	count counters
 
 	tcpPorts, udpPorts portSet
 
 	mu     sync.RWMutex
 	closed bool
-	routes map[netip.Addr]*route
+	routes map[netip.Addr]*route             // by holder
 	open   map[closer]struct{}               // listeners and UDP ports
-	conns  map[netip.Addr]map[*conn]struct{} // by terminal
-}
-
-// route is how a terminal is reached.
-type route struct {
-	path Path
-	// local is the gateway address that the terminal last sent UDP to, which
-	// answers come from; the zero Addr before. Any goroutine.
-	local atomic.Pointer[netip.Addr]
+	conns  map[netip.Addr]map[*conn]struct{} // by holder
 }
 
 type closer interface{ Close() error }
@@ -94,11 +92,20 @@ func New(cfg Config) (*Network, error) {
 	if len(cfg.Addresses) == 0 {
 		return nil, errors.New("inner network: no address: want the gateway address of at least one APN")
 	}
+	cfg.Addresses = slices.Clone(cfg.Addresses)
+	for i, a := range cfg.Addresses {
+		cfg.Addresses[i] = a.Unmap()
+	}
+	with6 := slices.ContainsFunc(cfg.Addresses, netip.Addr.Is6)
+	if with6 && cfg.MTU < minMTU6 {
+		return nil, fmt.Errorf("inner network: MTU %d: IPv6 wants %d at least", cfg.MTU, minMTU6)
+	}
 	n := &Network{
 		cfg:    cfg,
 		log:    cfg.Logger,
-		stack:  newStack(),
-		own:    make(map[netip.Addr]bool),
+		stack:  newStack(with6),
+		with6:  with6,
+		own:    make(map[netip.Addr]*netip.Addr),
 		routes: make(map[netip.Addr]*route),
 		open:   make(map[closer]struct{}),
 		conns:  make(map[netip.Addr]map[*conn]struct{}),
@@ -118,56 +125,20 @@ func (n *Network) attach() error {
 		return fmt.Errorf("create interface: %s", err)
 	}
 	for _, a := range n.cfg.Addresses {
-		a = a.Unmap()
-		if !a.Is4() || a.IsUnspecified() || a.IsMulticast() {
-			return fmt.Errorf("address %v: want an IPv4 host address", a)
+		if !a.IsValid() || a.IsUnspecified() || a.IsMulticast() || a.IsLoopback() || a.IsLinkLocalUnicast() || a.Zone() != "" {
+			return fmt.Errorf("address %v: want the address of a host", a)
 		}
-		n.own[a] = true
+		n.own[a] = &a
 		addr := tcpip.ProtocolAddress{
-			Protocol:          ipv4.ProtocolNumber,
-			AddressWithPrefix: tcpip.AddrFrom4(a.As4()).WithPrefix(),
+			Protocol:          familyOf(a).number,
+			AddressWithPrefix: tcpip.AddrFromSlice(a.AsSlice()).WithPrefix(),
 		}
 		if err := n.stack.AddProtocolAddress(nic, addr, stack.AddressProperties{}); err != nil {
 			return fmt.Errorf("address %v: %s", a, err)
 		}
 	}
-	everywhere, err := tcpip.NewSubnet(tcpip.AddrFrom4([4]byte{}), tcpip.MaskFromBytes(make([]byte, 4)))
-	if err != nil {
-		return err
-	}
-	n.stack.SetRouteTable([]tcpip.Route{{Destination: everywhere, NIC: nic}})
+	n.stack.SetRouteTable([]tcpip.Route{{Destination: header.IPv4EmptySubnet, NIC: nic}, {Destination: header.IPv6EmptySubnet, NIC: nic}})
 	return nil
-}
-
-// SetRoute sends packets for addr by p from now on, and lets addr speak to the
-// gateway. It replaces an earlier route, under which connections live on.
-func (n *Network) SetRoute(addr netip.Addr, p Path) {
-	r := &route{path: p}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if old := n.routes[addr.Unmap()]; old != nil {
-		r.local.Store(old.local.Load())
-	}
-	n.routes[addr.Unmap()] = r
-}
-
-// DelRoute forgets addr: packets to it and from it are dropped. Its TCP
-// connections are reset, so that whoever serves them lets go.
-func (n *Network) DelRoute(addr netip.Addr) {
-	addr = addr.Unmap()
-	n.mu.Lock()
-	delete(n.routes, addr)
-	gone := slices.Collect(maps.Keys(n.conns[addr]))
-	n.mu.Unlock()
-	for _, c := range gone {
-		c.abort()
-	}
-}
-
-func (n *Network) route(addr netip.Addr) *route {
-	n.mu.RLock()
-	defer n.mu.RUnlock()
-	return n.routes[addr]
 }
 
 func (n *Network) isClosed() bool {

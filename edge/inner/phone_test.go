@@ -110,7 +110,7 @@ func newPhone(t testing.TB, n *inner.Network, addr netip.Addr) *phone {
 		wg.Wait()
 		p.stack.Destroy()
 	})
-	n.SetRoute(addr, p)
+	n.SetRoute(host(addr), p)
 	return p
 }
 
@@ -184,4 +184,13 @@ func rising(n *inner.Network) func() map[string]uint64 {
 		was = now
 		return rose
 	}
+}
+
+// host is the prefix of a terminal that has the address.
+func host(a netip.Addr) netip.Prefix {
+	bits := 32
+	if a.Is6() {
+		bits = 64
+	}
+	return netip.PrefixFrom(a, bits)
 }

@@ -7,6 +7,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
+	"gvisor.dev/gvisor/pkg/tcpip/network/ipv6"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/icmp"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
@@ -25,14 +26,23 @@ const (
 // sequence numbers of one terminal don't need the customary minute.
 const timeWait = 10 * time.Second
 
-// newStack makes an IPv4 stack with TCP, UDP and ICMP.
-func newStack() *stack.Stack {
-	s := stack.New(stack.Options{
+// newStack makes a stack with TCP, UDP and ICMP; with6 if it is to speak IPv6
+// beside IPv4. Echo requests are answered by the network protocols themselves.
+func newStack(with6 bool) *stack.Stack {
+	options := stack.Options{
 		NetworkProtocols: []stack.NetworkProtocolFactory{ipv4.NewProtocol},
 		TransportProtocols: []stack.TransportProtocolFactory{
 			tcp.NewProtocol, udp.NewProtocol, icmp.NewProtocol4,
 		},
-	})
+	}
+	if with6 {
+		// All that there is to configure is off in the zero Options: duplicate
+		// address detection, router solicitations, advertisements, MLD and a
+		// link-local address. There is no link to do any of it on.
+		options.NetworkProtocols = append(options.NetworkProtocols, ipv6.NewProtocolWithOptions(ipv6.Options{}))
+		options.TransportProtocols = append(options.TransportProtocols, icmp.NewProtocol6)
+	}
+	s := stack.New(options)
 	sack := tcpip.TCPSACKEnabled(true)
 	moderate := tcpip.TCPModerateReceiveBufferOption(true)
 	cubic := tcpip.CongestionControlOption("cubic")
@@ -75,9 +85,9 @@ func (l *link) WritePackets(list stack.PacketBufferList) (int, tcpip.Error) {
 }
 
 // inject gives a packet to the stack, which copies it.
-func (l *link) inject(pkt *stack.PacketBuffer) {
+func (l *link) inject(protocol tcpip.NetworkProtocolNumber, pkt *stack.PacketBuffer) {
 	if d := l.dispatcher.Load(); d != nil {
-		(*d).DeliverNetworkPacket(ipv4.ProtocolNumber, pkt)
+		(*d).DeliverNetworkPacket(protocol, pkt)
 	}
 }
 

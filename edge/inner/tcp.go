@@ -10,7 +10,6 @@ import (
 
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
-	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 	"gvisor.dev/gvisor/pkg/waiter"
 )
@@ -35,7 +34,12 @@ func (n *Network) ListenTCP(port uint16) (net.Listener, error) {
 		return nil, ErrClosed
 	}
 	l := &listener{net: n, port: port, done: make(chan struct{})}
-	ep, err := n.stack.NewEndpoint(tcp.ProtocolNumber, ipv4.ProtocolNumber, &l.wq)
+	// An IPv6 endpoint takes connections to IPv4 addresses too (RFC 3493 3.7).
+	number := family4.number
+	if n.with6 {
+		number = family6.number
+	}
+	ep, err := n.stack.NewEndpoint(tcp.ProtocolNumber, number, &l.wq)
 	if err != nil {
 		return nil, fmt.Errorf("inner network: TCP port %d: %s", port, err)
 	}
@@ -68,7 +72,7 @@ type listener struct {
 
 // Addr is the port on the gateway's first inner address.
 func (l *listener) Addr() net.Addr {
-	return net.TCPAddrFromAddrPort(netip.AddrPortFrom(l.net.cfg.Addresses[0].Unmap(), l.port))
+	return net.TCPAddrFromAddrPort(netip.AddrPortFrom(l.net.cfg.Addresses[0], l.port))
 }
 
 // Close ends Accept.
@@ -132,10 +136,10 @@ func (n *Network) accepted(ep tcpip.Endpoint, wq *waiter.Queue, remote tcpip.Ful
 	_ = ep.SetSockOpt(&interval)
 	_ = ep.SetSockOptInt(tcpip.KeepaliveCountOption, keepaliveCount)
 
-	terminal := netip.AddrFrom4(remote.Addr.As4())
+	from := address(remote.Addr)
 	c := &conn{
-		TCPConn: gonet.NewTCPConn(wq, ep), net: n, ep: ep, terminal: terminal,
-		remote: net.TCPAddrFromAddrPort(netip.AddrPortFrom(terminal, remote.Port)),
+		TCPConn: gonet.NewTCPConn(wq, ep), net: n, ep: ep, terminal: holder(from),
+		remote: net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, remote.Port)),
 	}
 	n.mu.Lock()
 	of := n.conns[c.terminal]
@@ -165,7 +169,7 @@ type conn struct {
 	*gonet.TCPConn
 	net      *Network
 	ep       tcpip.Endpoint
-	terminal netip.Addr
+	terminal netip.Addr // its holder
 	remote   *net.TCPAddr
 }
 

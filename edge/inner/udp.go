@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
-	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
 	"gvisor.dev/gvisor/pkg/waiter"
 )
@@ -30,7 +29,7 @@ func (n *Network) ListenUDP(port uint16) (net.PacketConn, error) {
 		deadline: newDeadline(), byAddr: make(map[netip.Addr]tcpip.Endpoint),
 	}
 	for _, a := range n.cfg.Addresses {
-		if err := c.bind(a.Unmap()); err != nil {
+		if err := c.bind(a); err != nil {
 			c.closeEndpoints()
 			return nil, fmt.Errorf("inner network: UDP port %d: %w", port, err)
 		}
@@ -44,8 +43,8 @@ func (n *Network) ListenUDP(port uint16) (net.PacketConn, error) {
 }
 
 // packetConn is one UDP port. It has an endpoint for each address of the
-// gateway: the stack can't be told which address an IPv4 datagram should come
-// from, other than by the endpoint that sends it.
+// gateway: the stack can't be told which address a datagram should come from,
+// other than by the endpoint that sends it.
 type packetConn struct {
 	net      *Network
 	port     uint16
@@ -53,13 +52,13 @@ type packetConn struct {
 	once     sync.Once
 	done     chan struct{}
 	deadline *deadline
-	ends     []tcpip.Endpoint
+	ends     []tcpip.Endpoint // as Config.Addresses
 	byAddr   map[netip.Addr]tcpip.Endpoint
 }
 
 func (c *packetConn) bind(a netip.Addr) error {
 	wq := new(waiter.Queue)
-	ep, err := c.net.stack.NewEndpoint(udp.ProtocolNumber, ipv4.ProtocolNumber, wq)
+	ep, err := c.net.stack.NewEndpoint(udp.ProtocolNumber, familyOf(a).number, wq)
 	if err != nil {
 		return errors.New(err.String())
 	}
@@ -68,7 +67,7 @@ func (c *packetConn) bind(a netip.Addr) error {
 	ep.SocketOptions().SetReceiveBufferSize(udpBuffer, true)
 	entry := waiter.NewFunctionEntry(waiter.ReadableEvents, func(waiter.EventMask) { c.wake() })
 	wq.EventRegister(&entry)
-	if err := ep.Bind(tcpip.FullAddress{Addr: tcpip.AddrFrom4(a.As4()), Port: c.port}); err != nil {
+	if err := ep.Bind(tcpip.FullAddress{Addr: tcpip.AddrFromSlice(a.AsSlice()), Port: c.port}); err != nil {
 		return errors.New(err.String())
 	}
 	return nil
@@ -97,7 +96,7 @@ func (c *packetConn) ReadFrom(b []byte) (int, net.Addr, error) {
 			res, err := ep.Read(&w, tcpip.ReadOptions{NeedRemoteAddr: true})
 			if err == nil {
 				c.wake() // there may be more, for whoever reads next
-				from := netip.AddrPortFrom(netip.AddrFrom4(res.RemoteAddr.Addr.As4()), res.RemoteAddr.Port)
+				from := netip.AddrPortFrom(address(res.RemoteAddr.Addr), res.RemoteAddr.Port)
 				return res.Count, net.UDPAddrFromAddrPort(from), nil
 			}
 		}
@@ -117,12 +116,16 @@ func (c *packetConn) WriteTo(b []byte, to net.Addr) (int, error) {
 	default:
 	}
 	u, ok := to.(*net.UDPAddr)
-	if !ok || !u.AddrPort().Addr().Unmap().Is4() {
-		return 0, c.opError("write", fmt.Errorf("address %v: want IPv4 and a UDP port", to))
+	if !ok {
+		return 0, c.opError("write", fmt.Errorf("address %v: want a UDP port", to))
 	}
-	remote := u.AddrPort()
-	n, err := c.from(remote.Addr().Unmap()).Write(bytes.NewReader(b), tcpip.WriteOptions{
-		To: &tcpip.FullAddress{Addr: tcpip.AddrFrom4(remote.Addr().Unmap().As4()), Port: remote.Port()},
+	terminal := u.AddrPort().Addr().Unmap()
+	from := c.from(terminal)
+	if from == nil {
+		return 0, c.opError("write", fmt.Errorf("address %v: the gateway has no address of its family", to))
+	}
+	n, err := from.Write(bytes.NewReader(b), tcpip.WriteOptions{
+		To: &tcpip.FullAddress{Addr: tcpip.AddrFromSlice(terminal.AsSlice()), Port: u.AddrPort().Port()},
 	})
 	if err != nil {
 		return int(n), c.opError("write", errors.New(err.String()))
@@ -130,7 +133,8 @@ func (c *packetConn) WriteTo(b []byte, to net.Addr) (int, error) {
 	return int(n), nil
 }
 
-// from picks the endpoint that a terminal has spoken to.
+// from picks the endpoint that a terminal has spoken to, else the first of its
+// family; nil if there is none.
 func (c *packetConn) from(terminal netip.Addr) tcpip.Endpoint {
 	if r := c.net.route(terminal); r != nil {
 		if local := r.local.Load(); local != nil {
@@ -139,7 +143,12 @@ func (c *packetConn) from(terminal netip.Addr) tcpip.Endpoint {
 			}
 		}
 	}
-	return c.ends[0]
+	for i, a := range c.net.cfg.Addresses {
+		if terminal.IsValid() && a.Is4() == terminal.Is4() {
+			return c.ends[i]
+		}
+	}
+	return nil
 }
 
 // Close ends ReadFrom and closes the port.
@@ -161,7 +170,7 @@ func (c *packetConn) closeEndpoints() {
 
 // LocalAddr is the port on the gateway's first inner address.
 func (c *packetConn) LocalAddr() net.Addr {
-	return net.UDPAddrFromAddrPort(netip.AddrPortFrom(c.net.cfg.Addresses[0].Unmap(), c.port))
+	return net.UDPAddrFromAddrPort(netip.AddrPortFrom(c.net.cfg.Addresses[0], c.port))
 }
 
 func (c *packetConn) opError(op string, err error) error {

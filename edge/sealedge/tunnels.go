@@ -31,8 +31,8 @@ type tunnels struct {
 	ended func(was *command.Session)
 	log   *slog.Logger
 
-	// onFallback has the inner addresses of the sessions with a fallback path,
-	// which are admitted to send over it.
+	// onFallback has the inner IPv4 addresses of the sessions with a fallback
+	// path, which are admitted to send over it.
 	onFallback sync.Map // netip.Addr: struct{}
 
 	mu    sync.Mutex
@@ -152,7 +152,8 @@ func wantedPeers(m *state.Machine) []wireguard.Peer {
 	var peers []wireguard.Peer
 	for sub, lease := range m.WireGuardPeers() {
 		addr, ok := netip.AddrFromSlice(lease.GetAddress())
-		if !ok || lease.Apn != fallbackAPN(sub) || len(sub.WireguardPublicKey) != 32 || sub.State != command.DeviceState_ACTIVE {
+		// Of IPv6 there is nothing on this path.
+		if !ok || !addr.Is4() || lease.Apn != fallbackAPN(sub) || len(sub.WireguardPublicKey) != 32 || sub.State != command.DeviceState_ACTIVE {
 			continue
 		}
 		s := m.SessionByAddress(addr)
@@ -182,19 +183,29 @@ func (t *tunnels) put(s *command.Session) {
 	was := t.have[s.Id]
 	t.have[s.Id] = s
 	t.plane.Carry(gtpu.Diff(one(was), one(s)))
-	addr, _ := netip.AddrFromSlice(s.Address)
-	switch {
-	case s.Active == command.PathKind_WIREGUARD && t.fallback != nil:
-		t.network.SetRoute(addr, t.fallback)
-	case s.Gtp != nil: // also when this node's configuration has lost the fallback
-		t.network.SetRoute(addr, t.plane)
-	default:
-		t.network.DelRoute(addr)
+	if was != nil {
+		for prefix := range held(was) {
+			if !slices.Contains(slices.Collect(held(s)), prefix) {
+				t.forget(prefix)
+			}
+		}
 	}
-	if s.Wireguard != nil {
-		t.onFallback.Store(addr, struct{}{})
-	} else {
-		t.onFallback.Delete(addr)
+	for prefix := range held(s) {
+		switch {
+		case s.Active == command.PathKind_WIREGUARD && t.fallback != nil && prefix.Addr().Is4():
+			t.network.SetRoute(prefix, t.fallback)
+		// Also when this node's configuration has lost the fallback, and for IPv6,
+		// which the fallback doesn't carry.
+		case s.Gtp != nil:
+			t.network.SetRoute(prefix, t.plane)
+		default:
+			t.network.DelRoute(prefix)
+		}
+		if s.Wireguard != nil && prefix.Addr().Is4() {
+			t.onFallback.Store(prefix.Addr(), struct{}{})
+		} else {
+			t.onFallback.Delete(prefix.Addr())
+		}
 	}
 	// A path that another one replaced was replaced by the carrier's own request,
 	// and is deleted without signalling (TS 29.274 7.2.1): the peer may use its
@@ -211,29 +222,46 @@ func (t *tunnels) remove(s *command.Session) {
 	}
 	delete(t.have, s.Id)
 	t.plane.Carry(gtpu.Diff(one(s), nil))
-	if addr, ok := netip.AddrFromSlice(s.Address); ok && !t.taken(addr) {
-		t.network.DelRoute(addr)
-		t.onFallback.Delete(addr)
+	for prefix := range held(s) {
+		t.forget(prefix)
 	}
 	if s.Gtp != nil {
 		t.ended(s)
 	}
 }
 
-// taken tells whether another session has the address by now: the order in
-// which changes are seen doesn't matter then. t.mu is held.
-func (t *tunnels) taken(addr netip.Addr) bool {
+// held is what a session has of the inner network: an IPv4 /32, an IPv6 /64, or
+// both.
+func held(s *command.Session) iter.Seq[netip.Prefix] {
+	return func(yield func(netip.Prefix) bool) {
+		if a, ok := netip.AddrFromSlice(s.GetAddress()); ok && !yield(netip.PrefixFrom(a, 32)) {
+			return
+		}
+		if a, ok := netip.AddrFromSlice(s.GetPrefix6()); ok {
+			yield(netip.PrefixFrom(a, 64))
+		}
+	}
+}
+
+// forget takes a prefix out of the inner network that a session has no more,
+// unless another one has it by now: the order in which changes are seen doesn't
+// matter then. t.mu is held.
+func (t *tunnels) forget(prefix netip.Prefix) {
 	var s *command.Session
-	t.node.View(func(m *state.Machine) { s = m.SessionByAddress(addr) })
-	return s != nil && t.have[s.Id] != nil
+	t.node.View(func(m *state.Machine) { s = m.SessionByAddress(prefix.Addr()) })
+	if s != nil && t.have[s.Id] != nil {
+		return
+	}
+	t.network.DelRoute(prefix)
+	t.onFallback.Delete(prefix.Addr())
 }
 
 // admitted tells whether an inner packet that came over the fallback path is of
 // a session that policy has admitted there: the key alone, which WireGuard has
-// verified, only opens the door to ask.
+// verified, only opens the door to ask. That path carries IPv4 only.
 func (t *tunnels) admitted(pkt []byte) bool {
 	const header = 20 // bytes of the least IPv4 header, the source at 12
-	if len(pkt) < header {
+	if len(pkt) < header || pkt[0]>>4 != 4 {
 		return false
 	}
 	_, ok := t.onFallback.Load(netip.AddrFrom4([4]byte(pkt[12:16])))

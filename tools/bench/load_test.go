@@ -28,7 +28,7 @@ func TestPacketsAreLetThrough(t *testing.T) {
 	defer n.Close()
 	phone := netip.MustParseAddr("10.90.0.7")
 	replies := 0
-	n.SetRoute(phone, pathFunc(func(pkt []byte) error {
+	n.SetRoute(netip.PrefixFrom(phone, 32), pathFunc(func(pkt []byte) error {
 		if isEchoReply(pkt) {
 			replies++
 		}
