@@ -48,6 +48,7 @@ var payloads = map[Type]func() proto.Message{
 	Type_ATTACH_WIREGUARD:     func() proto.Message { return new(AttachWireGuard) },
 	Type_SELECT_PATH:          func() proto.Message { return new(SelectPath) },
 	Type_CLOSE_PATH:           func() proto.Message { return new(ClosePath) },
+	Type_RELEASE_PATHS:        func() proto.Message { return new(ReleasePaths) },
 	Type_ACQUIRE_ADDRESS:      func() proto.Message { return new(AcquireAddress) },
 	Type_BUMP_RESTART_COUNTER: func() proto.Message { return new(BumpRestartCounter) },
 	Type_RESERVE_USES:         func() proto.Message { return new(ReserveUses) },

@@ -1287,7 +1287,8 @@ func (x *GTPPath) GetOpened() int64 {
 }
 
 // GTPPeer is what is known of a peer's control plane address while sessions
-// have their path there.
+// have their path there. The counter is the first that a path told, until a
+// ReleasePaths has carried out the peer's restart.
 type GTPPeer struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	Address        []byte                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`                                      // 4 or 16 bytes
@@ -1535,7 +1536,8 @@ func (x *Session) GetPrefix6() []byte {
 }
 
 // AddressLease ties an inner address to a subscriber. It outlives the session,
-// so that a terminal comes back to its address while the pool allows it.
+// so that a terminal comes back to its address while the pool allows it. A
+// subscriber has one lease on an APN of each family, beside former ones.
 type AddressLease struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Apn           string                 `protobuf:"bytes,1,opt,name=apn,proto3" json:"apn,omitempty"`
@@ -1544,7 +1546,8 @@ type AddressLease struct {
 	InUse         bool                   `protobuf:"varint,4,opt,name=in_use,json=inUse,proto3" json:"in_use,omitempty"`                   // a session holds it
 	ReleasedSeq   uint64                 `protobuf:"varint,5,opt,name=released_seq,json=releasedSeq,proto3" json:"released_seq,omitempty"` // order of release: the longest free is reused first
 	Pinned        bool                   `protobuf:"varint,6,opt,name=pinned,proto3" json:"pinned,omitempty"`                              // static, or reserved for a fallback peer: never reused
-	Released      int64                  `protobuf:"varint,7,opt,name=released,proto3" json:"released,omitempty"`                          // when; another gets it only after the pool's quarantine
+	Released      int64                  `protobuf:"varint,7,opt,name=released,proto3" json:"released,omitempty"`                          // when it began to wait; another gets it only after the pool's quarantine
+	Former        bool                   `protobuf:"varint,8,opt,name=former,proto3" json:"former,omitempty"`                              // its subscriber has another by now: it only waits out the quarantine
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1628,14 +1631,22 @@ func (x *AddressLease) GetReleased() int64 {
 	return 0
 }
 
-// Pool is one range of dynamic addresses of an APN.
+func (x *AddressLease) GetFormer() bool {
+	if x != nil {
+		return x.Former
+	}
+	return false
+}
+
+// Pool is one range of dynamic addresses of an APN, which may have several of
+// each family.
 type Pool struct {
 	state             protoimpl.MessageState `protogen:"open.v1"`
 	Apn               string                 `protobuf:"bytes,1,opt,name=apn,proto3" json:"apn,omitempty"`
-	PrefixAddress     []byte                 `protobuf:"bytes,2,opt,name=prefix_address,json=prefixAddress,proto3" json:"prefix_address,omitempty"` // 4 bytes; or 16, of which terminals get /64s
-	PrefixBits        uint32                 `protobuf:"varint,3,opt,name=prefix_bits,json=prefixBits,proto3" json:"prefix_bits,omitempty"`
-	Excluded          [][]byte               `protobuf:"bytes,4,rep,name=excluded,proto3" json:"excluded,omitempty"`                                             // e.g. the gateway's inner address
-	QuarantineSeconds uint32                 `protobuf:"varint,5,opt,name=quarantine_seconds,json=quarantineSeconds,proto3" json:"quarantine_seconds,omitempty"` // between the release of an address and another subscriber's use of it
+	PrefixAddress     []byte                 `protobuf:"bytes,2,opt,name=prefix_address,json=prefixAddress,proto3" json:"prefix_address,omitempty"`              // 4 bytes; or 16, of which terminals get /64s
+	PrefixBits        uint32                 `protobuf:"varint,3,opt,name=prefix_bits,json=prefixBits,proto3" json:"prefix_bits,omitempty"`                      // 1 to 32; or 32 to 64
+	Excluded          [][]byte               `protobuf:"bytes,4,rep,name=excluded,proto3" json:"excluded,omitempty"`                                             // e.g. the gateway's inner address; of 16 bytes: with the /64 around it
+	QuarantineSeconds uint32                 `protobuf:"varint,5,opt,name=quarantine_seconds,json=quarantineSeconds,proto3" json:"quarantine_seconds,omitempty"` // between the release of an address and another subscriber's use of it; equal in all pools of an APN
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }
@@ -2983,12 +2994,14 @@ func (x *CheckIn) GetBarrel() string {
 // subscriber on that APN that lives on the fallback path keeps its id and
 // address and gains the GTP path; an older GTP path is replaced. A session of
 // the same IMSI and EBI on another APN loses its GTP path (TS 29.274 7.2.1).
+// The path's PDN type says which addresses the session gets: what it has of them
+// it keeps, what no path uses any more it gives up; the fallback path uses IPv4.
 // Result: Opened.
 type OpenSession struct {
 	state             protoimpl.MessageState `protogen:"open.v1"`
 	Imsi              string                 `protobuf:"bytes,1,opt,name=imsi,proto3" json:"imsi,omitempty"`
 	Apn               string                 `protobuf:"bytes,2,opt,name=apn,proto3" json:"apn,omitempty"`
-	Gtp               *GTPPath               `protobuf:"bytes,3,opt,name=gtp,proto3" json:"gtp,omitempty"`                                                       // local TEIDs and charging id are allocated by the machine
+	Gtp               *GTPPath               `protobuf:"bytes,3,opt,name=gtp,proto3" json:"gtp,omitempty"`                                                       // local TEIDs, charging id and opened are set by the machine
 	PolicyRevision    uint64                 `protobuf:"varint,4,opt,name=policy_revision,json=policyRevision,proto3" json:"policy_revision,omitempty"`          // precondition
 	SubscriberVersion uint64                 `protobuf:"varint,5,opt,name=subscriber_version,json=subscriberVersion,proto3" json:"subscriber_version,omitempty"` // precondition
 	Entropy           []byte                 `protobuf:"bytes,6,opt,name=entropy,proto3" json:"entropy,omitempty"`                                               // 16 random bytes: TEIDs are derived from it
@@ -3130,7 +3143,7 @@ func (x *Opened) GetReplaced() []*Session {
 }
 
 // ModifySession changes the peer's side of a GTP path (handover, peer's
-// restart counter). Result: Session.
+// restart counter). Local TEIDs and addresses stay. Result: Session.
 type ModifySession struct {
 	state              protoimpl.MessageState `protogen:"open.v1"`
 	Session            uint64                 `protobuf:"varint,1,opt,name=session,proto3" json:"session,omitempty"`
@@ -3143,10 +3156,11 @@ type ModifySession struct {
 	PeerRestartCounter uint32                 `protobuf:"varint,8,opt,name=peer_restart_counter,json=peerRestartCounter,proto3" json:"peer_restart_counter,omitempty"`
 	PeerRestartKnown   bool                   `protobuf:"varint,9,opt,name=peer_restart_known,json=peerRestartKnown,proto3" json:"peer_restart_known,omitempty"`
 	// A move between GTPv1 and GTPv2 (TS 23.401 D.3): the other version's numbers
-	// of the same session.
-	Version       uint32     `protobuf:"varint,10,opt,name=version,proto3" json:"version,omitempty"`                                  // 0: unchanged
+	// of the same session. What only the version before knew, QoS profile or
+	// FQ-CSIDs, is dropped with it.
+	Version       uint32     `protobuf:"varint,10,opt,name=version,proto3" json:"version,omitempty"`                                  // 1 or 2; 0: unchanged
 	InterfaceType uint32     `protobuf:"varint,11,opt,name=interface_type,json=interfaceType,proto3" json:"interface_type,omitempty"` // with version
-	Ebi           uint32     `protobuf:"varint,12,opt,name=ebi,proto3" json:"ebi,omitempty"`                                          // 0: unchanged
+	Ebi           uint32     `protobuf:"varint,12,opt,name=ebi,proto3" json:"ebi,omitempty"`                                          // 0: unchanged; not that of another session of the subscriber
 	AmbrUpKbps    uint32     `protobuf:"varint,13,opt,name=ambr_up_kbps,json=ambrUpKbps,proto3" json:"ambr_up_kbps,omitempty"`        // 0: unchanged, as all that follow
 	AmbrDownKbps  uint32     `protobuf:"varint,14,opt,name=ambr_down_kbps,json=ambrDownKbps,proto3" json:"ambr_down_kbps,omitempty"`
 	Qci           uint32     `protobuf:"varint,15,opt,name=qci,proto3" json:"qci,omitempty"`
@@ -3342,7 +3356,7 @@ type ReleasePaths struct {
 	RestartKnown   bool     `protobuf:"varint,3,opt,name=restart_known,json=restartKnown,proto3" json:"restart_known,omitempty"`
 	Csids          [][]byte `protobuf:"bytes,4,rep,name=csids,proto3" json:"csids,omitempty"`                                    // not empty: only paths that depend on one of these
 	OpenedBefore   int64    `protobuf:"varint,5,opt,name=opened_before,json=openedBefore,proto3" json:"opened_before,omitempty"` // not 0: only paths made before
-	Limit          uint32   `protobuf:"varint,6,opt,name=limit,proto3" json:"limit,omitempty"`                                   // 0: 1,000
+	Limit          uint32   `protobuf:"varint,6,opt,name=limit,proto3" json:"limit,omitempty"`                                   // up to 10,000; 0: 1,000
 	Reason         string   `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
@@ -3427,11 +3441,12 @@ func (x *ReleasePaths) GetReason() string {
 	return ""
 }
 
-// Released lists the sessions whose path was ended, as they were before.
+// Released lists the sessions whose path was ended, as they were before, the
+// oldest first.
 type Released struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Sessions      []*Session             `protobuf:"bytes,1,rep,name=sessions,proto3" json:"sessions,omitempty"`
-	More          bool                   `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"` // the limit was reached: there may be others
+	More          bool                   `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"` // the limit was reached, and others are left
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -5238,7 +5253,7 @@ const file_command_proto_rawDesc = "" +
 	" \x01(\tR\x0egatewayAddress\x12\x16\n" +
 	"\x06msisdn\x18\v \x01(\tR\x06msisdn\x12\x18\n" +
 	"\aversion\x18\f \x01(\x04R\aversion\x12\x18\n" +
-	"\aprefix6\x18\r \x01(\fR\aprefix6\"\xbc\x01\n" +
+	"\aprefix6\x18\r \x01(\fR\aprefix6\"\xd4\x01\n" +
 	"\fAddressLease\x12\x10\n" +
 	"\x03apn\x18\x01 \x01(\tR\x03apn\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\fR\aaddress\x12\x12\n" +
@@ -5246,7 +5261,8 @@ const file_command_proto_rawDesc = "" +
 	"\x06in_use\x18\x04 \x01(\bR\x05inUse\x12!\n" +
 	"\freleased_seq\x18\x05 \x01(\x04R\vreleasedSeq\x12\x16\n" +
 	"\x06pinned\x18\x06 \x01(\bR\x06pinned\x12\x1a\n" +
-	"\breleased\x18\a \x01(\x03R\breleased\"\xab\x01\n" +
+	"\breleased\x18\a \x01(\x03R\breleased\x12\x16\n" +
+	"\x06former\x18\b \x01(\bR\x06former\"\xab\x01\n" +
 	"\x04Pool\x12\x10\n" +
 	"\x03apn\x18\x01 \x01(\tR\x03apn\x12%\n" +
 	"\x0eprefix_address\x18\x02 \x01(\fR\rprefixAddress\x12\x1f\n" +
