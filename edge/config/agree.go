@@ -1,5 +1,7 @@
 package config
 
+import "time"
+
 // complete fills in what follows from other keys.
 func (c *Config) complete() {
 	if c.Cluster.Advertise == "" {
@@ -44,6 +46,13 @@ func (l *loader) agree(c *Config) {
 		l.mistake("cluster.election_timeout", "make it as long", "is %s, shorter than heartbeat_timeout, %s", cl.ElectionTimeout, cl.HeartbeatTimeout)
 	}
 	l.agreePorts(c)
+	l.agreeInner(c)
+	// A request of ours is given up after N3 times T3. An echo that is still
+	// open when the next is due would count for both.
+	gtp := &c.Gateway.GTP
+	if most := gtp.T3 * time.Duration(gtp.N3); gtp.EchoInterval != 0 && most > gtp.EchoInterval {
+		l.mistake("gateway.gtp.echo_interval", "make it longer, or t3 or n3 less", "is %s, but n3 times t3 is %s, so that an echo would be sent before the last is given up", gtp.EchoInterval, most)
+	}
 }
 
 // GTP-C and GTP-U have the ports that TS 29.274 and TS 29.281 give them.
@@ -67,6 +76,13 @@ func (l *loader) agreePorts(c *Config) {
 			}
 		}
 	}
+}
+
+// leastMTU6 is what every link with IPv6 must be able to carry (RFC 8200 5), in
+// bytes.
+const leastMTU6 = 1280
+
+func (l *loader) agreeInner(c *Config) {
 	seen := map[string]bool{}
 	for _, a := range c.Inner.Addresses {
 		if seen[a.String()] {
@@ -75,6 +91,9 @@ func (l *loader) agreePorts(c *Config) {
 		seen[a.String()] = true
 		if a == c.Gateway.Address {
 			l.mistake("inner.addresses", "give it an address that terminals alone can reach, such as 10.90.0.1", "%s is gateway.address, which is outside of the tunnels", a)
+		}
+		if a.Is6() && c.Inner.MTU < leastMTU6 {
+			l.mistake("inner.mtu", "make it that long, or remove the address", "is %d, but %s in inner.addresses is IPv6, which needs %d", c.Inner.MTU, a, leastMTU6)
 		}
 	}
 }

@@ -21,7 +21,7 @@ import (
 // Config is the whole configuration of one node.
 //
 // The tags say the key, whether it is required, and the range of a number or
-// time span. Paths are absolute or relative to the configuration file in the
+// time span ("0,60s..1h" also takes 0), or the family of an address. Paths are absolute or relative to the configuration file in the
 // file, and ready to open here.
 type Config struct {
 	Node     Node     `key:"node"`
@@ -68,7 +68,7 @@ type Identity struct {
 // Gateway is what the carrier and fallback peers see. It moves to the leader.
 type Gateway struct {
 	Name      Name       `key:"name"`
-	Address   netip.Addr `key:"address,required"`
+	Address   netip.Addr `key:"address,required" range:"IPv4"`
 	GTP       GTP        `key:"gtp"`
 	WireGuard WireGuard  `key:"wireguard"`
 }
@@ -79,6 +79,14 @@ type GTP struct {
 	T3           time.Duration  `key:"t3" range:"100ms..20s"` // T3-RESPONSE, TS 29.274 7.6
 	N3           int            `key:"n3" range:"1..10"`      // N3-REQUESTS
 	Answers      int            `key:"answers_per_second" range:"1..100000"`
+	Creates      int            `key:"creates_per_second" range:"1..1000000"` // of all peers together
+	// EchoInterval and UserEchoInterval are how often a peer of sessions is asked
+	// for an Echo Response, over GTP-C and GTP-U. 0: never.
+	EchoInterval     time.Duration `key:"echo_interval" range:"0,60s..1h"`
+	UserEchoInterval time.Duration `key:"user_echo_interval" range:"0,60s..1h"`
+	FailedPath       FailedPath    `key:"failed_path"`
+	FailedPathKeep   time.Duration `key:"failed_path_keep" range:"0,1s..24h"` // with KeepSessions; 0: for ever
+	SequenceNumbers  bool          `key:"sequence_numbers"`                   // on G-PDUs that leave
 }
 
 // WireGuard is the fallback path. Without a key file there is none.
@@ -90,6 +98,7 @@ type WireGuard struct {
 
 // Inner is the network inside the tunnels.
 type Inner struct {
+	// Addresses are the gateway's, of both families.
 	Addresses        []netip.Addr `key:"addresses,required"`
 	MTU              int          `key:"mtu" range:"576..9000"`
 	ConnsPerTerminal int          `key:"conns_per_terminal" range:"4..10000"`
@@ -152,8 +161,11 @@ func defaults() Config {
 			LeaderLease: 100 * time.Millisecond, ApplyTimeout: 3 * time.Second, DiskStall: 500 * time.Millisecond, SnapshotThreshold: 8192,
 		},
 		Gateway: Gateway{
-			Name:      "gw1",
-			GTP:       GTP{T3: 3 * time.Second, N3: 3, Answers: 100},
+			Name: "gw1",
+			GTP: GTP{
+				T3: 3 * time.Second, N3: 3, Answers: 100, Creates: 10_000, EchoInterval: time.Minute, UserEchoInterval: time.Minute,
+				FailedPath: KeepSessions, FailedPathKeep: 10 * time.Minute,
+			},
 			WireGuard: WireGuard{Port: 51820, Silence: 5 * time.Second},
 		},
 		Inner: Inner{

@@ -146,6 +146,11 @@ func TestMistakes(t *testing.T) {
 		{"octal port", "    port: 443", "    port: 0x1bb", `inner.phone_api.port: "0x1bb" is not a number from 1 to 65535`},
 		{"bare time span", "  heartbeat_timeout: 200ms", "  heartbeat_timeout: 200", `cluster.heartbeat_timeout: "200" is no time span`},
 		{"time span out of range", "    t3: 3s", "    t3: 1m", "gateway.gtp.t3: 1m0s is out of range; use a time span from 100ms to 20s"},
+		{"echoes too often", "    echo_interval: 60s\n    user", "    echo_interval: 59s\n    user", "gateway.gtp.echo_interval: 59s is out of range; use 0, or a time span from 1m0s to 1h0m0s"},
+		{"user echoes too often", "    user_echo_interval: 60s", "    user_echo_interval: 1s", "gateway.gtp.user_echo_interval: 1s is out of range"},
+		{"failed path", "    failed_path: keep\n", "    failed_path: hold\n", `gateway.gtp.failed_path: "hold" is no way to treat sessions; write keep or release`},
+		{"sessions kept for less than nothing", "    failed_path_keep: 10m", "    failed_path_keep: -1s", "gateway.gtp.failed_path_keep: -1s is out of range; use 0, or a time span from 1s to 24h0m0s"},
+		{"no creates at all", "    creates_per_second: 10000", "    creates_per_second: 0", `gateway.gtp.creates_per_second: "0" is not a number from 1 to 1000000`},
 		{"not true", "  bootstrap: true", "  bootstrap: yes", `cluster.bootstrap: "yes" is neither true nor false`},
 		{"log level", "  level: info", "  level: loud", `log.level: "loud" is no log level; write debug, info, warn or error`},
 		{"log format", "  format: text", "  format: xml", `log.format: "xml" is no log format; write text or json`},
@@ -160,6 +165,11 @@ func TestMistakes(t *testing.T) {
 		{"two listeners at one address", "  listen: 127.0.1.1:7443", "  listen: 127.0.1.1:7444", "admin.listen: 127.0.1.1:7444 is intranet.listen too; choose another port"},
 		{"WireGuard on GTP's port", "    port: 51820", "    port: 2152", "gateway.wireguard.port: 2152 is GTP's at the same address; choose another, such as 51820"},
 		{"inner address outside", "  addresses: [10.90.0.1]", "  addresses: [127.0.10.1]", "inner.addresses: 127.0.10.1 is gateway.address, which is outside of the tunnels"},
+		{"no inner address", "  addresses: [10.90.0.1]", "  addresses: [gateway]", `inner.addresses: "gateway" is no IP address; write one such as 10.90.0.1 or fd00:90::1`},
+		{"inner address of one link", "  addresses: [10.90.0.1]", "  addresses: [fe80::1]", "inner.addresses: fe80::1 is of one link alone; write an address such as fd00:90::1"},
+		{"inner address with a zone", "  addresses: [10.90.0.1]", "  addresses: [\"fd00::1%eth0\"]", "inner.addresses: fd00::1%eth0 is of one link alone"},
+		{"inner address in disguise", "  addresses: [10.90.0.1]", "  addresses: [\"::ffff:10.90.0.1\"]", "inner.addresses: ::ffff:10.90.0.1 is an IPv4 address in disguise; write 10.90.0.1"},
+		{"IPv6 inner address twice", "  addresses: [10.90.0.1]", "  addresses: [fd00:90::1, \"fd00:90:0::1\"]", "inner.addresses: fd00:90::1 is there twice; remove one"},
 		{"inner address twice", "  addresses: [10.90.0.1]", "  addresses: [10.90.0.1, 10.90.0.1]", "inner.addresses: 10.90.0.1 is there twice; remove one"},
 		{"stranger", "sealedge://seal-server", "seal-server", `intranet.client_uri: "seal-server" names no party`},
 		{"YAML", "\nnode:\n", "\nnode: [\n", "close the bracket"},
@@ -265,4 +275,47 @@ func FuzzLoad(f *testing.F) {
 			}
 		}
 	})
+}
+
+// What 0 turns off, and what goes together only so.
+func TestGTP(t *testing.T) {
+	changed := func(pairs ...string) (*Config, error) {
+		t.Helper()
+		text := string(reference)
+		for i := 0; i < len(pairs); i += 2 {
+			if strings.Count(text, pairs[i]) != 1 {
+				t.Fatalf("%q stands in the reference %d times", pairs[i], strings.Count(text, pairs[i]))
+			}
+			text = strings.Replace(text, pairs[i], pairs[i+1], 1)
+		}
+		return loadText(t, text, nil)
+	}
+	cfg, err := changed("\n    echo_interval: 60s", "\n    echo_interval: 0", "user_echo_interval: 60s", "user_echo_interval: 0s",
+		"failed_path: keep", "failed_path: release", "failed_path_keep: 10m", "failed_path_keep: 0", "sequence_numbers: false", "sequence_numbers: true",
+		"t3: 3s", "t3: 20s", "n3: 3", "n3: 10")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if g := cfg.Gateway.GTP; g.EchoInterval != 0 || g.UserEchoInterval != 0 || g.FailedPath != ReleaseSessions || g.FailedPathKeep != 0 || !g.SequenceNumbers || g.Creates != 10_000 {
+		t.Errorf("%+v", g)
+	}
+	_, err = changed("t3: 3s", "t3: 20s", "n3: 3", "n3: 4")
+	if got := problemsOf(t, err); len(got) != 1 || !strings.Contains(got[0], "gateway.gtp.echo_interval: is 1m0s, but n3 times t3 is 1m20s") {
+		t.Errorf("%v", got)
+	}
+}
+
+func TestInnerAddresses(t *testing.T) {
+	cfg, err := loadText(t, edited(t, "  addresses: [10.90.0.1]", "  addresses: [10.90.0.1, fd00:90::1, \"2001:db8::1\"]"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []netip.Addr{netip.MustParseAddr("10.90.0.1"), netip.MustParseAddr("fd00:90::1"), netip.MustParseAddr("2001:db8::1")}; !reflect.DeepEqual(cfg.Inner.Addresses, want) {
+		t.Errorf("%v", cfg.Inner.Addresses)
+	}
+	text := strings.Replace(edited(t, "  addresses: [10.90.0.1]", "  addresses: [fd00:90::1]"), "  mtu: 1400", "  mtu: 1279", 1)
+	_, err = loadText(t, text, nil)
+	if got := problemsOf(t, err); len(got) != 1 || !strings.Contains(got[0], "inner.mtu: is 1279, but fd00:90::1 in inner.addresses is IPv6, which needs 1280") {
+		t.Errorf("%v", got)
+	}
 }

@@ -31,7 +31,7 @@ func set(field reflect.Value, text, bounds, dir string) error {
 	case *time.Duration:
 		return setDuration(p, text, bounds)
 	case *netip.Addr:
-		return assign(p, text, parseAddr)
+		return assign(p, text, func(s string) (netip.Addr, error) { return parseAddr(s, bounds) })
 	case *netip.Prefix:
 		return assign(p, text, parsePrefix)
 	case encoding.TextUnmarshaler:
@@ -89,6 +89,7 @@ func setDuration(p *time.Duration, text, bounds string) error {
 	if err != nil {
 		return fmt.Errorf(`%q is no time span; write a number with its unit, such as "200ms", "5s" or "2m"`, text)
 	}
+	bounds, mayBeNone := strings.CutPrefix(bounds, "0,")
 	from, to, _ := strings.Cut(bounds, "..")
 	least, err := time.ParseDuration(from)
 	if err != nil {
@@ -98,7 +99,11 @@ func setDuration(p *time.Duration, text, bounds string) error {
 	if err != nil {
 		panic(err)
 	}
-	if d < least || d > most {
+	switch {
+	case d == 0 && mayBeNone:
+	case mayBeNone && (d < least || d > most):
+		return fmt.Errorf("%s is out of range; use 0, or a time span from %s to %s", d, least, most)
+	case d < least || d > most:
 		return fmt.Errorf("%s is out of range; use a time span from %s to %s", d, least, most)
 	}
 	*p = d

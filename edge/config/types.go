@@ -109,6 +109,26 @@ func (f *Format) UnmarshalText(b []byte) error {
 	return nil
 }
 
+// FailedPath is what becomes of the sessions of a peer that doesn't answer.
+type FailedPath string
+
+// KeepSessions keeps them for a time, in case that the peer comes back with its
+// memory; ReleaseSessions ends them at once.
+const (
+	KeepSessions    FailedPath = "keep"
+	ReleaseSessions FailedPath = "release"
+)
+
+// UnmarshalText wants keep or release.
+func (f *FailedPath) UnmarshalText(b []byte) error {
+	switch p := FailedPath(b); p {
+	case KeepSessions, ReleaseSessions:
+		*f = p
+		return nil
+	}
+	return fmt.Errorf("%q is no way to treat sessions; write keep or release", b)
+}
+
 func parsePrefix(s string) (netip.Prefix, error) {
 	prefix, err := netip.ParsePrefix(s)
 	if err != nil {
@@ -124,13 +144,20 @@ func parsePrefix(s string) (netip.Prefix, error) {
 	return prefix, nil
 }
 
-func parseAddr(s string) (netip.Addr, error) {
+// parseAddr reads the address of a host, of IPv4 alone or of both families.
+func parseAddr(s, family string) (netip.Addr, error) {
 	a, err := netip.ParseAddr(s)
-	if err != nil || !a.Is4() {
+	switch {
+	case family == "IPv4" && (err != nil || !a.Is4()):
 		return a, fmt.Errorf("%q is no IPv4 address; write one such as 10.90.0.1", s)
-	}
-	if a.IsUnspecified() || a.IsMulticast() {
+	case err != nil:
+		return a, fmt.Errorf("%q is no IP address; write one such as 10.90.0.1 or fd00:90::1", s)
+	case a.Is4In6():
+		return a, fmt.Errorf("%s is an IPv4 address in disguise; write %s", s, a.Unmap())
+	case a.IsUnspecified() || a.IsMulticast():
 		return a, errors.New(s + " is not the address of a host; write one such as 10.90.0.1")
+	case a.Is6() && (a.IsLinkLocalUnicast() || a.Zone() != ""):
+		return a, errors.New(s + " is of one link alone; write an address such as fd00:90::1")
 	}
 	return a, nil
 }
