@@ -51,7 +51,7 @@ type Bearer struct {
 
 func parseCreateSessionRequest(h Header, e elements) (*CreateSessionRequest, *Error) {
 	m := &CreateSessionRequest{
-		Header: h, UserLocation: e.raw(ie.UserLocationInformation, 0), Recovery: e.recovery(), PCO: e.pco(),
+		Header: h, UserLocation: e.raw(ie.UserLocationInformation, 0), Recovery: e.recovery(), PCO: e.pco(), CSIDs: e.csids(),
 	}
 	var rat optional[uint8]
 	steps := []func() *Error{
@@ -91,7 +91,7 @@ func parseCreateSessionRequest(h Header, e elements) (*CreateSessionRequest, *Er
 			return nil
 		},
 		func() *Error { return m.parsePDNType(e) },
-		func() *Error { return m.parseAMBR(e) },
+		func() (err *Error) { m.AMBRUpKbps, m.AMBRDownKbps, _, err = e.ambr(); return },
 	}
 	for _, step := range steps {
 		if err := step(); err != nil {
@@ -159,16 +159,14 @@ func (m *CreateSessionRequest) parseBearers(e elements) *Error {
 }
 
 func (m *CreateSessionRequest) parseDefaultBearer(b elements) *Error {
-	v, ok := b.find(ie.BearerQoS, 0)
-	if !ok {
+	var fault *Error
+	var told bool
+	if m.Bearer.QCI, m.Bearer.ARP, told, fault = b.bearerQoS(); fault != nil {
+		return fault
+	}
+	if !told {
 		return missing(ie.BearerQoS, 0)
 	}
-	qos, err := ie.New(ie.BearerQoS, 0, v).BearerQoS()
-	if err != nil {
-		return tooShort(ie.BearerQoS, 0)
-	}
-	m.Bearer.QCI, m.Bearer.ARP = qos.QCI, qos.ARP
-	var fault *Error
 	if m.Bearer.User, fault = b.fteid(m.UserInstance()); fault != nil {
 		return fault
 	}
@@ -196,24 +194,9 @@ func (m *CreateSessionRequest) parsePDNType(e elements) *Error {
 	if m.PDNType < PDNTypeIPv4 || m.PDNType > PDNTypeEthernet {
 		return incorrect(typ, 0)
 	}
-	if typ == ie.PDNAddressAllocation {
-		if _, err := ie.ParsePDNAddressAllocationFields(v); err != nil {
-			return tooShort(typ, 0)
-		}
+	if typ == ie.PDNAddressAllocation && len(v) < paaLengths[m.PDNType] {
+		return tooShort(typ, 0)
 	}
-	return nil
-}
-
-func (m *CreateSessionRequest) parseAMBR(e elements) *Error {
-	v, ok := e.find(ie.AggregateMaximumBitRate, 0)
-	if !ok {
-		return nil
-	}
-	a, err := ie.New(ie.AggregateMaximumBitRate, 0, v).AggregateMaximumBitRate()
-	if err != nil {
-		return tooShort(ie.AggregateMaximumBitRate, 0)
-	}
-	m.AMBRUpKbps, m.AMBRDownKbps = a.APNAMBRForUplink, a.APNAMBRForDownlink
 	return nil
 }
 

@@ -58,20 +58,15 @@ func (m *DeleteBearerRequest) Marshal() []byte {
 	return encode(message.NewDeleteBearerRequest(m.TEID, m.Seq, ie.NewEPSBearerID(m.LinkedEBI)))
 }
 
-// DeleteBearerResponse is the peer's answer (TS 29.274 7.2.10.2).
+// DeleteBearerResponse is the peer's answer (TS 29.274 7.2.10.2). Cause is the
+// bearer's own when the message's accepts only partially, and 0 when the
+// response can't be read.
 type DeleteBearerResponse struct {
 	Header
 	Cause    Cause
 	Recovery *uint8
 }
 
-func parseDeleteBearerResponse(h Header, e elements) (*DeleteBearerResponse, *Error) {
-	cause, err := e.uint8(ie.Cause, 0)
-	if err != nil {
-		return nil, err
-	}
-	if !cause.Set {
-		return nil, missing(ie.Cause, 0)
-	}
-	return &DeleteBearerResponse{Header: h, Cause: Cause(cause.Value), Recovery: e.recovery()}, nil
+func parseDeleteBearerResponse(h Header, e elements) *DeleteBearerResponse {
+	return &DeleteBearerResponse{Header: h, Cause: e.outcome(), Recovery: e.recovery()}
 }

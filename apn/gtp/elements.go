@@ -147,6 +147,53 @@ func (e elements) fteid(instance uint8) (FTEID, *Error) {
 	return out, nil
 }
 
+// sender reads the F-TEID for the control plane of a message of a session. Not
+// there: the zero FTEID.
+func (e elements) sender() (FTEID, *Error) {
+	f, err := e.fteid(0)
+	if err != nil || f.IsZero() {
+		return f, err
+	}
+	if _, ok := interfaces[f.InterfaceType]; !ok {
+		return FTEID{}, incorrect(ie.FullyQualifiedTEID, 0)
+	}
+	return f, nil
+}
+
+// senderTEID is the TEID of the F-TEID for the control plane, whatever else is
+// wrong with it; 0: it isn't there.
+func (e elements) senderTEID() uint32 {
+	if v, _ := e.find(ie.FullyQualifiedTEID, 0); len(v) >= 5 {
+		return binary.BigEndian.Uint32(v[1:])
+	}
+	return 0
+}
+
+// ambr reads the APN-AMBR in kbit/s (TS 29.274 8.7).
+func (e elements) ambr() (up, down uint32, told bool, err *Error) {
+	v, ok := e.find(ie.AggregateMaximumBitRate, 0)
+	if !ok {
+		return 0, 0, false, nil
+	}
+	if len(v) < 8 {
+		return 0, 0, false, tooShort(ie.AggregateMaximumBitRate, 0)
+	}
+	return binary.BigEndian.Uint32(v), binary.BigEndian.Uint32(v[4:]), true, nil
+}
+
+// bearerQoS reads a Bearer Level QoS (TS 29.274 8.15). Its bit rates, which only
+// bearers of guaranteed rate have, are not read.
+func (e elements) bearerQoS() (qci, arp uint8, told bool, err *Error) {
+	v, ok := e.find(ie.BearerQoS, 0)
+	if !ok {
+		return 0, 0, false, nil
+	}
+	if len(v) < 22 {
+		return 0, 0, false, tooShort(ie.BearerQoS, 0)
+	}
+	return v[1], v[0], true, nil
+}
+
 // digits reads TBCD-encoded digits (TS 29.274 8.3, 8.10, 8.11): low half octet
 // first, a filler of 1111 only at the very end. go-gtp cuts an IMSI's last half
 // octet whether it is a filler or not, which maims one of even length.

@@ -174,7 +174,8 @@ func TestCommandFailures(t *testing.T) {
 			return a.Cause() == 68 && n == 2
 		}},
 		{"delete bearer command without bearers", 66, nil, func(a gtptest.Answer) bool { return a.Cause() == 70 }},
-		{"modify bearer command", 64, nil, func(a gtptest.Answer) bool { return a.Cause() == 68 }},
+		{"modify bearer command", 64, []*ie.IE{ie.NewAggregateMaximumBitRate(1, 2), bearer(5)}, func(a gtptest.Answer) bool { return a.Cause() == 68 }},
+		{"modify bearer command without AMBR", 64, []*ie.IE{bearer(5)}, func(a gtptest.Answer) bool { return a.Cause() == 70 }},
 	} {
 		m, err := Parse(s.Request(c.typ, 1, c.ies...))
 		why := &Error{Cause: CauseServiceNotSupported}

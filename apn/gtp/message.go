@@ -28,8 +28,10 @@ func (h Header) Head() Header { return h }
 
 // Message is one received GTP-C message: a pointer to EchoRequest,
 // EchoResponse, VersionNotSupported, OtherVersion, CreateSessionRequest,
-// ModifyBearerRequest, DeleteSessionRequest, DeleteBearerResponse, Other or
-// Faulty.
+// ModifyBearerRequest, DeleteSessionRequest, DeleteBearerResponse,
+// ModifyBearerCommand, UpdateBearerResponse, ChangeNotificationRequest,
+// SuspendNotification, ResumeNotification, DeletePDNConnectionSetRequest, Other
+// or Faulty.
 type Message interface {
 	Head() Header
 }
@@ -77,6 +79,8 @@ const (
 	TypeDeleteSessionRequest  = message.MsgTypeDeleteSessionRequest
 	TypeDeleteBearerRequest   = message.MsgTypeDeleteBearerRequest
 	TypeDeleteBearerResponse  = message.MsgTypeDeleteBearerResponse
+	TypeUpdateBearerRequest   = message.MsgTypeUpdateBearerRequest
+	TypeUpdateBearerResponse  = message.MsgTypeUpdateBearerResponse
 	typeBearerResourceCommand = message.MsgTypeBearerResourceCommand
 	typeDeleteBearerCommand   = message.MsgTypeDeleteBearerCommand
 )
@@ -135,7 +139,7 @@ const (
 	ReasonUnknownType    = "unknown-type"    // TS 29.274 7.7.4
 	ReasonUnexpectedType = "unexpected-type" // TS 29.274 7.7.5
 	ReasonOtherVersion   = "other-version"   // a Version Not Supported Indication of another version
-	ReasonBadResponse    = "bad-response"    // a response that fails a check: nobody to tell (TS 29.274 7.7.1)
+	ReasonBadResponse    = "bad-response"    // an Echo Response without its restart counter
 	ReasonPanic          = "parser-panic"
 )
 
@@ -177,7 +181,7 @@ func Parse(b []byte) (m Message, err error) {
 		return &VersionNotSupported{h}, nil
 	}
 	_, isRequest := replies[h.Type]
-	isResponse := h.Type == TypeEchoResponse || h.Type == TypeDeleteBearerResponse
+	isResponse := h.Type == TypeEchoResponse || h.Type == TypeDeleteBearerResponse || h.Type == TypeUpdateBearerResponse
 	switch {
 	case !known(h.Type):
 		return nil, &Error{Reason: ReasonUnknownType}
@@ -202,10 +206,22 @@ func Parse(b []byte) (m Message, err error) {
 		return m, nil
 	}
 	if isResponse {
-		return nil, &Error{Reason: ReasonBadResponse}
+		return unreadable(h)
 	}
 	sender, _ := e.fteid(0)
 	return &Faulty{Header: h, Err: fault, Sender: sender, extras: e.extras()}, fault
+}
+
+// unreadable is a response that fails a check. It is nobody's to answer, but it
+// ends its transaction (TS 29.274 7.7.1).
+func unreadable(h Header) (Message, error) {
+	switch h.Type {
+	case TypeUpdateBearerResponse:
+		return &UpdateBearerResponse{Header: h}, nil
+	case TypeDeleteBearerResponse:
+		return &DeleteBearerResponse{Header: h}, nil
+	}
+	return nil, &Error{Reason: ReasonBadResponse}
 }
 
 // checkLength compares the length field with the datagram (TS 29.274 7.7.3) and
@@ -243,7 +259,19 @@ func parseBody(h Header, e elements) (Message, *Error) {
 	case TypeDeleteSessionRequest:
 		return parseDeleteSessionRequest(h, e)
 	case TypeDeleteBearerResponse:
-		return parseDeleteBearerResponse(h, e)
+		return parseDeleteBearerResponse(h, e), nil
+	case TypeUpdateBearerResponse:
+		return parseUpdateBearerResponse(h, e), nil
+	case message.MsgTypeModifyBearerCommand:
+		return parseModifyBearerCommand(h, e)
+	case message.MsgTypeChangeNotificationRequest:
+		return parseChangeNotificationRequest(h, e)
+	case message.MsgTypeSuspendNotification:
+		return parseSuspendNotification(h, e)
+	case message.MsgTypeResumeNotification:
+		return parseResumeNotification(h, e)
+	case message.MsgTypeDeletePDNConnectionSetRequest:
+		return parseDeletePDNConnectionSetRequest(h, e)
 	}
 	return parseOther(h, e)
 }

@@ -20,18 +20,20 @@ type ModifyBearerRequest struct {
 	Remove         []uint8  // EBIs of bearers to be removed
 	PCO            *PCO
 	CSIDs          [][]byte // as in CreateSessionRequest; nil: unchanged
+	AMBRUpKbps     uint32   // told after a handover from an SGSN of Gn/Gp; 0: not told
+	AMBRDownKbps   uint32
 }
 
 func parseModifyBearerRequest(h Header, e elements) (*ModifyBearerRequest, *Error) {
 	m := &ModifyBearerRequest{
-		Header: h, UserLocation: e.raw(ie.UserLocationInformation, 0), Recovery: e.recovery(), PCO: e.pco(),
+		Header: h, UserLocation: e.raw(ie.UserLocationInformation, 0), Recovery: e.recovery(), PCO: e.pco(), CSIDs: e.csids(),
 	}
 	var err *Error
-	if m.Sender, err = e.fteid(0); err != nil {
+	if m.Sender, err = e.sender(); err != nil {
 		return nil, err
 	}
-	if _, ok := interfaces[m.Sender.InterfaceType]; !ok && !m.Sender.IsZero() {
-		return nil, incorrect(ie.FullyQualifiedTEID, 0)
+	if m.AMBRUpKbps, m.AMBRDownKbps, _, err = e.ambr(); err != nil {
+		return nil, err
 	}
 	rat, err := e.uint8(ie.RATType, 0)
 	if err != nil {

@@ -31,6 +31,12 @@ func (p PAA) Type() uint8 {
 	return 0
 }
 
+// paaLengths are the octets of a PDN Address Allocation by PDN type (TS 29.274
+// 8.14): the type; prefix length, prefix and interface identifier; IPv4 address.
+var paaLengths = map[uint8]int{
+	PDNTypeIPv4: 1 + 4, PDNTypeIPv6: 1 + 17, PDNTypeIPv4v6: 1 + 17 + 4, PDNTypeNonIP: 1, PDNTypeEthernet: 1,
+}
+
 // element encodes it for GTPv2. go-gtp's constructor takes no interface
 // identifier, so the octets are ours.
 func (p PAA) element() *ie.IE {

@@ -446,6 +446,10 @@ func TestEveryType(t *testing.T) {
 			if a.Type != reply || a.TEID != 77 || a.Seq != gtptest.New().Seq || a.Cause() != uint8(e.Cause) {
 				t.Errorf("type %d answered with %+v", typ, a)
 			}
+		case typ == int(TypeUpdateBearerResponse), typ == int(TypeDeleteBearerResponse): // without a Cause
+			if m == nil {
+				t.Errorf("type %d: %v; a response ends its transaction", typ, err)
+			}
 		case !isRequest && (m != nil || e == nil || e.Cause != 0):
 			t.Errorf("type %d: %T, %v; want silence", typ, m, err)
 		}

@@ -64,6 +64,12 @@ func SenderTEID(m Message) uint32 {
 		return m.Sender.TEID
 	case *DeleteSessionRequest:
 		return m.Sender.TEID
+	case *ModifyBearerCommand:
+		return m.Sender.TEID
+	case *SuspendNotification:
+		return m.Sender.TEID
+	case *ResumeNotification:
+		return m.Sender.TEID
 	case *Faulty:
 		return m.Sender.TEID
 	case *Other:

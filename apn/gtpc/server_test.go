@@ -42,7 +42,7 @@ func TestDrops(t *testing.T) {
 		gtp.ReasonUnknownType:    {sgw, s.Request(255, 1)},
 		gtp.ReasonUnexpectedType: {sgw, s.Request(95, 1)},
 		gtp.ReasonOtherVersion:   {sgw, []byte{0x30, 3, 0, 0, 0, 0, 0, 0}},
-		gtp.ReasonBadResponse:    {sgw, s.Request(gtp.TypeDeleteBearerResponse, 1)},
+		gtp.ReasonBadResponse:    {sgw, s.Request(gtp.TypeEchoResponse, 1)},
 		countOrphan:              {sgw, []byte{0x40, 2, 0, 9, 0, 0, 1, 0, 3, 0, 1, 0, 3}},
 	} {
 		inBubble(t, Config{}, never(t), func(t *testing.T, r *rig) {

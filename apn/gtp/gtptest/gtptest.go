@@ -60,7 +60,7 @@ func (s SGW) CreateElements() []*ie.IE {
 		PCO(),
 		s.Bearer(),
 		ie.NewRecovery(s.Restarts),
-		ie.New(ie.UserLocationInformation, 0, []byte{0x18, 0x64, 0xf0, 0x10, 0, 1, 0x64, 0xf0, 0x10, 0, 0, 0, 1}),
+		Location(),
 	}
 }
 
@@ -107,6 +107,50 @@ func (s SGW) Modify(teid uint32, moved bool) []byte {
 // Delete makes a Delete Session Request of the session with that TEID.
 func (s SGW) Delete(teid uint32) []byte {
 	return s.Request(message.MsgTypeDeleteSessionRequest, teid, ie.NewEPSBearerID(s.EBI))
+}
+
+// sender is the F-TEID for the control plane, which SGWs send along in commands
+// and notifications.
+func (s SGW) sender() *ie.IE { return ie.NewFullyQualifiedTEIDNetIP(6, s.ControlTEID, s.ip(), nil) }
+
+// ModifyCommand makes a Modify Bearer Command of the session with that TEID: a
+// new subscription of 30 and 40 Mbit/s, QCI 8. A command's sequence number has
+// its top bit set (TS 29.274 7.6).
+func (s SGW) ModifyCommand(teid uint32) []byte {
+	s.Seq |= 0x800000
+	return s.Request(message.MsgTypeModifyBearerCommand, teid, s.sender(), ie.NewAggregateMaximumBitRate(30000, 40000),
+		ie.NewGroupedIE(ie.BearerContext, ie.NewEPSBearerID(s.EBI), ie.NewBearerQoS(1, 9, 1, 8, 0, 0, 0, 0)))
+}
+
+// Change makes a Change Notification Request of the session with that TEID.
+func (s SGW) Change(teid uint32) []byte {
+	return s.Request(message.MsgTypeChangeNotificationRequest, teid, ie.NewIMSI(s.IMSI), ie.NewMobileEquipmentIdentity(s.IMEI),
+		ie.NewRATType(s.RAT), Location(), ie.NewEPSBearerID(s.EBI))
+}
+
+// Suspend makes a Suspend Notification of the session with that TEID.
+func (s SGW) Suspend(teid uint32) []byte {
+	return s.Request(message.MsgTypeSuspendNotification, teid, s.sender())
+}
+
+// Resume makes a Resume Notification of the session with that TEID.
+func (s SGW) Resume(teid uint32) []byte {
+	return s.Request(message.MsgTypeResumeNotification, teid, ie.NewIMSI(s.IMSI), s.sender())
+}
+
+// LostSets makes a Delete PDN Connection Set Request about sets of the SGW.
+func (s SGW) LostSets(csids ...uint16) []byte {
+	return s.Request(message.MsgTypeDeletePDNConnectionSetRequest, 0, s.ConnectionSet(1, csids...))
+}
+
+// ConnectionSet is an FQ-CSID of the SGW's address.
+func (s SGW) ConnectionSet(instance uint8, csids ...uint16) *ie.IE {
+	return ie.NewFullyQualifiedCSID(s.Addr.String(), csids...).WithInstance(instance)
+}
+
+// Location is a User Location Information of TAI and ECGI.
+func Location() *ie.IE {
+	return ie.New(ie.UserLocationInformation, 0, []byte{0x18, 0x64, 0xf0, 0x10, 0, 1, 0x64, 0xf0, 0x10, 0, 0, 0, 1})
 }
 
 // Request makes any message with a TEID.
