@@ -214,7 +214,11 @@ func FuzzDeliver(f *testing.F) {
 	f.Add(ip(phoneA, gateway, 6, ports(443, 0, 0, 0, 1, 0, 0, 0, 0, 0xf0, 2, 0xff, 0xff, 0, 0, 0, 0, 2, 0, 3, 0), nil))
 	f.Add(ip(phoneA, gateway, 17, ports(5684, 0, 12, 0, 0, 1, 2, 3, 4), nil))
 	f.Add(ip(phoneA, gateway, 17, ports(5684, 0xff, 0xff, 0, 0), nil))
-	n := newNetwork(f, inner.Config{})
+	f.Add(ip6(phoneA6, gateway6, 58, echo6(phoneA6, gateway6, 1, 2, 3), nil))
+	f.Add(ip6(phoneA6, gateway6, 6, ports(443, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, 2, 0xff, 0xff, 0, 0, 0, 0), nil))
+	f.Add(ip6(phoneA6, gateway6, 17, ports(5684, 0, 12, 0, 0, 1, 2, 3, 4), nil))
+	f.Add(ip6(phoneA6, gateway6, 44, []byte{17, 0, 0, 1, 0, 0, 0, 7, 1, 2, 3, 4}, nil))
+	n := newNetwork(f, inner.Config{Addresses: bothGateways})
 	if _, err := n.ListenTCP(443); err != nil {
 		f.Fatal(err)
 	}
@@ -222,6 +226,7 @@ func FuzzDeliver(f *testing.F) {
 		f.Fatal(err)
 	}
 	n.SetRoute(host(phoneA), checker{f})
+	n.SetRoute(host(phoneA6), checker{f})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		n.Deliver(b)
 		// Once more with a right header checksum, to get past the first gate.
@@ -240,6 +245,9 @@ func FuzzDeliver(f *testing.F) {
 type checker struct{ f *testing.F }
 
 func (c checker) Send(pkt []byte) error {
+	if len(pkt) >= 40 && pkt[0]>>4 == 6 && 40+int(binary.BigEndian.Uint16(pkt[4:])) == len(pkt) {
+		return nil
+	}
 	if len(pkt) < 20 || int(binary.BigEndian.Uint16(pkt[2:])) != len(pkt) || sum(pkt[:20]) != 0 {
 		panic("a broken packet went down")
 	}

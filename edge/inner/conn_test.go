@@ -54,22 +54,54 @@ func accept(t testing.TB, l net.Listener) net.Conn {
 
 // Data goes both ways whole, and no packet is longer than the MTU allows.
 func TestTCP(t *testing.T) {
-	n := newNetwork(t, inner.Config{MTU: 1300})
-	p := newPhone(t, n, phoneA)
-	l := listen(t, n, 443)
-	c := p.dial(t, gateway, 443)
-	s := accept(t, l)
-	if got := s.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap(); got != phoneA {
-		t.Errorf("remote address %v, want %v", got, phoneA)
+	for name, c := range map[string]struct {
+		addresses      []netip.Addr
+		phone, gateway netip.Addr
+		mss            uint16
+	}{
+		"IPv4":             {[]netip.Addr{gateway}, phoneA, gateway, 1260},
+		"IPv4 beside IPv6": {bothGateways, phoneA, gateway, 1260},
+		"IPv6 beside IPv4": {bothGateways, phoneA6, gateway6, 1240},
+		"IPv6":             {[]netip.Addr{gateway6}, phoneA6, gateway6, 1240},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newNetwork(t, inner.Config{Addresses: c.addresses, MTU: 1300})
+			p := newPhone(t, n, c.phone)
+			l := listen(t, n, 443)
+			if got := l.Addr().(*net.TCPAddr).AddrPort(); got != netip.AddrPortFrom(c.addresses[0], 443) {
+				t.Errorf("listens at %v", got)
+			}
+			conn := p.dial(t, c.gateway, 443)
+			s := accept(t, l)
+			if got := s.RemoteAddr().(*net.TCPAddr).AddrPort().Addr(); got.Unmap() != c.phone {
+				t.Errorf("remote address %v, want %v", got, c.phone)
+			}
+			if got, want := s.LocalAddr().String(), netip.AddrPortFrom(c.gateway, 443).String(); got != want {
+				t.Errorf("local address %v, want %v", got, want)
+			}
+			bothWays(t, conn, s)
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			// The phone's link takes 1500: that 1300 holds both ways is the doing
+			// of the segment size that the gateway offers.
+			if p.mss != c.mss || p.longUp > 1300 || p.longDown > 1300 || min(p.longUp, p.longDown) < 1200 {
+				t.Errorf("segment size %d, longest packets %d up, %d down; want %d and just under 1300", p.mss, p.longUp, p.longDown, c.mss)
+			}
+			if got := n.Counters(); got["malformed"]+got["fragment"]+got["extension-header"] != 0 {
+				t.Errorf("counters %v", got)
+			}
+		})
 	}
-	if got := s.LocalAddr().String(); got != "10.90.0.1:443" {
-		t.Errorf("local address %v", got)
-	}
+}
+
+// bothWays sends an image over a connection, up and then down.
+func bothWays(t *testing.T, phone, gateway net.Conn) {
+	t.Helper()
 	image := bytes.Repeat([]byte("evidence"), 100_000)
 	for _, way := range []struct {
 		name     string
 		from, to net.Conn
-	}{{"up", c, s}, {"down", s, c}} {
+	}{{"up", phone, gateway}, {"down", gateway, phone}} {
 		sent := make(chan error, 1)
 		go func() {
 			_, err := way.from.Write(image)
@@ -85,16 +117,6 @@ func TestTCP(t *testing.T) {
 		if err := <-sent; err != nil || !bytes.Equal(got, image) {
 			t.Errorf("%s: %v, equal %v", way.name, err, bytes.Equal(got, image))
 		}
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	// The phone's link takes 1500: that 1300 holds both ways is the doing of
-	// the segment size that the gateway offers.
-	if p.mss != 1260 || p.longUp > 1300 || p.longDown > 1300 || min(p.longUp, p.longDown) < 1200 {
-		t.Errorf("segment size %d, longest packets %d up, %d down; want 1260 and just under 1300", p.mss, p.longUp, p.longDown)
-	}
-	if got := n.Counters(); got["malformed"]+got["fragment"] != 0 {
-		t.Errorf("counters %v", got)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/link/channel"
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
+	"gvisor.dev/gvisor/pkg/tcpip/network/ipv6"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/icmp"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
@@ -30,6 +31,14 @@ var (
 	gateway2 = netip.MustParseAddr("10.91.0.1")
 	phoneA   = netip.MustParseAddr("10.90.0.2")
 	phoneB   = netip.MustParseAddr("10.90.0.3")
+
+	gateway6  = netip.MustParseAddr("2001:db8:90::1")
+	gateway62 = netip.MustParseAddr("2001:db8:91::1")
+	phoneA6   = netip.MustParseAddr("2001:db8:90:2::a1")
+	phoneA6b  = netip.MustParseAddr("2001:db8:90:2:ffff:ffff:ffff:ffff") // the same terminal
+	phoneB6   = netip.MustParseAddr("2001:db8:90:3::b1")
+
+	bothGateways = []netip.Addr{gateway, gateway6}
 )
 
 func newNetwork(t testing.TB, cfg inner.Config) *inner.Network {
@@ -63,8 +72,8 @@ func newPhone(t testing.TB, n *inner.Network, addr netip.Addr) *phone {
 	p := &phone{
 		addr: addr,
 		stack: stack.New(stack.Options{
-			NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol},
-			TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol, icmp.NewProtocol4},
+			NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol, ipv6.NewProtocolWithOptions(ipv6.Options{})},
+			TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol, icmp.NewProtocol4, icmp.NewProtocol6},
 		}),
 		link: channel.New(8192, 1500, ""),
 		down: make(chan []byte, 8192),
@@ -72,12 +81,8 @@ func newPhone(t testing.TB, n *inner.Network, addr netip.Addr) *phone {
 	if err := p.stack.CreateNIC(1, p.link); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.stack.AddProtocolAddress(1, tcpip.ProtocolAddress{
-		Protocol: ipv4.ProtocolNumber, AddressWithPrefix: tcpip.AddrFrom4(addr.As4()).WithPrefix(),
-	}, stack.AddressProperties{}); err != nil {
-		t.Fatal(err)
-	}
-	p.stack.SetRouteTable([]tcpip.Route{{Destination: header.IPv4EmptySubnet, NIC: 1}})
+	p.give(t, addr)
+	p.stack.SetRouteTable([]tcpip.Route{{Destination: header.IPv4EmptySubnet, NIC: 1}, {Destination: header.IPv6EmptySubnet, NIC: 1}})
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -98,7 +103,7 @@ func newPhone(t testing.TB, n *inner.Network, addr netip.Addr) *phone {
 			select {
 			case b := <-p.down:
 				pkt := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: buffer.MakeWithData(b)})
-				p.link.InjectInbound(ipv4.ProtocolNumber, pkt)
+				p.link.InjectInbound(number(b), pkt)
 				pkt.DecRef()
 			case <-ctx.Done():
 				return
@@ -114,6 +119,31 @@ func newPhone(t testing.TB, n *inner.Network, addr netip.Addr) *phone {
 	return p
 }
 
+// give adds an address to the phone.
+func (p *phone) give(t testing.TB, addr netip.Addr) {
+	t.Helper()
+	if err := p.stack.AddProtocolAddress(1, tcpip.ProtocolAddress{
+		Protocol: numberOf(addr), AddressWithPrefix: tcpip.AddrFromSlice(addr.AsSlice()).WithPrefix(),
+	}, stack.AddressProperties{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// number is the protocol of a packet.
+func number(b []byte) tcpip.NetworkProtocolNumber {
+	if b[0]>>4 == 6 {
+		return ipv6.ProtocolNumber
+	}
+	return ipv4.ProtocolNumber
+}
+
+func numberOf(a netip.Addr) tcpip.NetworkProtocolNumber {
+	if a.Is6() {
+		return ipv6.ProtocolNumber
+	}
+	return ipv4.ProtocolNumber
+}
+
 // Send is the path down to the phone.
 func (p *phone) Send(pkt []byte) error {
 	p.note(&p.longDown, pkt)
@@ -126,7 +156,10 @@ func (p *phone) note(longest *int, pkt []byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	*longest = max(*longest, len(pkt))
-	h := header.IPv4(pkt)
+	var h header.Network = header.IPv4(pkt)
+	if pkt[0]>>4 == 6 {
+		h = header.IPv6(pkt)
+	}
 	if h.TransportProtocol() != tcp.ProtocolNumber {
 		return
 	}
@@ -136,13 +169,20 @@ func (p *phone) note(longest *int, pkt []byte) {
 }
 
 func full(a netip.Addr, port uint16) tcpip.FullAddress {
-	return tcpip.FullAddress{NIC: 1, Addr: tcpip.AddrFrom4(a.As4()), Port: port}
+	return tcpip.FullAddress{NIC: 1, Addr: tcpip.AddrFromSlice(a.AsSlice()), Port: port}
 }
 
 func (p *phone) tryDial(to netip.Addr, port uint16) (*gonet.TCPConn, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	return gonet.DialContextTCP(ctx, p.stack, full(to, port), ipv4.ProtocolNumber)
+	return gonet.DialContextTCP(ctx, p.stack, full(to, port), numberOf(to))
+}
+
+// dialFrom dials from one of several addresses.
+func (p *phone) dialFrom(from, to netip.Addr, port uint16) (*gonet.TCPConn, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	return gonet.DialTCPWithBind(ctx, p.stack, full(from, 0), full(to, port), numberOf(to))
 }
 
 func (p *phone) dial(t testing.TB, to netip.Addr, port uint16) *gonet.TCPConn {
@@ -158,7 +198,7 @@ func (p *phone) dial(t testing.TB, to netip.Addr, port uint16) *gonet.TCPConn {
 func (p *phone) dialUDP(t testing.TB, to netip.Addr, port uint16) *gonet.UDPConn {
 	t.Helper()
 	remote := full(to, port)
-	c, err := gonet.DialUDP(p.stack, nil, &remote, ipv4.ProtocolNumber)
+	c, err := gonet.DialUDP(p.stack, nil, &remote, numberOf(to))
 	if err != nil {
 		t.Fatal(err)
 	}
