@@ -18,9 +18,9 @@ func BenchmarkUplink(b *testing.B) {
 		b.Skip(err)
 	}
 	defer func() { _ = c.Close() }()
-	bearer := newBearer(c, subscriber(1))
+	bearer := newBearer(subscriber(1))
 	c.register(bearer)
-	c.establish(bearer, granted{user: remote{addr: netip.MustParseAddr("127.0.77.1"), teid: 1}})
+	bearer.follow(path{carrier: c, user: remote{addr: netip.MustParseAddr("127.0.77.1"), teid: 1}})
 	packet := make([]byte, 512)
 	b.Run("one by one", func(b *testing.B) {
 		b.ReportAllocs()

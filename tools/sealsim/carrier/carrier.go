@@ -1,7 +1,12 @@
 // Package carrier plays the mobile operator's side of a private APN: a serving
-// gateway that speaks GTPv2-C and GTP-U (S5/S8) to the packet gateway under
-// test. It is a client of its own making, with its own transactions and its own
-// reading of the protocol, so that a mistake of the gateway isn't repeated here.
+// node that is an SGW, speaking GTPv2-C (S5/S8), and an SGSN, speaking GTPv1-C
+// (Gn/Gp), and GTP-U in both roles, to the packet gateway under test. A session
+// may go from one role to the other and from one node to another. It is a client
+// of its own making, with its own transactions and its own reading of the
+// protocol, so that a mistake of the gateway isn't repeated here.
+//
+// The terminal's part of a session is played as far as the network drives it:
+// stateless address autoconfiguration of IPv6, PAP and CHAP.
 //
 // One control socket and one user-plane socket serve every subscriber: answers
 // are matched by sequence number and packets by TEID, so that one Carrier
@@ -18,9 +23,13 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	v1 "github.com/wmnsk/go-gtp/gtpv1/message"
+	"github.com/wmnsk/go-gtp/gtpv2/message"
 )
 
-// Registered ports (TS 29.274 4.3, TS 29.281 4.4.2).
+// Registered ports, the first of both versions of GTP-C (TS 29.060 10.1.1,
+// TS 29.274 4.3, TS 29.281 4.4.2).
 const (
 	ControlPort = 2123
 	UserPort    = 2152
@@ -36,19 +45,19 @@ type Conn interface {
 	Close() error
 }
 
-// Config says where the serving gateway lives and whom it talks to.
+// Config says where the serving node lives and whom it talks to.
 type Config struct {
-	// Address is the serving gateway's own, in both planes.
+	// Address is the serving node's own, in both planes.
 	Address netip.Addr
 	// Gateway is the packet gateway's address in the control plane. Its
 	// user-plane address comes with each session.
 	Gateway netip.Addr
 	// T3 is the time before a request is sent again and N3 how often it is
-	// (TS 29.274 7.6); zero means 1 s and 5 times.
+	// (TS 29.060 7.6, TS 29.274 7.6); zero means 1 s and 5 times.
 	T3 time.Duration
 	N3 int
-	// RestartCounter is ours, told to the gateway in Recovery IEs
-	// (TS 23.007 18).
+	// RestartCounter is ours at first, told to the gateway in Recovery IEs
+	// (TS 23.007 18); see SetRestartCounter.
 	RestartCounter uint8
 	// Listen opens a socket; nil means UDP.
 	Listen func(netip.AddrPort) (Conn, error)
@@ -68,7 +77,7 @@ type Stats struct {
 	Dropped       uint64 // datagrams received that nobody could use
 }
 
-// Carrier is a running serving gateway.
+// Carrier is a running serving node.
 type Carrier struct {
 	cfg     Config
 	log     *slog.Logger
@@ -76,6 +85,7 @@ type Carrier struct {
 	user    Conn
 	batch   batchWriter // user, when it can send many at once
 	cut     atomic.Bool
+	count   atomic.Uint32 // our restart counter
 	closed  chan struct{}
 	readers sync.WaitGroup
 
@@ -84,9 +94,10 @@ type Carrier struct {
 		up, upBytes, down, downBytes, dropped atomic.Uint64
 	}
 
+	asked   transactions[*message.Generic] // by us, over GTPv2
+	askedV1 transactions[*v1.Generic]      // and over GTPv1
+
 	mu        sync.Mutex
-	pending   map[uint32]*pending // by sequence number; guarded by mu
-	sequence  uint32              // last one used, 24 bits; guarded by mu
 	answered  answerCache         // guarded by mu
 	peerCount uint8               // the gateway's restart counter; guarded by mu
 	peerKnown bool                // guarded by mu
@@ -134,13 +145,14 @@ func New(cfg Config) (*Carrier, error) {
 	c := &Carrier{
 		cfg: cfg, log: log, control: control, user: user, batch: newBatchWriter(user),
 		closed:    make(chan struct{}),
-		pending:   make(map[uint32]*pending),
-		sequence:  rand.Uint32() & maxSequence,
 		nextTEID:  rand.Uint32(),
 		byControl: make(map[uint32]*Bearer),
 		byUser:    make(map[uint32]*Bearer),
 		byRemote:  make(map[remote]*Bearer),
 	}
+	c.count.Store(uint32(cfg.RestartCounter))
+	c.asked.begins(maxSequence)
+	c.askedV1.begins(maxSequenceV1)
 	c.readers.Go(c.serveControl)
 	c.readers.Go(c.serveUser)
 	return c, nil
@@ -165,6 +177,13 @@ func (c *Carrier) Cut() { c.cut.Store(true) }
 
 // Restore ends a Cut.
 func (c *Carrier) Restore() { c.cut.Store(false) }
+
+// SetRestartCounter changes the counter that the gateway is told from now on, as
+// if the node had restarted. The bearers stay, so that it can be seen what
+// becomes of them at the gateway.
+func (c *Carrier) SetRestartCounter(n uint8) { c.count.Store(uint32(n)) }
+
+func (c *Carrier) restarts() uint8 { return uint8(c.count.Load()) }
 
 // Stats returns the counters.
 func (c *Carrier) Stats() Stats {
@@ -199,7 +218,7 @@ func (c *Carrier) Close() error {
 		close(c.closed)
 		err = errors.Join(c.control.Close(), c.user.Close())
 		c.readers.Wait()
-		c.endAll(ErrClosed, false)
+		c.endAll(ErrClosed, func(*Bearer) bool { return true })
 	})
 	return err
 }

@@ -197,7 +197,7 @@ func TestCancelledAttachLeavesNothing(t *testing.T) {
 		if _, err := c.Attach(ctx, subscriber(1)); !errors.Is(err, context.Canceled) {
 			t.Fatalf("got %v", err)
 		}
-		if c.Bearers() != 0 || len(c.pending) != 0 {
+		if c.Bearers() != 0 || len(c.asked.waiting) != 0 {
 			t.Error("something was left behind")
 		}
 	})

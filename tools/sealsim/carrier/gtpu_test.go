@@ -62,7 +62,7 @@ func FuzzReceive(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Cleanup(func() { _ = c.Close() })
-	b := newBearer(c, subscriber(1))
+	b := newBearer(subscriber(1))
 	own := c.register(b)
 	from := netip.AddrPortFrom(pgw, ControlPort)
 	f.Add(true, []byte("\x40\x01\x00\x09\x00\x00\x01\x00\x03\x00\x01\x00\x07"))
@@ -73,8 +73,6 @@ func FuzzReceive(f *testing.F) {
 			c.receive(wire, from)
 			return
 		}
-		if msg, err := parse(wire); err == nil {
-			c.dispatch(msg, from)
-		}
+		_ = c.receiveControl(wire, from)
 	})
 }

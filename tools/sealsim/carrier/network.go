@@ -7,13 +7,6 @@ import (
 	"github.com/wmnsk/go-gtp/gtpv2/message"
 )
 
-// Causes of our own answers (TS 29.274 table 8.4-1).
-const (
-	causeAccepted        = 16
-	causeContextNotFound = 64
-	causeUERefuses       = 88
-)
-
 // answerCache remembers answers to the gateway's requests, so that a repeated
 // request gets the same bytes (TS 29.274 7.6). The oldest go first.
 type answerCache struct {
@@ -25,6 +18,7 @@ type transaction struct {
 	peer     netip.AddrPort
 	sequence uint32
 	kind     uint8
+	v1       bool
 }
 
 // remembered is how many answers are kept.
@@ -42,42 +36,42 @@ func (a *answerCache) put(t transaction, wire []byte) {
 	a.order = append(a.order, t)
 }
 
-// answer serves a request of the gateway.
-func (c *Carrier) answer(msg *message.Generic, from netip.AddrPort) {
-	t := transaction{peer: from, sequence: msg.Sequence(), kind: msg.MessageType()}
+// marshaler is a message of either version.
+type marshaler interface{ Marshal() ([]byte, error) }
+
+// answer serves a request of the gateway: carries it out, or, if it is a
+// repeated one, only answers it again. Echoes are answered anew each time.
+func (c *Carrier) answer(t transaction, carryOut func() marshaler) {
 	c.mu.Lock()
 	wire, again := c.answered.answers[t]
 	c.mu.Unlock()
-	if again {
-		_ = c.sendControl(wire, from)
-		return
+	if !again {
+		var err error
+		if wire, err = carryOut().Marshal(); err != nil {
+			c.log.Error("encoding an answer", "to", t.kind, "error", err)
+			return
+		}
+		if t.kind != message.MsgTypeEchoRequest { // of either version
+			c.mu.Lock()
+			c.answered.put(t, wire)
+			c.mu.Unlock()
+		}
 	}
-	reply := c.reply(msg)
-	wire, err := reply.Marshal()
-	if err != nil {
-		c.log.Error("encoding an answer", "type", reply.MessageType(), "error", err)
-		return
-	}
-	if msg.MessageType() != message.MsgTypeEchoRequest {
-		c.mu.Lock()
-		c.answered.put(t, wire)
-		c.mu.Unlock()
-	}
-	_ = c.sendControl(wire, from)
+	_ = c.sendControl(wire, t.peer)
 }
 
-// reply carries a request of the gateway out.
+// reply carries a GTPv2 request of the gateway out.
 func (c *Carrier) reply(msg *message.Generic) *message.Generic {
 	kind, seq := msg.MessageType()+1, msg.Sequence()
 	if msg.MessageType() == message.MsgTypeEchoRequest {
-		return message.NewGenericWithoutTEID(kind, 0, seq, ie.NewRecovery(c.cfg.RestartCounter))
+		return message.NewGenericWithoutTEID(kind, 0, seq, ie.NewRecovery(c.restarts()))
 	}
-	b, teid := c.bearerByControl(msg.TEID())
+	b, teid := c.bearerByControl(msg.TEID(), false)
 	if b == nil {
 		return message.NewGeneric(kind, 0, seq, ie.NewCause(causeContextNotFound, 0, 0, 0, nil))
 	}
 	cause := ie.NewCause(causeAccepted, 0, 0, 0, nil)
-	recovery := ie.NewRecovery(c.cfg.RestartCounter)
+	recovery := ie.NewRecovery(c.restarts())
 	switch msg.MessageType() {
 	case message.MsgTypeDeleteBearerRequest:
 		// With the linked EBI the whole PDN connection goes (TS 29.274
@@ -89,6 +83,7 @@ func (c *Carrier) reply(msg *message.Generic) *message.Generic {
 		b.end(ErrDeletedByGateway)
 		return message.NewGeneric(kind, teid, seq, cause, ie.NewEPSBearerID(linked.Payload[0]), recovery)
 	case message.MsgTypeUpdateBearerRequest:
+		b.updated(msg)
 		return message.NewGeneric(kind, teid, seq, eachBearer(msg, causeAccepted, recovery)...)
 	default:
 		// Simulated phones have one bearer and want no other.
@@ -123,6 +118,6 @@ func (c *Carrier) noteRestart(counter uint8) {
 	if restarted {
 		c.log.Warn("the gateway restarted", "counter", counter)
 		// A session whose creation tells of it is a new one.
-		c.endAll(ErrGatewayRestarted, true)
+		c.endAll(ErrGatewayRestarted, func(b *Bearer) bool { return b.path.Load() != nil })
 	}
 }

@@ -6,25 +6,11 @@ import (
 	"fmt"
 	"net/netip"
 
-	"github.com/wmnsk/go-gtp/gtpv2/ie"
-	"github.com/wmnsk/go-gtp/gtpv2/message"
-
 	"github.com/sealedge/sealedge/policy/ident"
 )
 
-// ErrProtocol is wrapped when the gateway's answer breaks TS 29.274.
-var ErrProtocol = errors.New("the gateway's answer breaks the protocol")
-
-// RefusedError is a request that the gateway refused.
-type RefusedError struct {
-	Cause uint8 // TS 29.274 8.4
-}
-
-func (e *RefusedError) Error() string {
-	return fmt.Sprintf("refused by the gateway: cause %d (%s)", e.Cause, CauseText(e.Cause))
-}
-
-// RAT is a radio access technology (TS 29.274 8.17).
+// RAT is a radio access technology (TS 29.274 8.17; TS 29.060 7.7.50 numbers
+// them alike).
 type RAT uint8
 
 // The technologies that simulated phones use.
@@ -37,220 +23,212 @@ const (
 	NR     RAT = 10
 )
 
-// Interface types of F-TEIDs (TS 29.274 8.22).
-const (
-	ifS5SGWUser    = 4
-	ifS5PGWUser    = 5
-	ifS5SGWControl = 6
-	ifS5PGWControl = 7
-)
-
-// Subscriber is who attaches, from where and to what.
+// Subscriber is who attaches, from where, how and to what.
 type Subscriber struct {
 	IMSI   ident.IMSI
 	MSISDN ident.MSISDN // zero: not told to the gateway
 	IMEI   ident.IMEI   // zero: the handset isn't told to the gateway
 	APN    ident.APN    // sent with the operator identifier of the home network
 	PLMN   ident.PLMN   // the serving network
-	RAT    RAT          // zero: EUTRAN
-	EBI    uint8        // EPS bearer identity; zero: 5
-	TAC    uint16       // tracking area
+	GTPv1  bool         // attaches at the SGSN, with Create PDP Context
+	RAT    RAT          // zero: EUTRAN, at the SGSN UTRAN
+	EBI    uint8        // EPS bearer identity, NSAPI; zero: 5
+	TAC    uint16       // tracking area; location area and service area of an SGSN
 	Cell   uint32       // E-UTRAN cell identity, 28 bits
+
+	PDNType       PDNType // zero: IPv4
+	SingleAddress bool    // the network has no bearers of two families: no dual address flag
+	Login         Login   // zero: none
+	IPCP          bool    // asks for name servers in IPCP too
+	AMBR          AMBR    // that the subscription allows; zero: 50 Mbit/s up, 150 down
+	QoS           QoS     // zero: QCI 9, ARP 9; at the SGSN interactive traffic, ARP 2
+	// ConnectionSet is what the session fails together with (CSID of the
+	// SGW, TS 29.274 8.62); zero: not told. See DeleteConnectionSet.
+	ConnectionSet uint16
 }
 
-// Attach opens a PDN connection (Create Session, TS 29.274 7.2.1) and returns
-// its default bearer. A refusal is a *RefusedError; silence is ErrNoAnswer.
+// Login is what a terminal is configured with for an access point that asks.
+type Login struct {
+	User, Password string
+	CHAP           bool // in CHAP, not PAP
+}
+
+// Attach opens a PDN connection (Create Session, TS 29.274 7.2.1) or PDP context
+// (Create PDP Context, TS 29.060 7.3.1) and returns its default bearer. A
+// refusal is a *RefusedError; silence is ErrNoAnswer.
 func (c *Carrier) Attach(ctx context.Context, who Subscriber) (*Bearer, error) {
+	who = who.complete()
+	if who.IMSI.IsZero() || who.APN.IsZero() || who.PLMN.IsZero() {
+		return nil, errors.New("attach: a subscriber needs IMSI, APN and serving PLMN")
+	}
+	if len(who.Login.User)+len(who.Login.Password) > maxLogin {
+		return nil, errors.New("attach: the login is longer than a PCO container")
+	}
+	b := newBearer(who)
+	own := c.register(b)
+	open := c.createSession
+	if who.GTPv1 {
+		open = c.createPDPContext
+	}
+	control, user, g, err := open(ctx, who, own)
+	if err != nil {
+		b.end(err)
+		return nil, fmt.Errorf("attach: %w", err)
+	}
+	b.granted.Store(g)
+	b.follow(path{carrier: c, v1: who.GTPv1, control: control, user: user})
+	return b, nil
+}
+
+// complete puts in what is left out.
+func (who Subscriber) complete() Subscriber {
+	rat, qos := EUTRAN, QoS{QCI: 9, ARP: 9}
+	if who.GTPv1 {
+		// Interactive, 8640 kbit/s (TS 24.008 10.5.6.5).
+		rat, qos = UTRAN, QoS{ARP: 2, Profile: "\x0b\x92\x1f\x93\x96\xfe\xfe\x74\xf9\xff\xff\x11\x01\x01"}
+	}
 	if who.RAT == 0 {
-		who.RAT = EUTRAN
+		who.RAT = rat
+	}
+	if who.QoS == (QoS{}) {
+		who.QoS = qos
 	}
 	if who.EBI == 0 {
 		who.EBI = 5
 	}
-	if who.IMSI.IsZero() || who.APN.IsZero() || who.PLMN.IsZero() {
-		return nil, errors.New("attach: a subscriber needs IMSI, APN and serving PLMN")
+	if who.PDNType == 0 {
+		who.PDNType = IPv4
 	}
-	b := newBearer(c, who)
-	own := c.register(b)
-	answer, err := c.request(ctx, netip.AddrPortFrom(c.cfg.Gateway, ControlPort), message.MsgTypeCreateSessionRequest, 0, c.createSession(who, own)...)
-	if err == nil {
-		var g granted
-		if g, err = readCreated(answer, who.EBI); err == nil {
-			c.establish(b, g)
-			return b, nil
-		}
+	if who.AMBR == (AMBR{}) {
+		who.AMBR = AMBR{Up: 50_000, Down: 150_000}
 	}
-	b.end(err)
-	return nil, fmt.Errorf("attach: %w", err)
-}
-
-// createSession builds the IEs of a Create Session Request on S5/S8
-// (TS 29.274 table 7.2.1-1).
-func (c *Carrier) createSession(who Subscriber, own tunnelEnd) []*ie.IE {
-	ies := []*ie.IE{ie.NewIMSI(who.IMSI.String())}
-	if !who.MSISDN.IsZero() {
-		ies = append(ies, ie.NewMSISDN(who.MSISDN.String()))
-	}
-	if !who.IMEI.IsZero() {
-		// Networks report the 16-digit form, software version last.
-		ies = append(ies, ie.NewMobileEquipmentIdentity(who.IMEI.String()+"01"))
-	}
-	return append(
-		ies,
-		location(who.PLMN, who.TAC, who.Cell),
-		ie.NewServingNetwork(who.PLMN.MCC(), who.PLMN.MNC()),
-		ie.NewRATType(uint8(who.RAT)),
-		ie.NewIndicationFromOctets(0, 0, 0, 0),
-		c.fteid(ifS5SGWControl, own.control),
-		ie.NewAccessPointName(operatorAPN(who)),
-		ie.NewSelectionMode(0),
-		ie.NewPDNType(1), // IPv4
-		ie.NewPDNAddressAllocation("0.0.0.0"),
-		ie.NewAPNRestriction(0),
-		ie.NewAggregateMaximumBitRate(50_000, 150_000),
-		ie.NewProtocolConfigurationOptions(
-			ie.ConfigurationProtocolPPPForUseWithIPPDPTypeOrIPPDNType,
-			ie.NewPCOContainer(pcoDNS, nil),
-			ie.NewPCOContainer(pcoLinkMTU, nil),
-		),
-		ie.NewBearerContext(
-			ie.NewEPSBearerID(who.EBI),
-			c.fteid(ifS5SGWUser, own.user).WithInstance(2),
-			ie.NewBearerQoS(1, 9, 0, 9, 0, 0, 0, 0),
-		),
-		ie.NewRecovery(c.cfg.RestartCounter),
-		ie.NewChargingCharacteristics(0x0800),
-	)
-}
-
-func (c *Carrier) fteid(kind uint8, teid uint32) *ie.IE {
-	return ie.NewFullyQualifiedTEIDNetIP(kind, teid, c.cfg.Address.AsSlice(), nil)
-}
-
-// location is a ULI of tracking area and cell (TS 29.274 8.21).
-func location(plmn ident.PLMN, tac uint16, cell uint32) *ie.IE {
-	return ie.NewUserLocationInformationStruct(nil, nil, nil,
-		ie.NewTAI(plmn.MCC(), plmn.MNC(), tac), ie.NewECGI(plmn.MCC(), plmn.MNC(), cell), nil, nil, nil)
+	return who
 }
 
 // operatorAPN adds the operator identifier of the home network, as serving
-// gateways do (TS 23.003 9.1.2). The home network's code is taken to be as long
+// nodes do (TS 23.003 9.1.2). The home network's code is taken to be as long
 // as the serving network's.
 func operatorAPN(who Subscriber) string {
 	imsi, n := who.IMSI.String(), len(who.PLMN.MNC())
 	return fmt.Sprintf("%s.mnc%03s.mcc%s.gprs", who.APN, imsi[3:3+n], imsi[:3])
 }
 
-// PCO containers that we ask for (TS 24.008 10.5.6.3).
-const (
-	pcoDNS     = 0x000d
-	pcoLinkMTU = 0x0010
-)
-
-// granted is what the gateway gave.
-type granted struct {
-	address       netip.Addr
-	dns           []netip.Addr
-	mtu           int
-	control, user remote
-}
-
-// readCreated reads a Create Session Response (TS 29.274 table 7.2.2-1).
-func readCreated(answer *message.Generic, ebi uint8) (g granted, err error) {
-	if err := accepted(answer); err != nil {
-		return g, err
+// Detach closes the session (Delete Session, TS 29.274 7.2.9; Delete PDP
+// Context, TS 29.060 7.3.5). The bearer is gone afterwards even if the gateway
+// refuses or stays silent; the error tells that it did.
+func (b *Bearer) Detach(ctx context.Context) error {
+	b.procedure.Lock()
+	defer b.procedure.Unlock()
+	if err := b.Err(); err != nil {
+		return fmt.Errorf("detach: %w", err)
 	}
-	if g.control, err = readFTEID(find(answer.IEs, ie.FullyQualifiedTEID, 1), ifS5PGWControl); err != nil {
-		return g, fmt.Errorf("PGW S5/S8 control F-TEID: %w", err)
+	defer b.end(ErrDetached)
+	p := b.path.Load()
+	remove := p.deleteSession
+	if p.v1 {
+		remove = p.deletePDPContext
 	}
-	paa := find(answer.IEs, ie.PDNAddressAllocation, 0)
-	if paa == nil {
-		return g, fmt.Errorf("%w: no PAA", ErrProtocol)
-	}
-	pdn, err := ie.ParsePDNAddressAllocationFields(paa.Payload)
-	if err != nil {
-		return g, fmt.Errorf("%w: PAA: %w", ErrProtocol, err)
-	}
-	var ok bool
-	if g.address, ok = netip.AddrFromSlice(pdn.IPv4Address.To4()); !ok || g.address.IsUnspecified() {
-		return g, fmt.Errorf("%w: PAA without an IPv4 address", ErrProtocol)
-	}
-	context := find(answer.IEs, ie.BearerContext, 0)
-	if context == nil {
-		return g, fmt.Errorf("%w: no bearer context", ErrProtocol)
-	}
-	if err := bearerAccepted(context, ebi); err != nil {
-		return g, err
-	}
-	if g.user, err = readFTEID(find(context.ChildIEs, ie.FullyQualifiedTEID, 2), ifS5PGWUser); err != nil {
-		return g, fmt.Errorf("PGW S5/S8 user-plane F-TEID: %w", err)
-	}
-	g.readPCO(find(answer.IEs, ie.ProtocolConfigurationOptions, 0))
-	return g, nil
-}
-
-// readPCO takes DNS servers and MTU out of the answer's PCO; what it doesn't
-// know it ignores.
-func (g *granted) readPCO(pco *ie.IE) {
-	if pco == nil {
-		return
-	}
-	fields, err := pco.ProtocolConfigurationOptions()
-	if err != nil {
-		return
-	}
-	for _, option := range fields.ProtocolOrContainers {
-		switch {
-		case option.ID == pcoDNS && len(option.Contents) == 4:
-			g.dns = append(g.dns, netip.AddrFrom4([4]byte(option.Contents)))
-		case option.ID == pcoLinkMTU && len(option.Contents) == 2:
-			g.mtu = int(option.Contents[0])<<8 | int(option.Contents[1])
-		}
-	}
-}
-
-// accepted turns a message's cause into nil or a *RefusedError.
-func accepted(answer *message.Generic) error {
-	if answer.MessageType() == message.MsgTypeVersionNotSupportedIndication {
-		return fmt.Errorf("%w: version not supported indication", ErrProtocol)
-	}
-	return causeOf(find(answer.IEs, ie.Cause, 0))
-}
-
-// bearerAccepted reads the identity and cause inside a bearer context.
-func bearerAccepted(context *ie.IE, want uint8) error {
-	ebi := find(context.ChildIEs, ie.EPSBearerID, 0)
-	if ebi == nil || len(ebi.Payload) == 0 || ebi.Payload[0]&0x0f != want {
-		return fmt.Errorf("%w: bearer context without our EPS bearer identity", ErrProtocol)
-	}
-	return causeOf(find(context.ChildIEs, ie.Cause, 0))
-}
-
-func causeOf(cause *ie.IE) error {
-	if cause == nil || len(cause.Payload) < 2 {
-		return fmt.Errorf("%w: no cause", ErrProtocol)
-	}
-	// 16 to 63 are acceptances (TS 29.274 table 8.4-1).
-	if value := cause.Payload[0]; value < 16 || value > 63 {
-		return &RefusedError{Cause: value}
+	if err := remove(ctx, b.who); err != nil {
+		return fmt.Errorf("detach: %w", err)
 	}
 	return nil
 }
 
-func readFTEID(i *ie.IE, kind uint8) (remote, error) {
-	if i == nil {
-		return remote{}, fmt.Errorf("%w: missing", ErrProtocol)
-	}
-	fields, err := i.FullyQualifiedTEID()
-	if err != nil {
-		return remote{}, fmt.Errorf("%w: %w", ErrProtocol, err)
-	}
-	if fields.InterfaceType != kind {
-		return remote{}, fmt.Errorf("%w: interface type %d, want %d", ErrProtocol, fields.InterfaceType, kind)
-	}
-	addr, ok := netip.AddrFromSlice(fields.IPv4Address.To4())
-	if !ok || fields.TEIDGREKey == 0 {
-		return remote{}, fmt.Errorf("%w: without IPv4 address or TEID", ErrProtocol)
-	}
-	return remote{addr: addr, teid: fields.TEIDGREKey}, nil
+// Move says where the subscriber went. Zero fields stay as they were.
+type Move struct {
+	PLMN ident.PLMN
+	RAT  RAT
+	TAC  uint16
+	Cell uint32
+	// NewTunnel makes this a handover between serving nodes of the same
+	// address: new TEIDs of ours in both planes.
+	NewTunnel bool
+	// To is another serving node, with another address. NewTunnel is
+	// implied.
+	To *Carrier
 }
+
+// ModifyBearer tells the gateway of a handover, or with an empty Move that the
+// subscriber is reachable again (TS 29.274 7.2.7). A PDP context becomes a PDN
+// connection of an SGW by it, with a new tunnel (TS 23.401 annex D). On a
+// refusal the bearer stays as it was, unless the gateway doesn't know it: then
+// it is gone.
+func (b *Bearer) ModifyBearer(ctx context.Context, move Move) error {
+	if err := b.move(ctx, move, false); err != nil {
+		return fmt.Errorf("modify bearer: %w", err)
+	}
+	return nil
+}
+
+// UpdatePDPContext tells the gateway of a routing area update or another radio
+// access technology (TS 29.060 7.3.3). A PDN connection becomes a PDP context
+// of an SGSN by it, with a new tunnel (TS 23.401 annex D); its Move says the
+// RAT. Refusals are as with ModifyBearer.
+func (b *Bearer) UpdatePDPContext(ctx context.Context, move Move) error {
+	if err := b.move(ctx, move, true); err != nil {
+		return fmt.Errorf("update PDP context: %w", err)
+	}
+	return nil
+}
+
+func (b *Bearer) move(ctx context.Context, move Move, v1 bool) error {
+	b.procedure.Lock()
+	defer b.procedure.Unlock()
+	if err := b.Err(); err != nil {
+		return err
+	}
+	was := b.path.Load()
+	is, who := *was, b.who.after(move)
+	is.v1, who.GTPv1 = v1, v1
+	if move.To != nil {
+		is.carrier = move.To
+	}
+	if v1 && who.QoS.Profile == "" || !v1 && who.QoS.QCI == 0 {
+		who.QoS = QoS{}
+		who = who.complete()
+	}
+	renewed := move.NewTunnel || is.carrier != was.carrier || is.v1 != was.v1
+	if renewed {
+		is.carrier.register(b)
+	}
+	g, own := b.Granted(), b.newest()
+	var err error
+	if v1 {
+		err = is.updatePDPContext(ctx, who, own, &g)
+	} else {
+		err = is.modifyBearer(ctx, who, own, renewed, &g)
+	}
+	if renewed {
+		b.retire(err == nil)
+	}
+	if err != nil {
+		if notFound(err) {
+			b.end(ErrContextNotFound)
+		}
+		return err
+	}
+	b.who = who
+	b.granted.Store(&g)
+	b.follow(is)
+	return nil
+}
+
+// after is the subscriber where he went.
+func (who Subscriber) after(move Move) Subscriber {
+	if !move.PLMN.IsZero() {
+		who.PLMN = move.PLMN
+	}
+	if move.RAT != 0 {
+		who.RAT = move.RAT
+	}
+	if move.TAC != 0 {
+		who.TAC = move.TAC
+	}
+	if move.Cell != 0 {
+		who.Cell = move.Cell
+	}
+	return who
+}
+
+// peer is the gateway's control plane as it is known before a session.
+func (c *Carrier) peer() netip.AddrPort { return netip.AddrPortFrom(c.cfg.Gateway, ControlPort) }

@@ -3,15 +3,26 @@ package carrier
 // tunnelEnd is a pair of TEIDs of ours, one a plane.
 type tunnelEnd struct{ control, user uint32 }
 
-// register gives the bearer fresh TEIDs, beside any that it had.
+// ownEnd is a tunnelEnd at the node that has it.
+type ownEnd struct {
+	tunnelEnd
+	at *Carrier
+}
+
+// register gives the bearer fresh TEIDs here, beside any that it had.
 func (c *Carrier) register(b *Bearer) tunnelEnd {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	c.tables.Lock()
 	defer c.tables.Unlock()
 	own := tunnelEnd{control: c.freeTEID()}
+	if b.gone {
+		return own
+	}
 	c.byControl[own.control] = b
 	own.user = c.freeTEID()
 	c.byUser[own.user] = b
-	b.own = append(b.own, own)
+	b.own = append(b.own, ownEnd{own, c})
 	return own
 }
 
@@ -28,11 +39,29 @@ func (c *Carrier) freeTEID() uint32 {
 	}
 }
 
+// drop forgets a tunnel end.
+func (e ownEnd) drop() {
+	e.at.tables.Lock()
+	defer e.at.tables.Unlock()
+	delete(e.at.byControl, e.control)
+	delete(e.at.byUser, e.user)
+}
+
+// newest is the tunnel end that the gateway was told of last.
+func (b *Bearer) newest() tunnelEnd {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.own) == 0 {
+		return tunnelEnd{} // the bearer ended meanwhile
+	}
+	return b.own[len(b.own)-1].tunnelEnd
+}
+
 // retire ends a handover: of the two tunnel ends the older goes, or the newer
 // if the gateway refused it.
-func (c *Carrier) retire(b *Bearer, moved bool) {
-	c.tables.Lock()
-	defer c.tables.Unlock()
+func (b *Bearer) retire(moved bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if len(b.own) != 2 {
 		return // the bearer ended meanwhile
 	}
@@ -40,47 +69,66 @@ func (c *Carrier) retire(b *Bearer, moved bool) {
 	if !moved {
 		gone, stays = stays, gone
 	}
-	c.drop(gone)
-	b.own = []tunnelEnd{stays}
+	gone.drop()
+	b.own = []ownEnd{stays}
 }
 
-func (c *Carrier) drop(end tunnelEnd) {
-	delete(c.byControl, end.control)
-	delete(c.byUser, end.user)
+// follow notes where the gateway's ends are and who serves the bearer, unless
+// the gateway took it back already.
+func (b *Bearer) follow(p path) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if old := b.path.Load(); old != nil {
+		old.carrier.forget(old.user, b)
+	}
+	b.path.Store(&p)
+	if b.gone {
+		return
+	}
+	p.carrier.tables.Lock()
+	defer p.carrier.tables.Unlock()
+	p.carrier.byRemote[p.user] = b
 }
 
-// establish notes what the gateway gave, unless it took it back already.
-func (c *Carrier) establish(b *Bearer, g granted) {
+func (c *Carrier) forget(r remote, b *Bearer) {
 	c.tables.Lock()
 	defer c.tables.Unlock()
-	b.given = g
-	if len(b.own) > 0 {
-		c.byRemote[g.user] = b
+	if c.byRemote[r] == b {
+		delete(c.byRemote, r)
 	}
 }
 
-func (c *Carrier) unregister(b *Bearer) {
-	c.tables.Lock()
-	defer c.tables.Unlock()
+// unregister takes the bearer out of the tables of every node.
+func (b *Bearer) unregister() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.gone = true
 	for _, end := range b.own {
-		c.drop(end)
+		end.drop()
 	}
 	b.own = nil
-	if c.byRemote[b.given.user] == b {
-		delete(c.byRemote, b.given.user)
+	if p := b.path.Load(); p != nil {
+		p.carrier.forget(p.user, b)
 	}
 }
 
 // bearerByControl also returns the gateway's control TEID of the bearer, 0
-// before it is known.
-func (c *Carrier) bearerByControl(teid uint32) (*Bearer, uint32) {
+// before it is known. It finds only bearers of the version of GTP.
+func (c *Carrier) bearerByControl(teid uint32, v1 bool) (*Bearer, uint32) {
 	c.tables.RLock()
-	defer c.tables.RUnlock()
 	b := c.byControl[teid]
+	c.tables.RUnlock()
 	if b == nil {
 		return nil, 0
 	}
-	return b, b.given.control.teid
+	p := b.path.Load()
+	if p == nil {
+		return b, 0
+	}
+	if p.v1 != v1 {
+		return nil, 0
+	}
+	return b, p.control.teid
 }
 
 func (c *Carrier) bearerByUser(teid uint32) *Bearer {
@@ -95,13 +143,12 @@ func (c *Carrier) bearerByRemote(r remote) *Bearer {
 	return c.byRemote[r]
 }
 
-// endAll ends every bearer; without those that are still being attached, if
-// establishedOnly.
-func (c *Carrier) endAll(why error, establishedOnly bool) {
+// endAll ends every bearer that is wanted.
+func (c *Carrier) endAll(why error, wanted func(*Bearer) bool) {
 	c.tables.RLock()
 	all := make([]*Bearer, 0, len(c.byControl))
 	for _, b := range c.byControl {
-		if !establishedOnly || b.given.control.teid != 0 {
+		if wanted(b) {
 			all = append(all, b)
 		}
 	}

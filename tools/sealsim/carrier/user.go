@@ -46,16 +46,17 @@ func (b *Bearer) Send(packet []byte) error {
 		return b.err
 	default:
 	}
-	c := b.carrier
+	p := b.path.Load()
+	c := p.carrier
 	if c.cut.Load() {
 		return nil
 	}
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)
 	*buf = append((*buf)[:0], make([]byte, userHeader)...)
-	putUserHeader(*buf, b.given.user.teid, len(packet))
+	putUserHeader(*buf, p.user.teid, len(packet))
 	*buf = append(*buf, packet...)
-	if _, err := c.user.WriteToUDPAddrPort(*buf, netip.AddrPortFrom(b.given.user.addr, UserPort)); err != nil {
+	if _, err := c.user.WriteToUDPAddrPort(*buf, netip.AddrPortFrom(p.user.addr, UserPort)); err != nil {
 		if c.isClosed() {
 			return ErrClosed
 		}
@@ -67,21 +68,18 @@ func (b *Bearer) Send(packet []byte) error {
 }
 
 // Batch sends many packets of one bearer with few system calls. It belongs to
-// one goroutine.
+// one goroutine, and to the user plane where the bearer was when it was made.
 type Batch struct {
 	bearer   *Bearer
 	messages []ipv4.Message
-	to       *net.UDPAddr
 }
 
 // NewBatch prepares buffers for SendAll.
 func (b *Bearer) NewBatch() *Batch {
-	batch := &Batch{
-		bearer: b, messages: make([]ipv4.Message, batchSize),
-		to: net.UDPAddrFromAddrPort(netip.AddrPortFrom(b.given.user.addr, UserPort)),
-	}
+	batch := &Batch{bearer: b, messages: make([]ipv4.Message, batchSize)}
+	to := net.UDPAddrFromAddrPort(netip.AddrPortFrom(b.path.Load().user.addr, UserPort))
 	for i := range batch.messages {
-		batch.messages[i] = ipv4.Message{Buffers: [][]byte{make([]byte, userHeader), nil}, Addr: batch.to}
+		batch.messages[i] = ipv4.Message{Buffers: [][]byte{make([]byte, userHeader), nil}, Addr: to}
 	}
 	return batch
 }
@@ -89,7 +87,8 @@ func (b *Bearer) NewBatch() *Batch {
 // SendAll sends the packets in order and returns how many the kernel took.
 func (s *Batch) SendAll(packets [][]byte) (int, error) {
 	b := s.bearer
-	c := b.carrier
+	path := b.path.Load()
+	c := path.carrier
 	if c.batch == nil {
 		for i, packet := range packets {
 			if err := b.Send(packet); err != nil {
@@ -112,7 +111,7 @@ func (s *Batch) SendAll(packets [][]byte) (int, error) {
 			if len(packet) > maxPacket {
 				return sent, ErrTooBig
 			}
-			putUserHeader(s.messages[i].Buffers[0], b.given.user.teid, len(packet))
+			putUserHeader(s.messages[i].Buffers[0], path.user.teid, len(packet))
 			s.messages[i].Buffers[1] = packet
 			size += len(packet)
 		}
@@ -182,8 +181,7 @@ func (c *Carrier) receive(b []byte, from netip.AddrPort) {
 		bearer := c.bearerByUser(msg.teid)
 		if bearer == nil {
 			c.stats.dropped.Add(1)
-			c.sendUser(v1.NewErrorIndication(0, 0,
-				v1ie.NewTEIDDataI(msg.teid), v1ie.NewGSNAddressByIP(c.cfg.Address.AsSlice())), from.Addr())
+			c.indicateError(msg.teid, from.Addr())
 			return
 		}
 		if bearer.deliver(msg.payload) {
@@ -231,8 +229,18 @@ func (c *Carrier) errorIndication(b []byte, from netip.Addr) {
 	c.stats.dropped.Add(1)
 }
 
-func (c *Carrier) sendUser(msg interface{ Marshal() ([]byte, error) }, to netip.Addr) {
-	if wire, err := msg.Marshal(); err == nil {
+// indicateError says that there is no tunnel of this TEID here (TS 29.281
+// 7.3.1).
+func (c *Carrier) indicateError(teid uint32, to netip.Addr) {
+	msg := v1.NewErrorIndication(0, 0, v1ie.NewTEIDDataI(teid), v1ie.NewGSNAddressByIP(c.cfg.Address.AsSlice()))
+	if wire, err := msg.Marshal(); err == nil && !c.cut.Load() {
 		_, _ = c.user.WriteToUDPAddrPort(wire, netip.AddrPortFrom(to, UserPort))
 	}
+}
+
+// IndicateError tells the gateway that the tunnel isn't known here, as a node
+// does that lost it. The bearer stays as it is.
+func (b *Bearer) IndicateError() {
+	p := b.path.Load()
+	p.carrier.indicateError(b.newest().user, p.user.addr)
 }
