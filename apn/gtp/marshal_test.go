@@ -197,47 +197,6 @@ func TestRefusalOfEchoIsSilence(t *testing.T) {
 	}
 }
 
-func TestPCOAnswer(t *testing.T) {
-	dns := []netip.Addr{netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("10.90.0.1"), netip.MustParseAddr("10.90.0.3")}
-	full := []byte{0x80, 0x80, 0x21, 16, 1, 3, 0, 16, 129, 6, 0, 0, 0, 0, 131, 6, 0, 0, 0, 0, 0x00, 0x0d, 0, 0x00, 0x10, 0}
-	for _, c := range []struct {
-		name string
-		in   []byte
-		dns  []netip.Addr
-		mtu  uint16
-		want []byte // nil: no element
-	}{
-		{"all", full, dns, 1400, []byte{
-			0x80, 0x80, 0x21, 16, 2, 3, 0, 16, 129, 6, 10, 90, 0, 1, 131, 6, 10, 90, 0, 3,
-			0x00, 0x0d, 4, 10, 90, 0, 1, 0x00, 0x0d, 4, 10, 90, 0, 3, 0x00, 0x10, 2, 0x05, 0x78,
-		}},
-		{"one server", full, dns[:2], 0, []byte{0x80, 0x80, 0x21, 10, 2, 3, 0, 10, 129, 6, 10, 90, 0, 1, 0x00, 0x0d, 4, 10, 90, 0, 1}},
-		{"no server", full, nil, 1400, []byte{0x80, 0x80, 0x21, 16, 4, 3, 0, 16, 129, 6, 0, 0, 0, 0, 131, 6, 0, 0, 0, 0, 0x00, 0x10, 2, 0x05, 0x78}},
-		{"unknown option rejected", []byte{0x80, 0x80, 0x21, 10, 1, 1, 0, 10, 3, 6, 0, 0, 0, 0}, dns, 0, []byte{0x80, 0x80, 0x21, 10, 4, 1, 0, 10, 3, 6, 0, 0, 0, 0}},
-		{"nothing asked", []byte{0x80}, dns, 1400, nil},
-		{"empty", nil, dns, 1400, nil},
-		{"another protocol", []byte{0x81, 0x00, 0x0d, 0}, dns, 1400, nil},
-		{"IPCP of length 3", []byte{0x80, 0x80, 0x21, 4, 1, 3, 0, 3}, dns, 1400, nil},
-		{"IPCP option of length 1", []byte{0x80, 0x80, 0x21, 6, 1, 3, 0, 6, 129, 1}, dns, 1400, nil},
-		{"IPCP that isn't a request", []byte{0x80, 0x80, 0x21, 4, 2, 3, 0, 4}, dns, 1400, nil},
-		{"container longer than the rest", []byte{0x80, 0x00, 0x10, 0, 0x00, 0x0d, 9, 1}, dns, 1400, []byte{0x80, 0x00, 0x10, 2, 0x05, 0x78}},
-	} {
-		for _, typ := range []uint8{ie.ProtocolConfigurationOptions, ie.AdditionalProtocolConfigurationOptions, ie.ExtendedProtocolConfigurationOptions} {
-			e := parsePCO(typ, c.in).Answer(PCOValues{DNS: c.dns, MTU: c.mtu}).element()
-			switch {
-			case c.want == nil && e != nil:
-				t.Errorf("%s: % x, want nothing", c.name, e.Payload)
-			case c.want != nil && (e == nil || e.Type != typ || !bytes.Equal(e.Payload, c.want)):
-				t.Errorf("%s: %v, want % x", c.name, e, c.want)
-			}
-		}
-	}
-	var none *PCO
-	if none.Answer(PCOValues{DNS: dns, MTU: 1400}).element() != nil {
-		t.Error("options are sent that nobody asked for")
-	}
-}
-
 func TestCauseNames(t *testing.T) {
 	for _, c := range []struct {
 		cause    Cause

@@ -12,6 +12,10 @@ type Refusal struct {
 	TEID   uint32     // the peer's control TEID; 0 when it isn't known or the cause is "context not found" (TS 29.274 5.5.2)
 	Reason *Error     // why: its cause and offending element are sent
 	PCO    *PCOAnswer // of a Create that failed to authenticate; nil: none
+	// Recovery is our restart counter, for a peer that meets us first by being
+	// refused (TS 29.274 7.2.2, 7.2.8); nil: not sent. Replies that have no such
+	// element go without it.
+	Recovery *uint8
 }
 
 // Marshal encodes the refusal of a request. It is nil when the request's type
@@ -27,6 +31,12 @@ func (r Refusal) Marshal(m Message) []byte {
 		return nil
 	}
 	ies := []*ie.IE{causeElement(r.Reason.Cause, r.Reason)}
+	if pco := r.PCO.element(); pco != nil && h.Type == TypeCreateSessionRequest {
+		ies = append(ies, pco)
+	}
+	if r.Recovery != nil && recoveryIn(reply) {
+		ies = append(ies, ie.NewRecovery(*r.Recovery))
+	}
 	x := extrasOf(m)
 	switch h.Type {
 	case typeBearerResourceCommand: // both are mandatory (table 7.2.6-1)
@@ -42,6 +52,16 @@ func (r Refusal) Marshal(m Message) []byte {
 		}
 	}
 	return encode(message.NewGeneric(reply, r.TEID, h.Seq, ies...))
+}
+
+// recoveryIn tells whether a reply of that type has a Recovery element, which a
+// refusal may carry too (TS 29.274 6.1.1).
+func recoveryIn(reply uint8) bool {
+	switch reply {
+	case message.MsgTypeChangeNotificationResponse, message.MsgTypeSuspendAcknowledge, message.MsgTypeResumeAcknowledge, message.MsgTypeRemoteUEReportAcknowledge:
+		return false
+	}
+	return true
 }
 
 func extrasOf(m Message) extras {
