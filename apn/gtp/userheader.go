@@ -109,6 +109,17 @@ func PutUserGPDU(b []byte, teid uint32, n int) {
 	binary.BigEndian.PutUint32(b[4:], teid)
 }
 
+// PutUserGPDUSequenced is PutUserGPDU with a sequence number: it writes the
+// twelve octets of the header. n is at most 65,531.
+func PutUserGPDUSequenced(b []byte, teid uint32, seq uint16, n int) {
+	_ = b[UserHeaderLen+3]
+	b[0], b[1] = 0x32, UserGPDU
+	binary.BigEndian.PutUint16(b[2:], uint16(n+4))
+	binary.BigEndian.PutUint32(b[4:], teid)
+	binary.BigEndian.PutUint16(b[8:], seq)
+	b[10], b[11] = 0, 0 // N-PDU number and next extension header, both unused
+}
+
 func appendUser(b []byte, typ uint8, teid uint32, seq uint16, elements ...byte) []byte {
 	b = append(b, 0x32, typ)
 	b = binary.BigEndian.AppendUint16(b, uint16(4+len(elements)))

@@ -104,3 +104,16 @@ func TestParseUserDoesNotAllocate(t *testing.T) {
 		t.Errorf("%.0f allocations", n)
 	}
 }
+
+// A G-PDU's header with a sequence number is what ParseUser reads.
+func TestPutUserGPDUSequenced(t *testing.T) {
+	b := append(make([]byte, UserHeaderLen+4), 1, 2, 3)
+	PutUserGPDUSequenced(b, 0x11223344, 0xfffe, 3)
+	if want := []byte{0x32, 255, 0, 7, 0x11, 0x22, 0x33, 0x44, 0xff, 0xfe, 0, 0, 1, 2, 3}; !bytes.Equal(b, want) {
+		t.Fatalf("got % x, want % x", b, want)
+	}
+	h, err := ParseUser(b)
+	if err != nil || h.Type != UserGPDU || h.TEID != 0x11223344 || !h.HasSeq || h.Seq != 0xfffe || !bytes.Equal(h.Payload, b[12:]) {
+		t.Errorf("read as %+v, %v", h, err)
+	}
+}
