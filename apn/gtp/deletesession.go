@@ -8,8 +8,9 @@ import (
 // DeleteSessionRequest ends a PDN connection (TS 29.274 7.2.9.1).
 type DeleteSessionRequest struct {
 	Header
-	LinkedEBI uint8 // of the default bearer
-	Sender    FTEID // zero when not told
+	LinkedEBI    uint8  // of the default bearer
+	Sender       FTEID  // the peer's last control F-TEID; zero when not told
+	UserLocation []byte // where the terminal was last
 }
 
 func parseDeleteSessionRequest(h Header, e elements) (*DeleteSessionRequest, *Error) {
@@ -22,11 +23,18 @@ func parseDeleteSessionRequest(h Header, e elements) (*DeleteSessionRequest, *Er
 		// then no request comes this way (table 7.2.9.1-1).
 		return nil, conditional(ie.EPSBearerID, 0)
 	}
-	sender, err := e.fteid(0)
+	sender, err := e.sender()
 	if err != nil {
 		return nil, err
 	}
-	return &DeleteSessionRequest{Header: h, LinkedEBI: linked.Value, Sender: sender}, nil
+	// Operation and Scope Indication together are an error (table 7.2.9.1-1, note
+	// 1). Alone they are between MME and SGW and say nothing here.
+	if v, _ := e.find(ie.Indication, 0); len(v) >= 2 && v[0]&0x08 != 0 && v[1]&0x02 != 0 {
+		return nil, incorrect(ie.Indication, 0)
+	}
+	return &DeleteSessionRequest{
+		Header: h, LinkedEBI: linked.Value, Sender: sender, UserLocation: e.raw(ie.UserLocationInformation, 0),
+	}, nil
 }
 
 // DeleteSessionResponse answers a Delete Session Request that was carried out

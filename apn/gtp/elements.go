@@ -311,8 +311,9 @@ func (e *Error) within(group uint8) *Error {
 	return e
 }
 
-// extras reads what replies to commands repeat, as far as it can be read.
+// extras reads what replies repeat, as far as it can be read.
 func (e elements) extras() (x extras) {
+	x.senderTEID = e.senderTEID()
 	if o, err := e.ebi(0); err == nil && o.Set {
 		x.linkedEBI, x.hasLinkedEBI = o.Value, true
 	}

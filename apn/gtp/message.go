@@ -61,11 +61,12 @@ type Faulty struct {
 	extras
 }
 
-// extras are what the replies to commands repeat.
+// extras are what replies repeat.
 type extras struct {
 	linkedEBI, pti       uint8
 	hasLinkedEBI, hasPTI bool
 	bearers              []uint8
+	senderTEID           uint32 // of the sender's F-TEID, even if that is wrong otherwise
 }
 
 // Message types that have their own Go type or decide the flow (TS 29.274
@@ -201,6 +202,9 @@ func Parse(b []byte) (m Message, err error) {
 	}
 	if fault == nil {
 		m, fault = parseBody(h, e)
+	}
+	if fault == nil && !onInterface(m) {
+		return nil, &Error{Reason: ReasonUnexpectedType}
 	}
 	if fault == nil {
 		return m, nil

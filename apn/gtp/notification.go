@@ -58,14 +58,18 @@ type ChangeNotificationResponse struct {
 
 // Marshal encodes the response.
 func (m *ChangeNotificationResponse) Marshal() []byte {
-	var ies []*ie.IE
-	if !m.IMSI.IsZero() {
-		ies = append(ies, ie.NewIMSI(m.IMSI.String()))
+	ies := append(identities(m.IMSI, m.MEI), causeElement(m.Cause, nil))
+	return encode(message.NewChangeNotificationResponse(m.TEID, m.Seq, ies...))
+}
+
+func identities(imsi ident.IMSI, mei []byte) (ies []*ie.IE) {
+	if !imsi.IsZero() {
+		ies = append(ies, ie.NewIMSI(imsi.String()))
 	}
-	if len(m.MEI) > 0 {
-		ies = append(ies, ie.New(ie.MobileEquipmentIdentity, 0, m.MEI))
+	if len(mei) > 0 {
+		ies = append(ies, ie.New(ie.MobileEquipmentIdentity, 0, mei))
 	}
-	return encode(message.NewChangeNotificationResponse(m.TEID, m.Seq, append(ies, causeElement(m.Cause, nil))...))
+	return ies
 }
 
 // SuspendNotification says that the terminal can't be reached for now, as in a

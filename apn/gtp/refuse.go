@@ -37,6 +37,9 @@ func (r Refusal) Marshal(m Message) []byte {
 	if r.Recovery != nil && recoveryIn(reply) {
 		ies = append(ies, ie.NewRecovery(*r.Recovery))
 	}
+	if c, ok := m.(*ChangeNotificationRequest); ok {
+		ies = append(ies, identities(c.IMSI, c.MEI)...) // as an exception (6.1.1)
+	}
 	x := extrasOf(m)
 	switch h.Type {
 	case typeBearerResourceCommand: // both are mandatory (table 7.2.6-1)
@@ -91,6 +94,9 @@ func SenderTEID(m Message) uint32 {
 	case *ResumeNotification:
 		return m.Sender.TEID
 	case *Faulty:
+		if m.senderTEID != 0 {
+			return m.senderTEID
+		}
 		return m.Sender.TEID
 	case *Other:
 		return m.Sender.TEID

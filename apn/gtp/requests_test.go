@@ -46,6 +46,16 @@ func TestDeleteSession(t *testing.T) {
 	if e := fault(t, s.Request(TypeDeleteSessionRequest, 3)); e == nil || e.Cause != CauseConditionalMissing || e.IE != ie.EPSBearerID {
 		t.Errorf("without Linked EBI: %v", e)
 	}
+	told := s.Request(TypeDeleteSessionRequest, 3, ie.NewEPSBearerID(5), gtptest.Location(), ie.NewFullyQualifiedTEID(6, 9, "127.0.20.1", ""))
+	if m := mustParse[*DeleteSessionRequest](t, told); len(m.UserLocation) != 13 || m.Sender.TEID != 9 || SenderTEID(m) != 9 {
+		t.Errorf("%+v", m)
+	}
+	for octets, wrong := range map[[2]byte]bool{{0x08, 0}: false, {0, 0x02}: false, {0x08, 0x02}: true} { // OI, SI
+		e := fault(t, s.Request(TypeDeleteSessionRequest, 3, ie.NewEPSBearerID(5), ie.New(ie.Indication, 0, octets[:])))
+		if wrong != (e != nil) || e != nil && (e.Cause != CauseMandatoryIncorrect || e.IE != ie.Indication) {
+			t.Errorf("indication % x: %v", octets, e)
+		}
+	}
 	r := mustParse[*DeleteBearerResponse](t, s.Request(TypeDeleteBearerResponse, 3, ie.NewCause(16, 0, 0, 0, nil)))
 	if r.Cause != CauseAccepted {
 		t.Errorf("%+v", r)
@@ -67,5 +77,26 @@ func TestFaultyKeepsSender(t *testing.T) {
 	a := gtptest.Read(Refusal{TEID: SenderTEID(f), Reason: f.Err}.Marshal(f))
 	if cause := a.Find(ie.Cause, 0).Payload; !bytes.Equal(cause, []byte{70, 0, ie.AccessPointName, 0, 0, 0}) {
 		t.Errorf("cause % x", cause)
+	}
+}
+
+// The sender's TEID is read even when its F-TEID is what is wrong.
+func TestFaultyKeepsTEIDOfBrokenSender(t *testing.T) {
+	s := gtptest.New()
+	for name, v := range map[string][]byte{
+		"no address":        {0x06, 0, 0, 0, 9},
+		"address cut":       {0x86, 0, 0, 0, 9, 127, 0},
+		"address of an MME": {0x8a, 0, 0, 0, 9, 127, 0, 20, 1},
+		"address 0.0.0.0":   {0x86, 0, 0, 0, 9, 0, 0, 0, 0},
+	} {
+		for _, typ := range []uint8{TypeModifyBearerRequest, message.MsgTypeSuspendNotification, typeBearerResourceCommand} {
+			if typ == typeBearerResourceCommand && v[0] == 0x8a {
+				continue // a type that isn't carried out isn't looked into so far
+			}
+			m, err := Parse(s.Request(typ, 1, ie.NewEPSBearerID(5), ie.NewProcedureTransactionID(1), ie.New(ie.FullyQualifiedTEID, 0, v)))
+			if f, ok := m.(*Faulty); !ok || err == nil || SenderTEID(f) != 9 {
+				t.Errorf("%s, type %d: %T, %v, sender %x", name, typ, m, err, SenderTEID(m))
+			}
+		}
 	}
 }
