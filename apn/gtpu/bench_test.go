@@ -68,7 +68,7 @@ func BenchmarkUplink(b *testing.B) {
 			b.SetBytes(int64(size))
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i++ {
-				p.receive(s, from, ds[i%len(ds)])
+				p.receive(s, from, ds[i%len(ds)], p.clock())
 			}
 		})
 	}

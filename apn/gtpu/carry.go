@@ -3,24 +3,40 @@ package gtpu
 import (
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/sealedge/sealedge/apn/gtp"
 )
 
 // Carry makes a plan true. It is idempotent, and calls are carried out one
 // after the other. A tunnel whose peer changed gets an End Marker on its old
-// way (TS 29.281 7.3.2).
+// way (TS 29.281 7.3.2). A session that gets another tunnel within a plan keeps
+// what its maximum bit rate has left.
 func (p *Plane) Carry(plan Plan) {
+	now := p.clock()
 	var moved []*flow // as they were
+	var kept map[uint64]*flow
 	p.mu.Lock()
 	for _, t := range plan.Delete {
 		// A TEID may have a new owner by now, whose tunnel stays.
-		if f := p.byTEID.get(t.Local); f != nil && f.session == t.Session {
-			p.forget(f, nil)
+		f := p.find(byTEID, uint64(t.Local))
+		if f == nil || f.session() != t.Session {
+			continue
+		}
+		p.forget(f, nil)
+		if len(plan.Put) > 0 {
+			if kept == nil {
+				kept = make(map[uint64]*flow)
+			}
+			kept[t.Session] = f
 		}
 	}
 	for _, t := range plan.Put {
-		if was := p.put(t); was != nil {
+		was := p.find(bySession, t.Session)
+		if was == nil {
+			was = kept[t.Session]
+		}
+		if p.put(newFlow(t), t.PeerAddr, was, now) {
 			moved = append(moved, was)
 		}
 	}
@@ -30,54 +46,72 @@ func (p *Plane) Carry(plan Plan) {
 	}
 }
 
-// put adds or replaces a tunnel and returns what it was if its peer changed.
-// p.mu is held.
-func (p *Plane) put(t Tunnel) (moved *flow) {
-	f := &flow{
-		keys:     [2]uint32{byTEID: t.Local, byInner: key4(t.Inner)},
-		peerTEID: t.Peer,
-		active:   t.Active,
-		session:  t.Session,
-	}
-	was := p.byTEID.get(t.Local)
-	if was != nil && was.session == t.Session {
-		f.pathReport.Store(was.pathReport.Load())
-		if was.active && !f.active {
-			f.pathReport.Store(p.clock()) // hold-down, see Config.OnUplinkPath
-		}
-		if was.peer.addr != t.PeerAddr || was.peerTEID != t.Peer {
-			moved = was
-		} else {
-			f.errorReport.Store(was.errorReport.Load())
+// put adds f, or puts it in the place of was, the session's tunnel so far (nil:
+// none). It tells whether the peer of a tunnel that stays has changed. p.mu is
+// held.
+func (p *Plane) put(f *flow, peer netip.Addr, was *flow, now int64) (moved bool) {
+	f.use, moved = succeed(f, peer, was, now)
+	f.peer = p.acquire(peer)
+	var replaced [numKeys]*flow
+	for by := range numKeys {
+		if other := p.find(by, f.keys[by]); f.has[by] && other != nil && !slices.Contains(replaced[:], other) {
+			replaced[by] = other
+			p.forget(other, f)
 		}
 	}
-	f.peer = p.acquire(t.PeerAddr)
-	if was != nil {
-		p.forget(was, f)
+	for by := range numKeys {
+		if f.has[by] {
+			p.index[by].put(f)
+		}
 	}
-	if other := p.byInner.get(f.keys[byInner]); other != nil && other != was {
-		p.forget(other, f)
-	}
-	p.byTEID.put(f)
-	p.byInner.put(f)
 	p.byPeer[f.peerKey()] = f
+	if f.has[byPrefix] && (was == nil || !f.is(was, byTEID) || !f.is(was, byPrefix)) {
+		p.announce(f, now)
+	}
 	return moved
+}
+
+// succeed makes what f goes on with of was.
+func succeed(f *flow, peer netip.Addr, was *flow, now int64) (u *usage, moved bool) {
+	if was == nil {
+		u = new(usage)
+		u.last.Store(now)
+		return u, false
+	}
+	u = was.use
+	if !f.is(was, byTEID) { // another path of the same session
+		u = new(usage)
+		u.last.Store(now)
+		u.up.arrival.Store(was.use.up.arrival.Load())
+		u.down.arrival.Store(was.use.down.arrival.Load())
+	} else {
+		if was.active && !f.active {
+			u.pathReport.Store(now) // hold-down, see Config.OnUplinkPath
+		}
+		if moved = was.peer.addr != peer || was.peerTEID != f.peerTEID; moved {
+			u.errorReport.Store(0)
+			u.sequence.Store(0)
+		}
+	}
+	u.up.change(now, was.up, f.up)
+	u.down.change(now, was.down, f.down)
+	return u, moved
 }
 
 // forget removes of old what next doesn't replace in place: a packet finds the
 // one or the other, never neither. A nil next replaces nothing. p.mu is held.
 func (p *Plane) forget(old, next *flow) {
-	if next == nil || old.keys[byTEID] != next.keys[byTEID] {
-		p.byTEID.remove(old)
-	}
-	if next == nil || old.keys[byInner] != next.keys[byInner] {
-		p.byInner.remove(old)
+	for by := range numKeys {
+		if old.has[by] && (next == nil || !old.is(next, by)) {
+			p.index[by].remove(old)
+		}
 	}
 	if k := old.peerKey(); p.byPeer[k] == old {
 		delete(p.byPeer, k)
 	}
 	if old.peer.tunnels--; old.peer.tunnels == 0 {
 		delete(p.peers, old.peer.addr)
+		delete(p.paths, old.peer.addr)
 	}
 }
 
@@ -93,8 +127,6 @@ func (p *Plane) acquire(addr netip.Addr) *peer {
 	n.tunnels++
 	return n
 }
-
-func (f *flow) peerKey() peerKey { return peerKey{f.peer.addr.As4(), f.peerTEID} }
 
 // endMarker tells the peer that was that no more packets come through its end
 // of the tunnel.
@@ -115,5 +147,5 @@ func (p *Plane) endMarker(was *flow) {
 func (p *Plane) Tunnels() int {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
-	return p.byTEID.live
+	return p.index[byTEID].live
 }

@@ -12,6 +12,7 @@ const (
 	downlinkBytes
 
 	echoRequests
+	echoRequestsOut
 	echoResponsesIn
 	echoResponsesOut
 	errorIndicationsIn
@@ -20,6 +21,12 @@ const (
 	endMarkersOut
 	extensionNoticesIn
 	extensionNoticesOut
+	routerSolicitations
+	routerAdvertisements
+	neighbourSolicitations
+	neighbourAdvertisements
+	pathFailures
+	pathRecoveries
 
 	dropShort
 	dropVersion
@@ -32,6 +39,7 @@ const (
 	dropPeer
 	dropTEID
 	dropErrorForeign
+	dropEchoUnexpected
 	dropAnswerLimit
 	dropPanic
 
@@ -40,8 +48,20 @@ const (
 	dropOuterDestination
 	dropPhoneToPhone
 	dropGTPInGTP
+	dropFragment
+	dropNextHeader
+	dropSourceRoute
+	dropReserved
+	dropMulticast
+	dropLinkLocal
+	dropMLD
+	dropDiscovery
+	dropSolicitationLimit
+	dropAMBRUp
 
 	dropNoTunnel
+	dropSuspended
+	dropAMBRDown
 	dropNotServing
 	dropFenced
 	dropDownlinkMalformed
@@ -54,19 +74,26 @@ const (
 // reasons for which packets were dropped: of the outer datagram, of the inner
 // packet going up, of packets going down.
 var counterNames = [numCounters]string{
-	uplinkPackets:       "uplink-packets",
-	uplinkBytes:         "uplink-bytes",
-	downlinkPackets:     "downlink-packets",
-	downlinkBytes:       "downlink-bytes",
-	echoRequests:        "echo-requests-received",
-	echoResponsesIn:     "echo-responses-received",
-	echoResponsesOut:    "echo-responses-sent",
-	errorIndicationsIn:  "error-indications-received",
-	errorIndicationsOut: "error-indications-sent",
-	endMarkersIn:        "end-markers-received",
-	endMarkersOut:       "end-markers-sent",
-	extensionNoticesIn:  "extension-notices-received",
-	extensionNoticesOut: "extension-notices-sent",
+	uplinkPackets:           "uplink-packets",
+	uplinkBytes:             "uplink-bytes",
+	downlinkPackets:         "downlink-packets",
+	downlinkBytes:           "downlink-bytes",
+	echoRequests:            "echo-requests-received",
+	echoRequestsOut:         "echo-requests-sent",
+	echoResponsesIn:         "echo-responses-received",
+	echoResponsesOut:        "echo-responses-sent",
+	errorIndicationsIn:      "error-indications-received",
+	errorIndicationsOut:     "error-indications-sent",
+	endMarkersIn:            "end-markers-received",
+	endMarkersOut:           "end-markers-sent",
+	extensionNoticesIn:      "extension-notices-received",
+	extensionNoticesOut:     "extension-notices-sent",
+	routerSolicitations:     "router-solicitations-received",
+	routerAdvertisements:    "router-advertisements-sent",
+	neighbourSolicitations:  "neighbour-solicitations-received",
+	neighbourAdvertisements: "neighbour-advertisements-sent",
+	pathFailures:            "path-failures",
+	pathRecoveries:          "path-recoveries",
 
 	dropShort:            "short",
 	dropVersion:          "version",
@@ -79,16 +106,29 @@ var counterNames = [numCounters]string{
 	dropPeer:             "peer-not-allowed",
 	dropTEID:             "unknown-teid",
 	dropErrorForeign:     "error-indication-foreign",
+	dropEchoUnexpected:   "echo-response-unexpected",
 	dropAnswerLimit:      "answer-limit",
 	dropPanic:            "panic",
 
-	dropInnerMalformed:   "inner-malformed",
-	dropInnerSource:      "inner-source",
-	dropOuterDestination: "inner-to-gateway-outer",
-	dropPhoneToPhone:     "phone-to-phone",
-	dropGTPInGTP:         "gtp-in-gtp",
+	dropInnerMalformed:    "inner-malformed",
+	dropInnerSource:       "inner-source",
+	dropOuterDestination:  "inner-to-gateway-outer",
+	dropPhoneToPhone:      "phone-to-phone",
+	dropGTPInGTP:          "gtp-in-gtp",
+	dropFragment:          "inner-fragment",
+	dropNextHeader:        "inner-next-header",
+	dropSourceRoute:       "inner-source-route",
+	dropReserved:          "inner-reserved",
+	dropMulticast:         "multicast",
+	dropLinkLocal:         "link-local",
+	dropMLD:               "mld",
+	dropDiscovery:         "neighbour-discovery",
+	dropSolicitationLimit: "solicitation-limit",
+	dropAMBRUp:            "ambr-up",
 
 	dropNoTunnel:          "no-tunnel",
+	dropSuspended:         "suspended",
+	dropAMBRDown:          "ambr-down",
 	dropNotServing:        "not-serving",
 	dropFenced:            "not-holder",
 	dropDownlinkMalformed: "downlink-malformed",

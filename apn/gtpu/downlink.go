@@ -14,15 +14,30 @@ type socket struct {
 	conn  Conn
 	batch *ipv4.PacketConn // nil when conn can't send in batches
 	local netip.Addr       // named in Error Indications
+	since int64            // when serving began, on the plane's clock
 }
 
 // outgoing holds one datagram. 2 KiB take what usual links carry; a longer
 // packet grows its own.
-type outgoing struct{ b []byte }
+type outgoing struct {
+	header [maxHeader]byte
+	b      []byte
+}
 
-var outgoings = sync.Pool{New: func() any { return &outgoing{make([]byte, 0, 2048)} }}
+var outgoings = sync.Pool{New: func() any { return &outgoing{b: make([]byte, 0, 2048)} }}
 
-// Send puts an inner IPv4 packet into the tunnel of its destination address.
+// header writes the header of a G-PDU with n octets into room and returns it.
+func (p *Plane) header(room *[maxHeader]byte, f *flow, n int) []byte {
+	if p.cfg.SequenceNumbers {
+		gtp.PutUserGPDUSequenced(room[:], f.peerTEID, uint16(f.use.sequence.Add(1)-1), n)
+		return room[:]
+	}
+	gtp.PutUserGPDU(room[:], f.peerTEID, n)
+	return room[:gtp.UserHeaderLen]
+}
+
+// Send puts an inner packet into the tunnel of its destination, an IPv4 address
+// or one in a terminal's /64, as far as the session's maximum bit rate allows.
 // pkt is the caller's again when Send returns. Any goroutine may call it.
 func (p *Plane) Send(pkt []byte) error {
 	s := p.socket.Load()
@@ -34,25 +49,31 @@ func (p *Plane) Send(pkt []byte) error {
 		p.count.add(dropFenced, 1)
 		return ErrFenced
 	}
-	f, err := p.route(pkt)
+	return p.send(s, pkt, p.clock())
+}
+
+func (p *Plane) send(s *socket, pkt []byte, now int64) error {
+	f, err := p.route(pkt, now)
 	if err != nil {
 		return err
 	}
-	return p.send(s, f, pkt)
-}
-
-func (p *Plane) send(s *socket, f *flow, pkt []byte) error {
-	o := outgoings.Get().(*outgoing)
-	defer outgoings.Put(o)
-	o.b = append(o.b[:0], make([]byte, gtp.UserHeaderLen)...)
-	gtp.PutUserGPDU(o.b, f.peerTEID, len(pkt))
-	o.b = append(o.b, pkt...)
-	if _, err := s.conn.WriteToUDPAddrPort(o.b, f.peer.to); err != nil {
-		p.count.add(dropSendFailed, 1)
+	if err := p.write(s, f, pkt); err != nil {
 		return err
 	}
 	p.count.add(downlinkPackets, 1)
 	p.count.add(downlinkBytes, len(pkt))
+	return nil
+}
+
+// write sends a packet down f.
+func (p *Plane) write(s *socket, f *flow, pkt []byte) error {
+	o := outgoings.Get().(*outgoing)
+	defer outgoings.Put(o)
+	o.b = append(append(o.b[:0], p.header(&o.header, f, len(pkt))...), pkt...)
+	if _, err := s.conn.WriteToUDPAddrPort(o.b, f.peer.to); err != nil {
+		p.count.add(dropSendFailed, 1)
+		return err
+	}
 	return nil
 }
 
@@ -62,7 +83,7 @@ const batchSize = 64
 // train is the makings of one batch: a header before each packet, and the two
 // gathered by the kernel, so that nothing is copied here.
 type train struct {
-	headers [batchSize][gtp.UserHeaderLen]byte
+	headers [batchSize][maxHeader]byte
 	parts   [batchSize][2][]byte
 	msgs    [batchSize]ipv4.Message
 }
@@ -70,7 +91,6 @@ type train struct {
 var trains = sync.Pool{New: func() any {
 	t := new(train)
 	for i := range t.msgs {
-		t.parts[i][0] = t.headers[i][:]
 		t.msgs[i].Buffers = t.parts[i][:]
 	}
 	return t
@@ -88,6 +108,7 @@ func (p *Plane) SendBatch(pkts [][]byte) (sent int, first error) {
 		p.count.add(dropFenced, len(pkts))
 		return 0, ErrFenced
 	}
+	now := p.clock()
 	note := func(err error) {
 		if first == nil {
 			first = err
@@ -95,7 +116,7 @@ func (p *Plane) SendBatch(pkts [][]byte) (sent int, first error) {
 	}
 	if s.batch == nil {
 		for _, pkt := range pkts {
-			if err := p.Send(pkt); err != nil {
+			if err := p.send(s, pkt, now); err != nil {
 				note(err)
 				continue
 			}
@@ -107,12 +128,11 @@ func (p *Plane) SendBatch(pkts [][]byte) (sent int, first error) {
 	defer trains.Put(t)
 	n := 0
 	for i, pkt := range pkts {
-		f, err := p.route(pkt)
+		f, err := p.route(pkt, now)
 		if err != nil {
 			note(err)
 		} else {
-			gtp.PutUserGPDU(t.headers[n][:], f.peerTEID, len(pkt))
-			t.parts[n][1] = pkt
+			t.parts[n] = [2][]byte{p.header(&t.headers[n], f, len(pkt)), pkt}
 			t.msgs[n].Addr = f.peer.udp
 			n++
 		}

@@ -62,7 +62,7 @@ func FuzzReceive(f *testing.F) {
 	from := netip.MustParseAddrPort("127.0.20.1:2152")
 	f.Fuzz(func(t *testing.T, b []byte) {
 		ups, out.sent = 0, 0
-		p.receive(s, from, b)
+		p.receive(s, from, b, p.clock())
 		if n := p.count[dropPanic].n.Load(); n != 0 {
 			t.Fatalf("panicked on %x", b)
 		}
@@ -82,7 +82,7 @@ func TestReceiveSurvivesPanic(t *testing.T) {
 	})
 	d := append([]byte{0x30, 255, 0, 20, 0, 0, 0x10, 2}, 0x45, 0, 0, 20, 0, 0, 0, 0, 64, 6, 0, 0, 10, 90, 0, 2, 10, 90, 0, 1)
 	for range 2 {
-		p.receive(s, netip.MustParseAddrPort("127.0.20.1:2152"), d)
+		p.receive(s, netip.MustParseAddrPort("127.0.20.1:2152"), d, p.clock())
 	}
 	if n := p.count[dropPanic].n.Load(); n != 1 || calls != 2 {
 		t.Errorf("panics %d, calls %d; want 1 and 2", n, calls)
@@ -94,7 +94,7 @@ func TestPacketPathAllocatesNothing(t *testing.T) {
 	p, s := newFuzzPlane(func([]byte) {})
 	up := append([]byte{0x30, 255, 0, 20, 0, 0, 0x10, 2}, 0x45, 0, 0, 20, 0, 0, 0, 0, 64, 6, 0, 0, 10, 90, 0, 2, 10, 90, 0, 1)
 	from := netip.MustParseAddrPort("127.0.20.1:2152")
-	if n := testing.AllocsPerRun(1000, func() { p.receive(s, from, up) }); n != 0 {
+	if n := testing.AllocsPerRun(1000, func() { p.receive(s, from, up, p.clock()) }); n != 0 {
 		t.Errorf("%v allocations for an uplink packet", n)
 	}
 	down := append([]byte{0x45, 0, 0, 20, 0, 0, 0, 0, 64, 6, 0, 0, 10, 90, 0, 1}, 10, 90, 0, 2)

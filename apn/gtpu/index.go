@@ -2,38 +2,10 @@ package gtpu
 
 import (
 	"math/bits"
-	"net"
-	"net/netip"
 	"sync/atomic"
 )
 
-// peer is one user-plane node of the carrier, shared by its tunnels.
-type peer struct {
-	addr    netip.Addr
-	to      netip.AddrPort
-	udp     *net.UDPAddr // the same, as WriteBatch wants it
-	tunnels int          // owner: Carry, under Plane.mu
-}
-
-// flow is a tunnel as the packet path sees it. It is replaced, never changed,
-// except for the times of reports.
-type flow struct {
-	keys     [2]uint32 // by byTEID and byInner
-	peerTEID uint32
-	active   bool
-	session  uint64
-	peer     *peer
-	// Times of the last reports, on the plane's clock; 0 for never. Any reader.
-	pathReport, errorReport atomic.Int64
-}
-
-// Which of a flow's keys an index goes by.
-const (
-	byTEID  = 0
-	byInner = 1
-)
-
-// index finds flows by a 32-bit key. Readers take no lock and never wait; one
+// index finds flows by one of their keys. Readers take no lock and never wait; one
 // writer at a time adds, replaces and removes in place. It is an open-addressed
 // table with linear probing: a slot once used stays used (a removed flow leaves
 // a tombstone), so that a probe never misses what was there throughout, and the
@@ -64,17 +36,17 @@ func newIndex(by int) *index {
 
 // newTable makes a table of n slots, a power of two.
 func newTable(n int) *table {
-	return &table{shift: uint(32 - bits.TrailingZeros(uint(n))), slots: make([]atomic.Pointer[flow], n)}
+	return &table{shift: uint(64 - bits.TrailingZeros(uint(n))), slots: make([]atomic.Pointer[flow], n)}
 }
 
-// home is the slot where a key's probe begins: multiplication by 2^32 over the
+// home is the slot where a key's probe begins: multiplication by 2^64 over the
 // golden ratio spreads consecutive addresses.
-func (t *table) home(key uint32) uint32 { return key * 0x9e3779b1 >> t.shift }
+func (t *table) home(key uint64) uint64 { return key * 0x9e3779b97f4a7c15 >> t.shift }
 
 // get returns the flow with key, or nil.
-func (x *index) get(key uint32) *flow {
+func (x *index) get(key uint64) *flow {
 	t := x.table.Load()
-	mask := uint32(len(t.slots) - 1)
+	mask := uint64(len(t.slots) - 1)
 	for i := t.home(key); ; i = (i + 1) & mask {
 		f := t.slots[i].Load()
 		if f == nil {
@@ -90,7 +62,7 @@ func (x *index) get(key uint32) *flow {
 func (x *index) put(f *flow) {
 	t := x.table.Load()
 	key := f.keys[x.by]
-	mask := uint32(len(t.slots) - 1)
+	mask := uint64(len(t.slots) - 1)
 	free := -1
 	for i := t.home(key); ; i = (i + 1) & mask {
 		switch old := t.slots[i].Load(); {
@@ -117,7 +89,7 @@ func (x *index) put(f *flow) {
 // remove takes f out if it is what its key leads to. Writer only.
 func (x *index) remove(f *flow) {
 	t := x.table.Load()
-	mask := uint32(len(t.slots) - 1)
+	mask := uint64(len(t.slots) - 1)
 	for i := t.home(f.keys[x.by]); ; i = (i + 1) & mask {
 		switch t.slots[i].Load() {
 		case nil:
@@ -142,7 +114,7 @@ func (x *index) room() {
 		n *= 2
 	}
 	grown := newTable(n)
-	mask := uint32(n - 1)
+	mask := uint64(n - 1)
 	for i := range t.slots {
 		f := t.slots[i].Load()
 		if f == nil || f == tombstone {

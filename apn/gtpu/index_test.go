@@ -6,15 +6,18 @@ import (
 	"testing"
 )
 
-func flowWith(key uint32) *flow { return &flow{keys: [2]uint32{key, ^key}, session: uint64(key)} }
+// flowWith has key as its TEID, and the key turned round as its IPv4 address.
+func flowWith(key uint64) *flow {
+	return &flow{keys: [numKeys]uint64{byTEID: key, byInner: ^key, bySession: key}}
+}
 
 // The index agrees with a map under random changes, zero key included.
 func TestIndexAgreesWithMap(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	x := newIndex(byTEID)
-	model := map[uint32]*flow{}
+	model := map[uint64]*flow{}
 	for range 200_000 {
-		key := rnd.Uint32N(3000)
+		key := rnd.Uint64N(3000)
 		if rnd.IntN(100) == 0 {
 			// Now and then empty it, so that tombstones pile up.
 			for _, f := range model {
@@ -33,7 +36,7 @@ func TestIndexAgreesWithMap(t *testing.T) {
 				delete(model, key)
 			}
 		}
-		if probe := rnd.Uint32N(3000); x.get(probe) != model[probe] {
+		if probe := rnd.Uint64N(3000); x.get(probe) != model[probe] {
 			t.Fatalf("get(%d) = %v, want %v", probe, x.get(probe), model[probe])
 		}
 	}
@@ -61,7 +64,7 @@ func TestIndexRemoveOnlyItself(t *testing.T) {
 	x.put(old)
 	x.put(next)
 	x.remove(old)
-	if x.get(^uint32(7)) != next || x.live != 1 {
+	if x.get(^uint64(7)) != next || x.live != 1 {
 		t.Error("the successor went with what it replaced")
 	}
 }
@@ -71,7 +74,7 @@ func TestIndexRemoveOnlyItself(t *testing.T) {
 func TestIndexReadersNeverMiss(t *testing.T) {
 	x := newIndex(byTEID)
 	const lasting = 64
-	for k := range uint32(lasting) {
+	for k := range uint64(lasting) {
 		x.put(flowWith(k * 977))
 	}
 	done := make(chan struct{})
@@ -84,8 +87,8 @@ func TestIndexReadersNeverMiss(t *testing.T) {
 					return
 				default:
 				}
-				for k := range uint32(lasting) {
-					if f := x.get(k * 977); f == nil || f.session != uint64(k*977) {
+				for k := range uint64(lasting) {
+					if f := x.get(k * 977); f == nil || f.session() != k*977 {
 						t.Errorf("reader missed %d", k*977)
 						return
 					}
@@ -97,12 +100,12 @@ func TestIndexReadersNeverMiss(t *testing.T) {
 	for range 20 {
 		var passing []*flow
 		for range 2000 {
-			f := flowWith(1_000_000 + rnd.Uint32())
-			if x.get(f.keys[0]) == nil {
+			f := flowWith(1_000_000 + rnd.Uint64N(1<<40))
+			if x.get(f.keys[byTEID]) == nil {
 				x.put(f)
 				passing = append(passing, f)
 			}
-			x.put(flowWith(rnd.Uint32N(lasting) * 977))
+			x.put(flowWith(rnd.Uint64N(lasting) * 977))
 		}
 		for _, f := range passing {
 			x.remove(f)

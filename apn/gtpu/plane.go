@@ -1,6 +1,7 @@
 package gtpu
 
 import (
+	"encoding/binary"
 	"errors"
 	"log/slog"
 	"net"
@@ -20,15 +21,17 @@ const Port = 2152
 var (
 	ErrNoTunnel   = errors.New("gtpu: no tunnel for the packet's destination")
 	ErrNotServing = errors.New("gtpu: no socket: this node doesn't hold the gateway address")
-	ErrPacket     = errors.New("gtpu: not an IPv4 packet")
+	ErrPacket     = errors.New("gtpu: not an IP packet that may go into a tunnel")
+	ErrSuspended  = errors.New("gtpu: the carrier has suspended the session")
+	ErrRate       = errors.New("gtpu: over the session's maximum bit rate")
 	ErrFenced     = errors.New("gtpu: another node may hold the gateway address by now")
 )
 
 // Config is what a Plane needs. Only Uplink must be set.
 type Config struct {
-	// Uplink gets each inner IPv4 packet whose source was verified. The slice
-	// is the plane's again when the call returns. One call at a time for each
-	// Serve.
+	// Uplink gets each inner packet, IPv4 or IPv6, whose source was verified.
+	// The slice is the plane's again when the call returns. One call at a time
+	// for each Serve.
 	Uplink func(pkt []byte)
 	// Holds tells whether this node may speak for the gateway address at this
 	// moment; nothing is sent while it doesn't. Nil: always. It is asked for
@@ -58,6 +61,22 @@ type Config struct {
 	// Answers bounds Echo Responses, Error Indications and other answers a
 	// second, 100 unless set; what is over it counts as "answer-limit".
 	Answers int
+	// MTU is the link's in Router Advertisements: 1400 unless set, at least 1280.
+	MTU uint32
+	// SequenceNumbers has G-PDUs leave with sequence numbers, which count from 0
+	// in each of the peer's tunnels (TS 29.281 5.1).
+	SequenceNumbers bool
+	// EchoInterval spaces Echo Requests to each peer that has tunnels (TS 29.281
+	// 7.2.1): 0 sends none, anything else is at least a minute.
+	EchoInterval time.Duration
+	// T3 is how long an Echo Response is waited for, 3 s unless set; N3 how often
+	// a request is sent before its path counts as failed, 4 unless set.
+	T3 time.Duration
+	N3 int
+	// OnPathFailed and OnPathRestored hear once of each change of the path to a
+	// peer. A failed path whose last tunnel goes is forgotten without a word.
+	// They must not block.
+	OnPathFailed, OnPathRestored func(peer netip.Addr)
 	// Logger gets what an operator should see; nil discards it.
 	Logger *slog.Logger
 }
@@ -78,18 +97,22 @@ type Plane struct {
 	log     *slog.Logger
 	start   time.Time // origin of the plane's clock
 	answers *rate.Limiter
-	outer   []uint32
+	outer4  []uint32
+	outer6  [][16]byte
 	count   counters
 
-	// The packet path reads these two without a lock; Carry writes them.
-	byTEID, byInner *index
-	socket          atomic.Pointer[socket] // nil while no Serve runs
+	// The packet path reads these without a lock; Carry writes them.
+	index  [numKeys]*index
+	socket atomic.Pointer[socket] // nil while no Serve runs
 
 	// mu is held by Carry for writing, and for reading by what is rare on the
 	// packet path: answers and Error Indications.
 	mu     sync.RWMutex
 	peers  map[netip.Addr]*peer
 	byPeer map[peerKey]*flow
+	made   []newTunnel          // to be sent their first Router Advertisement, oldest first
+	paths  map[netip.Addr]*path // to peers that are asked for an Echo, at most maxPaths
+	echoes uint16               // sequence number of the last Echo Request
 }
 
 // peerKey is the peer's end of a tunnel, which an Error Indication names.
@@ -112,6 +135,19 @@ func New(cfg Config) *Plane {
 	if cfg.Answers == 0 {
 		cfg.Answers = 100
 	}
+	if cfg.MTU == 0 {
+		cfg.MTU = 1400
+	}
+	cfg.MTU = max(cfg.MTU, minMTU6)
+	if cfg.EchoInterval > 0 {
+		cfg.EchoInterval = max(cfg.EchoInterval, minEchoInterval)
+	}
+	if cfg.T3 == 0 {
+		cfg.T3 = 3 * time.Second
+	}
+	if cfg.N3 == 0 {
+		cfg.N3 = 4
+	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -120,18 +156,25 @@ func New(cfg Config) *Plane {
 		log:     cfg.Logger,
 		start:   time.Now(),
 		answers: rate.NewLimiter(rate.Limit(cfg.Answers), cfg.Answers),
-		byTEID:  newIndex(byTEID),
-		byInner: newIndex(byInner),
 		peers:   make(map[netip.Addr]*peer),
 		byPeer:  make(map[peerKey]*flow),
+		paths:   make(map[netip.Addr]*path),
+	}
+	for by := range p.index {
+		p.index[by] = newIndex(by)
 	}
 	for _, a := range cfg.Outer {
 		if a.Unmap().Is4() {
-			p.outer = append(p.outer, key4(a))
+			p.outer4 = append(p.outer4, key4(a))
+		} else {
+			p.outer6 = append(p.outer6, a.As16())
 		}
 	}
 	return p
 }
+
+// find returns the flow with a key, nil when there is none. It takes no lock.
+func (p *Plane) find(by int, key uint64) *flow { return p.index[by].get(key) }
 
 // key4 is an IPv4 address as a number, in the order of its bytes.
 func key4(a netip.Addr) uint32 {
@@ -139,12 +182,18 @@ func key4(a netip.Addr) uint32 {
 	return uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])
 }
 
+// key6 is the upper half of an IPv6 address as a number.
+func key6(a netip.Addr) uint64 {
+	b := a.As16()
+	return binary.BigEndian.Uint64(b[:])
+}
+
 // clock is the plane's time in nanoseconds, never 0.
 func (p *Plane) clock() int64 { return int64(time.Since(p.start)) + 1 }
 
 // due tells whether a report may be made now, and notes that it was.
-func (p *Plane) due(last *atomic.Int64) bool {
-	was, now := last.Load(), p.clock()
+func (p *Plane) due(last *atomic.Int64, now int64) bool {
+	was := last.Load()
 	if was != 0 && now-was < int64(p.cfg.ReportInterval) {
 		return false
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"net"
 	"net/netip"
+	"sync"
 	"testing"
 	"testing/synctest"
 
@@ -28,7 +29,8 @@ type datagram struct {
 type network struct {
 	in     chan datagram
 	closed chan struct{}
-	out    []datagram // read after synctest.Wait
+	mu     sync.Mutex
+	out    []datagram // guarded by mu; read after synctest.Wait
 }
 
 func newNetwork() *network {
@@ -45,6 +47,8 @@ func (n *network) ReadFromUDPAddrPort(b []byte) (int, netip.AddrPort, error) {
 }
 
 func (n *network) WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	n.out = append(n.out, datagram{to, append([]byte(nil), b...)})
 	return len(b), nil
 }
@@ -119,6 +123,8 @@ func (r *rig) counted(t *testing.T, want map[string]uint64) {
 // written takes what was sent since the last call.
 func (r *rig) written() []datagram {
 	synctest.Wait()
+	r.net.mu.Lock()
+	defer r.net.mu.Unlock()
 	out := r.net.out
 	r.net.out = nil
 	return out

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"sync"
 
 	"golang.org/x/net/ipv4"
 )
@@ -32,12 +33,12 @@ func Listen(ctx context.Context, addr netip.AddrPort) (*net.UDPConn, error) {
 	return u, nil
 }
 
-// Serve handles what arrives on conn until ctx is done or conn fails, and
-// closes conn. It returns nil when ctx is done. After that it may be called
+// Serve handles what arrives on conn and sends what is due there, until ctx is
+// done or conn fails, and closes conn. It returns nil when ctx is done. After that it may be called
 // again with another conn: tunnels stay when the gateway address goes and
 // comes back.
 func (p *Plane) Serve(ctx context.Context, conn Conn) error {
-	s := &socket{conn: conn, local: p.localAddr(conn)}
+	s := &socket{conn: conn, local: p.localAddr(conn), since: p.clock()}
 	r := newReader(conn)
 	if u, ok := conn.(*net.UDPConn); ok && batches {
 		s.batch = ipv4.NewPacketConn(u)
@@ -45,17 +46,24 @@ func (p *Plane) Serve(ctx context.Context, conn Conn) error {
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
 	defer conn.Close()
+	p.quiet(s.since)
 	p.socket.Store(s)
 	defer p.socket.CompareAndSwap(s, nil)
+	tending, rest := context.WithCancel(ctx)
+	var tender sync.WaitGroup
+	tender.Go(func() { p.tend(tending, s) })
+	defer tender.Wait()
+	defer rest()
 	for {
 		n, err := r.read()
+		now := p.clock()
 		for i := range n {
 			b, from, whole := r.datagram(i)
 			if !whole {
 				p.count.add(dropOversized, 1)
 				continue
 			}
-			p.receive(s, from, b)
+			p.receive(s, from, b, now)
 		}
 		switch {
 		case ctx.Err() != nil:

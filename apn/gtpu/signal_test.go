@@ -47,7 +47,8 @@ func TestEcho(t *testing.T) {
 		r.counted(t, counts{"echo-requests-received": 1, "peer-not-allowed": 1})
 
 		r.arrive(from, unhex(t, "3202000600000000abcd00000e00"))
-		r.counted(t, counts{"echo-responses-received": 1})
+		// An answer to nothing that was asked.
+		r.counted(t, counts{"echo-response-unexpected": 1})
 	})
 }
 

@@ -9,8 +9,8 @@ import (
 )
 
 // receive handles one datagram. Whatever a datagram does to it, the next one
-// is handled.
-func (p *Plane) receive(s *socket, from netip.AddrPort, b []byte) {
+// is handled. now is when it was read, on the plane's clock.
+func (p *Plane) receive(s *socket, from netip.AddrPort, b []byte, now int64) {
 	defer func() {
 		if r := recover(); r != nil {
 			p.count.add(dropPanic, 1)
@@ -25,13 +25,13 @@ func (p *Plane) receive(s *socket, from netip.AddrPort, b []byte) {
 	}
 	switch h.Type {
 	case gtp.UserGPDU:
-		p.uplink(s, from, h)
+		p.uplink(s, from, h, now)
 	case gtp.UserEchoRequest:
 		p.echo(s, from, h)
 	case gtp.UserEchoResponse:
-		p.count.add(echoResponsesIn, 1)
+		p.echoResponse(from.Addr(), h)
 	case gtp.UserErrorIndication:
-		p.errorIndication(from, h)
+		p.errorIndication(from, h, now)
 	case gtp.UserEndMarker:
 		// The peer has switched to another path (TS 29.281 7.3.2). Nothing is
 		// put in order here, so nothing waits for it.
@@ -65,9 +65,11 @@ func (p *Plane) refuse(s *socket, from netip.AddrPort, h gtp.UserHeader, err err
 	}
 }
 
-// uplink takes a G-PDU through the firewall and hands its packet on.
-func (p *Plane) uplink(s *socket, from netip.AddrPort, h gtp.UserHeader) {
-	f := p.byTEID.get(h.TEID)
+// uplink takes a G-PDU through the firewall and hands its packet on. That a
+// session is suspended changes nothing here, nor does its packet change that:
+// the control plane says when it is resumed.
+func (p *Plane) uplink(s *socket, from netip.AddrPort, h gtp.UserHeader, now int64) {
+	f := p.find(byTEID, uint64(h.TEID))
 	if f == nil {
 		p.unknownTEID(s, from, h)
 		return
@@ -76,15 +78,23 @@ func (p *Plane) uplink(s *socket, from netip.AddrPort, h gtp.UserHeader) {
 		p.count.add(dropPeer, 1)
 		return
 	}
-	pkt, reason := p.inspect(f, h.Payload)
-	if reason != 0 {
+	pkt, discovery, reason := p.inspect(f, h.Payload)
+	switch {
+	case reason != 0:
 		p.count.add(reason, 1)
 		return
+	case discovery != nil:
+		p.discover(s, f, pkt, discovery, now)
+		return
+	case !f.use.up.take(now, f.up, len(pkt)):
+		p.count.add(dropAMBRUp, 1)
+		return
 	}
+	f.use.touch(now)
 	p.count.add(uplinkPackets, 1)
 	p.count.add(uplinkBytes, len(pkt))
-	if !f.active && p.cfg.OnUplinkPath != nil && p.due(&f.pathReport) {
-		p.cfg.OnUplinkPath(f.session)
+	if !f.active && p.cfg.OnUplinkPath != nil && p.due(&f.use.pathReport, now) {
+		p.cfg.OnUplinkPath(f.session())
 	}
 	p.cfg.Uplink(pkt)
 }
@@ -107,7 +117,7 @@ func (p *Plane) unknownTEID(s *socket, from netip.AddrPort, h gtp.UserHeader) {
 
 // errorIndication reports the session whose tunnel the peer doesn't know. Only
 // the tunnel's own peer is believed, and only about its own address.
-func (p *Plane) errorIndication(from netip.AddrPort, h gtp.UserHeader) {
+func (p *Plane) errorIndication(from netip.AddrPort, h gtp.UserHeader, now int64) {
 	teid, addr, err := gtp.ParseUserErrorIndication(h.Payload)
 	if err != nil {
 		p.count.add(dropElement, 1)
@@ -125,8 +135,8 @@ func (p *Plane) errorIndication(from netip.AddrPort, h gtp.UserHeader) {
 		return
 	}
 	p.count.add(errorIndicationsIn, 1)
-	if p.cfg.OnErrorIndication != nil && p.due(&f.errorReport) {
-		p.cfg.OnErrorIndication(f.session, f.keys[byTEID])
+	if p.cfg.OnErrorIndication != nil && p.due(&f.use.errorReport, now) {
+		p.cfg.OnErrorIndication(f.session(), f.local())
 	}
 }
 

@@ -91,7 +91,7 @@ func TestUplinkDrops(t *testing.T) {
 		{"stranger without a tunnel", stranger, gpdu(0x4444, udp(me, gw, 53)), "peer-not-allowed"},
 		{"TEID 0", sgw, gpdu(0, udp(me, gw, 53)), "unknown-teid"},
 		{"no packet", sgw, in(nil), "inner-malformed"},
-		{"IPv6", sgw, in(append([]byte{0x60}, make([]byte, 39)...)), "inner-malformed"},
+		{"IPv6 in a tunnel without", sgw, in(append([]byte{0x60}, make([]byte, 39)...)), "inner-source"},
 		{"header cut", sgw, in(udp(me, gw, 53)[:19]), "inner-malformed"},
 		{"header length under five", sgw, in(badIHL), "inner-malformed"},
 		{"length beyond the payload", sgw, in(badLen), "inner-malformed"},
