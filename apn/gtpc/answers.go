@@ -7,11 +7,12 @@ import (
 
 // key identifies a transaction that a peer began. Sequence numbers wrap and are
 // reused, so the content counts too: only what is equal to the bit is a
-// duplicate (TS 29.274 7.6).
+// duplicate (TS 29.274 7.6). The versions number their messages apart.
 type key struct {
-	peer   netip.AddrPort
-	seq    uint32
-	digest [32]byte
+	peer    netip.AddrPort
+	version uint8
+	seq     uint32
+	digest  [32]byte
 }
 
 // transactionState is what is known of a transaction.
@@ -23,13 +24,21 @@ const (
 	answeredBefore
 )
 
+// answer is what a transaction ended with. No response means that its duplicates
+// get none either.
+type answer struct {
+	response []byte
+	imsi     string // whom it was about, for traces
+}
+
 // answers remembers transactions that peers began: those being worked on, whose
-// number the job queue bounds, and answers for some time. The loop owns it.
+// number the job queues bound, and answers for some time. The loop owns it.
 type answers struct {
-	keep  time.Duration
-	most  int
-	byKey map[key][]byte // nil: being worked on
-	order []finished     // oldest first; also the order of expiry
+	keep            time.Duration
+	most, mostBytes int
+	bytes           int             // of the answers kept
+	byKey           map[key]*answer // nil: being worked on
+	order           []finished      // oldest first; also the order of expiry
 }
 
 type finished struct {
@@ -37,29 +46,36 @@ type finished struct {
 	expiry time.Time
 }
 
-func newAnswers(keep time.Duration, most int) answers {
-	return answers{keep: keep, most: most, byKey: map[key][]byte{}}
+// answerOverhead is about what an answer costs beside its octets: twice its key,
+// the map's slack and its own header.
+const answerOverhead = 320
+
+func (a *answer) size() int { return answerOverhead + cap(a.response) + len(a.imsi) }
+
+func newAnswers(keep time.Duration, most, mostBytes int) answers {
+	return answers{keep: keep, most: most, mostBytes: mostBytes, byKey: map[key]*answer{}}
 }
 
-func (a *answers) get(now time.Time, k key) ([]byte, transactionState) {
+func (a *answers) get(now time.Time, k key) (*answer, transactionState) {
 	a.expire(now)
-	response, ok := a.byKey[k]
+	found, ok := a.byKey[k]
 	switch {
 	case !ok:
 		return nil, unheard
-	case response == nil:
+	case found == nil:
 		return nil, inFlight
 	}
-	return response, answeredBefore
+	return found, answeredBefore
 }
 
 func (a *answers) begin(k key)  { a.byKey[k] = nil }
 func (a *answers) forget(k key) { delete(a.byKey, k) }
 
-func (a *answers) done(now time.Time, k key, response []byte) {
-	a.byKey[k] = response
+func (a *answers) done(now time.Time, k key, with answer) {
+	a.byKey[k] = &with
+	a.bytes += with.size()
 	a.order = append(a.order, finished{k, now.Add(a.keep)})
-	if len(a.order) > a.most {
+	for len(a.order) > a.most || a.bytes > a.mostBytes {
 		a.drop(1)
 	}
 }
@@ -75,6 +91,7 @@ func (a *answers) expire(now time.Time) {
 
 func (a *answers) drop(n int) {
 	for _, f := range a.order[:n] {
+		a.bytes -= a.byKey[f.key].size()
 		delete(a.byKey, f.key)
 	}
 	a.order = a.order[n:]

@@ -1,173 +1,121 @@
 package gtpc
 
 import (
-	"context"
+	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net/netip"
 	"time"
 
 	"github.com/sealedge/sealedge/apn/gtp"
-	"github.com/sealedge/sealedge/cluster/command"
 )
 
-// maxSequence is the highest sequence number of a request: the top bit marks
-// what a command triggered (TS 29.274 7.6).
-const maxSequence = 0x7fffff
-
-// firstSequence makes it unlikely that the first requests after a failover look
-// like retransmissions of the former holder's.
-func firstSequence() uint32 { return rand.Uint32N(maxSequence) }
-
-// request is a transaction that we begin. As data: the loop sends it when it is
-// due, until it is answered or was sent often enough.
-type request struct {
-	to      netip.AddrPort
-	reply   uint8                   // the type that answers it
-	marshal func(seq uint32) []byte // called once
-	done    func(error)             // called once, must not block
-
-	seq   uint32
-	bytes []byte
-	sent  int
-}
-
-// timeout is when a request's sent-th transmission has waited long enough. T3
-// is the same for all, so appending keeps them in order; one whose request was
-// answered since is passed over.
-type timeout struct {
-	due  time.Time
-	key  askedKey
-	r    *request
-	sent int
-}
-
-// askedKey is what an answer is matched by: the peer's address and the sequence
-// number. A peer may answer from another port than it was asked at (TS 29.274
-// 4.2.2 asks it not to; some do).
-type askedKey struct {
-	peer netip.Addr
-	seq  uint32
-}
-
-// DeleteSession tells the peer of s that its PDN connection is over (Delete
-// Bearer Request for the default bearer, TS 29.274 7.2.9.2) and waits for the
-// answer, or N3 times T3 for none. A peer that doesn't know the session any
-// more is as good as one that agrees. The session's record needs not exist any
-// longer: revoking comes first, telling after.
-func (s *Server) DeleteSession(ctx context.Context, session *command.Session) error {
-	path := session.GetGtp()
-	addr, ok := netip.AddrFromSlice(path.GetPeerC().GetAddress())
-	if !ok {
-		return ErrNoPath
-	}
-	done := make(chan error, 1)
-	r := &request{
-		to: netip.AddrPortFrom(addr.Unmap(), gtp.Port), reply: gtp.TypeDeleteBearerResponse,
-		marshal: func(seq uint32) []byte {
-			m := gtp.DeleteBearerRequest{TEID: path.GetPeerC().GetTeid(), Seq: seq, LinkedEBI: uint8(path.GetEbi())}
-			return m.Marshal()
-		},
-		done: func(err error) { done <- err },
-	}
-	s.mu.Lock()
-	l := s.loop
-	s.mu.Unlock()
-	if l == nil {
-		return ErrNotServing
-	}
-	select {
-	case l.orders <- r:
-	case <-l.gone:
-		return ErrNotServing
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// ask begins a transaction.
-func (l *loop) ask(now time.Time, r *request) {
-	for range maxSequence {
-		l.nextSeq = (l.nextSeq + 1) % (maxSequence + 1)
-		if _, taken := l.asked[askedKey{r.to.Addr(), l.nextSeq}]; !taken {
-			break
-		}
-	}
-	r.seq = l.nextSeq
-	r.bytes = r.marshal(r.seq)
-	l.asked[askedKey{r.to.Addr(), r.seq}] = r
-	l.transmit(now, r)
-}
-
-func (l *loop) transmit(now time.Time, r *request) {
-	r.sent++
-	k := askedKey{r.to.Addr(), r.seq}
-	l.timeouts = append(l.timeouts, timeout{now.Add(l.s.cfg.T3), k, r, r.sent})
-	l.send(r.to, r.bytes)
-}
-
-// resend repeats what is due, and gives up what was sent N3 times.
-func (l *loop) resend(now time.Time) {
-	for len(l.timeouts) > 0 && !now.Before(l.timeouts[0].due) {
-		t := l.timeouts[0]
-		l.timeouts = l.timeouts[1:]
-		switch {
-		case l.asked[t.key] != t.r || t.r.sent != t.sent: // answered since
-		case t.sent >= l.s.cfg.N3:
-			delete(l.asked, t.key)
-			t.r.done(fmt.Errorf("%w: %s, asked %d times", ErrNoAnswer, t.r.to, t.sent))
-		default:
-			l.s.counts.add(countRetransmitted, nil)
-			l.transmit(now, t.r)
-		}
-	}
-}
-
-// answered ends the transaction that a response belongs to. False: there is
-// none; it is late, doubled or made up.
-func (l *loop) answered(from netip.AddrPort, h gtp.Header, result error) bool {
-	k := askedKey{from.Addr(), h.Seq}
-	r := l.asked[k]
-	if r == nil || r.reply != h.Type {
-		l.s.drop(countOrphan, from, nil, nil)
+// ask begins a transaction. False: it can't, and r was told.
+func (l *loop) ask(now time.Time, r *request) bool {
+	if !l.asked.begin(now, r) {
+		r.done(now, nil, fmt.Errorf("gtpc: no sequence number is free for %s", r.to))
 		return false
 	}
-	delete(l.asked, k)
-	r.done(result)
+	l.send(r.to, r.bytes, r.imsi, string(r.procedure))
 	return true
 }
 
-// outcomeOf says whether the peer has let the session go.
-func outcomeOf(m *gtp.DeleteBearerResponse) error {
-	if m.Cause.Accepted() || m.Cause == gtp.CauseContextNotFound {
-		return nil
+// answered ends the transaction of ours that a response belongs to. False: there
+// is none.
+func (l *loop) answered(now time.Time, a arrival, p procedure) bool {
+	h := a.m.Head()
+	r := l.asked.answered(askedKey{a.peer.Addr(), h.Version, h.Seq}, p)
+	if r == nil {
+		l.orphan(a)
+		return false
 	}
-	return fmt.Errorf("gtpc: the peer refused to delete the bearer: %s", m.Cause)
+	comment := ""
+	if c := causeOf(a.m); c != 0 {
+		comment = c.String()
+	}
+	l.arrived(a, r.imsi, comment)
+	l.conclude(now, r, a.m, nil)
+	return true
 }
 
 // versionRefused ends a transaction with a peer that speaks another version.
-func (l *loop) versionRefused(from netip.AddrPort, h gtp.Header) {
-	k := askedKey{from.Addr(), h.Seq}
-	r := l.asked[k]
+func (l *loop) versionRefused(now time.Time, a arrival) {
+	r := l.asked.refused(a.peer.Addr(), a.m.Head())
 	if r == nil {
-		l.s.drop(countOrphan, from, nil, nil)
+		l.orphan(a)
 		return
 	}
-	delete(l.asked, k)
-	l.s.counts.add(countVersionRefused, func() { l.s.log.Warn("peer does not speak GTPv2", "peer", from) })
-	r.done(ErrPeerVersion)
+	l.arrived(a, r.imsi, string(r.procedure)+", not understood")
+	l.s.counts.add(countVersionRefused, func() {
+		l.s.log.Warn("peer does not speak this version of GTP", "peer", a.peer, "version", r.version)
+	})
+	l.conclude(now, r, nil, ErrPeerVersion)
+}
+
+func (l *loop) orphan(a arrival) {
+	l.arrived(a, "", "dropped: "+countOrphan)
+	l.s.drop(countOrphan, a.peer, nil, nil)
+}
+
+// conclude ends a transaction of ours, with an answer or an error.
+func (l *loop) conclude(now time.Time, r *request, m gtp.Message, err error) {
+	if r.procedure != echoing {
+		cause := causeName(causeOf(m))
+		if err != nil {
+			cause = "no answer"
+		}
+		l.s.tallies.add(r.version, string(r.procedure), cause, l.nameOf(now, r.to.Addr()))
+	}
+	r.done(now, m, err)
+}
+
+// nameOf is peerName for a peer that was asked.
+func (l *loop) nameOf(now time.Time, peer netip.Addr) string {
+	carrier, _ := l.rules.at(now).CarrierOf(peer)
+	return l.s.peerName(carrier, peer)
+}
+
+// update sends the Update Bearer Request that a command triggered, with the
+// command's sequence number (TS 29.274 7.6), until the peer answers it. Until
+// then the command counts as being worked on, and afterwards as answered with
+// nothing.
+func (l *loop) update(now time.Time, j job, reply Reply) {
+	m := *reply.Update
+	r := &request{
+		procedure: updating, version: 2, to: j.key.peer, imsi: reply.IMSI, triggered: true, seq: j.key.seq,
+		marshal: func(seq uint32) []byte {
+			m.Seq = seq
+			return m.Marshal()
+		},
+		done: func(now time.Time, answered gtp.Message, err error) {
+			if errors.Is(err, ErrNotServing) {
+				return
+			}
+			if cause := causeOf(answered); err == nil && !cause.Accepted() {
+				err = fmt.Errorf("gtpc: refused: %s", cause)
+			}
+			if err != nil {
+				l.s.counts.add(countUpdateRefused, func() {
+					l.s.log.Warn("the peer did not update a bearer as it had commanded", "peer", j.key.peer, "err", err)
+				})
+			}
+			l.answers.done(now, j.key, answer{imsi: reply.IMSI})
+		},
+	}
+	if len(l.asked.byKey) >= maxAsked || !l.asked.begin(now, r) {
+		// Too many, or another command of that number is not done yet. Nothing is
+		// kept of this one, so its retransmission has its chance.
+		l.answers.forget(j.key)
+		l.s.drop(countOverload, j.key.peer, nil, errors.New("an update of that number is outstanding"))
+		return
+	}
+	l.send(r.to, r.bytes, r.imsi, reply.Comment)
 }
 
 // abandon ends what is still asked when the loop is over.
 func (l *loop) abandon() {
-	for k, r := range l.asked {
-		delete(l.asked, k)
-		r.done(ErrNotServing)
+	now := time.Now()
+	for k, r := range l.asked.byKey {
+		delete(l.asked.byKey, k)
+		r.done(now, nil, ErrNotServing)
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"net/netip"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -52,7 +51,7 @@ func TestDeleteSession(t *testing.T) {
 				t.Fatalf("%v", first)
 			}
 			a := gtptest.Read(first[0].b)
-			if a.Type != gtp.TypeDeleteBearerRequest || a.TEID != 0x11112222 || a.Seq > maxSequence || len(a.Elements) != 1 || a.Find(ie.EPSBearerID, 0).Payload[0] != 5 {
+			if a.Type != gtp.TypeDeleteBearerRequest || a.TEID != 0x11112222 || a.Seq >= sequences[2] || len(a.Elements) != 1 || a.Find(ie.EPSBearerID, 0).Payload[0] != 5 {
 				t.Errorf("%+v", a)
 			}
 			after(2*time.Second - 1)
@@ -137,7 +136,7 @@ func TestDeleteSessionEnds(t *testing.T) {
 // Many at once: each has its own number, none is confused.
 func TestManyRequests(t *testing.T) {
 	inBubble(t, Config{T3: time.Second, N3: 2}, never(t), func(t *testing.T, r *rig) {
-		r.loop.nextSeq = maxSequence - 3 // wraps; nobody else is in the loop yet
+		r.loop.asked.last[2] = sequences[2] - 4 // wraps; nobody else is in the loop yet
 		var ends []<-chan error
 		for range 8 {
 			ends = append(ends, r.deleting(t.Context()))
@@ -145,7 +144,7 @@ func TestManyRequests(t *testing.T) {
 		seen := map[uint32]bool{}
 		for i, d := range r.conn.sent() {
 			seq := gtptest.Read(d.b).Seq
-			if seen[seq] || seq > maxSequence {
+			if seen[seq] || seq >= sequences[2] {
 				t.Errorf("sequence number %d", seq)
 			}
 			seen[seq] = true
@@ -157,50 +156,6 @@ func TestManyRequests(t *testing.T) {
 			if err := <-end; (err == nil) != (i%2 == 0) {
 				t.Errorf("request %d: %v", i, err)
 			}
-		}
-	})
-}
-
-// Peers with sessions are asked once a minute at most; silence and restarts are
-// told.
-func TestOwnEcho(t *testing.T) {
-	var peers atomic.Pointer[[]netip.Addr]
-	peers.Store(&[]netip.Addr{sgw.Addr(), sgw.Addr(), foreign.Addr()})
-	cfg := Config{T3: time.Second, N3: 2, EchoInterval: time.Second, EchoPeers: func() []netip.Addr { return *peers.Load() }}
-	inBubble(t, cfg, never(t), func(t *testing.T, r *rig) {
-		after(time.Minute - 1)
-		if len(r.conn.sent()) != 0 {
-			t.Error("asked more often than once a minute")
-		}
-		echo := func(counter byte) {
-			after(1)
-			sent := r.conn.sent()
-			if len(sent) != 1 || sent[0].peer != sgw || sent[0].b[1] != gtp.TypeEchoRequest || sent[0].b[len(sent[0].b)-1] != 3 {
-				t.Fatalf("%v", sent)
-			}
-			r.from(sgw, []byte{0x40, 2, 0, 9, sent[0].b[4], sent[0].b[5], sent[0].b[6], 0, 3, 0, 1, 0, counter})
-			after(time.Minute - 1)
-			if n := len(r.conn.sent()); n != 0 {
-				t.Errorf("asked %d times more within the minute", n)
-			}
-		}
-		echo(7)
-		echo(7)
-		if n := r.count(countPeerRestarted); n != 0 {
-			t.Errorf("%d restarts", n)
-		}
-		echo(8)
-		if n := r.count(countPeerRestarted); n != 1 || r.count(countPathFailed) != 0 {
-			t.Errorf("%d restarts, counters %v", n, r.Counters())
-		}
-		after(3 * time.Second)
-		if sent := r.conn.sent(); len(sent) != 2 || r.count(countPathFailed) != 1 {
-			t.Errorf("silent peer: asked %d times, %d failures", len(sent), r.count(countPathFailed))
-		}
-		peers.Store(new([]netip.Addr))
-		after(time.Minute)
-		if len(r.loop.restarts) != 0 {
-			t.Error("a peer without sessions is remembered for ever")
 		}
 	})
 }

@@ -10,25 +10,41 @@ import (
 
 // What is counted, besides the parser's reasons (gtp.Reason...).
 const (
-	countReceived        = "received"
-	countSent            = "sent"
-	countPeerNotAllowed  = "peer-not-allowed"
-	countRequest         = "request"            // handed to a worker
-	countEcho            = "echo"               // answered
-	countVersion         = "version-answered"   // another GTP version, answered
-	countInFlight        = "duplicate-absorbed" // of a request that is being worked on
-	countRepeated        = "duplicate-answered" // with the earlier answer
-	countOverload        = "overload"           // no worker and no place to wait
-	countNoAnswer        = "no-answer"          // the handler said nothing
-	countOrphan          = "orphan-response"    // to nothing that we asked
-	countVersionRefused  = "version-refused"    // the peer doesn't speak version 2
-	countHandlerPanic    = "handler-panic"
-	countWriteError      = "write-error"
-	countFenced          = "not-holder"  // not sent: another node may hold the address
-	countPathFailed      = "path-failed" // an Echo Request of ours went unanswered
-	countPeerRestarted   = "peer-restarted"
-	countRetransmitted   = "retransmitted" // requests of ours
-	countReadError       = "read-error"
+	countReceived       = "received"
+	countSent           = "sent"
+	countRequest        = "request"            // accepted for a worker
+	countEcho           = "echo"               // answered
+	countVersion        = "version-answered"   // another GTP version, answered
+	countInFlight       = "duplicate-absorbed" // of a request that is being worked on, or that gets no answer
+	countRepeated       = "duplicate-answered" // with the earlier answer
+	countOverload       = "overload"           // no worker and no place to wait
+	countRefused        = "create-refused"     // for want of room or time
+	countNoAnswer       = "no-answer"          // the handler said nothing
+	countOrphan         = "orphan-response"    // to nothing that we asked
+	countVersionRefused = "version-refused"    // the peer doesn't speak the version it was asked in
+	countExtensions     = "supported-extension-headers"
+	countHandlerPanic   = "handler-panic"
+	countWriteError     = "write-error"
+	countReadError      = "read-error"
+	countFenced         = "not-holder"      // not sent: another node may hold the address
+	countPathFailed     = "path-failed"     // Echo Requests of ours went unanswered
+	countPathRestored   = "path-restored"   // and the peer was heard again
+	countRestartCounter = "restart-counter" // heard in an Echo, and not the one before
+	countUpdateRefused  = "update-refused"  // by the peer whose command brought it about, or unanswered
+	countRetransmitted  = "retransmitted"   // requests of ours
+
+	// Of the firewall.
+	countPeerNotAllowed   = "peer-not-allowed"
+	countPeerNotOfCarrier = "peer-not-of-carrier"
+	countVersionNotOfPeer = "version-not-of-peer"
+	countIMSINotOfPeer    = "imsi-not-of-peer"
+	countPLMNNotOfPeer    = "plmn-not-of-peer"
+	countRATNotOfPeer     = "rat-not-of-peer"
+	countCreateRate       = "create-rate"
+	countCreateRatePeer   = "create-rate-peer"
+)
+
+const (
 	logEvery             = 10 * time.Second
 	logFirst             = 3
 	loggedBytes          = 512 // of a datagram that made trouble

@@ -8,49 +8,136 @@ import (
 	"github.com/sealedge/sealedge/apn/gtp"
 )
 
-// echoPeers asks every peer with sessions whether it lives (TS 29.274 7.1.1).
-func (l *loop) echoPeers(now time.Time) {
-	peers := map[netip.Addr]bool{}
+// EchoPeer is a peer whose path is watched, and the version of GTP that it
+// speaks, 1 or 2.
+type EchoPeer struct {
+	Addr    netip.Addr
+	Version uint8
+}
+
+// echoStep is the time between two Echo Requests to different peers, if there is
+// that much: many peers aren't asked all at once.
+const echoStep = 10 * time.Millisecond
+
+// echoes are the Echo Requests to be sent: every peer that holds sessions is
+// asked once in each interval (TS 29.274 7.1.1, TS 29.060 7.2.1). The loop owns
+// it.
+type echoes struct {
+	round time.Time  // when the next round begins; zero: never
+	left  []EchoPeer // of this round
+	step  time.Duration
+	at    time.Time // when the first of left is asked
+}
+
+func (e *echoes) next() (time.Time, bool) {
+	if len(e.left) > 0 && e.at.Before(e.round) {
+		return e.at, true
+	}
+	return e.round, !e.round.IsZero()
+}
+
+// begin makes a round of the peers.
+func (e *echoes) begin(now time.Time, interval time.Duration, peers []EchoPeer) {
+	e.round = now.Add(interval)
+	e.left, e.at = peers, now
+	e.step = min(echoStep, interval/time.Duration(max(1, len(peers))))
+}
+
+// due takes out the next peer that is to be asked now.
+func (e *echoes) due(now time.Time) (EchoPeer, bool) {
+	if len(e.left) == 0 || now.Before(e.at) {
+		return EchoPeer{}, false
+	}
+	peer := e.left[0]
+	e.left = e.left[1:]
+	e.at = e.at.Add(e.step)
+	return peer, true
+}
+
+// watched lists the peers to be asked, each once: a path is one for all that
+// goes over it, whatever the version.
+func (l *loop) watched() []EchoPeer {
+	var list []EchoPeer
+	seen := map[netip.Addr]bool{}
 	for _, peer := range l.s.cfg.EchoPeers() {
-		if peer = peer.Unmap(); peers[peer] || !l.s.allowed(peer) {
+		peer.Addr = peer.Addr.Unmap()
+		_, allowed := prefixOf(l.s.cfg.AllowedPeers, peer.Addr)
+		if seen[peer.Addr] || !allowed {
 			continue
 		}
-		peers[peer] = true
-		l.ask(now, &request{
-			to: netip.AddrPortFrom(peer, gtp.Port), reply: gtp.TypeEchoResponse,
-			marshal: func(seq uint32) []byte {
-				counter := l.s.cfg.RestartCounter()
-				m := gtp.EchoRequest{Header: gtp.Header{Seq: seq}, Recovery: &counter}
-				return m.Marshal()
-			},
-			done: func(err error) {
-				if err != nil && !errors.Is(err, ErrNotServing) {
-					l.s.counts.add(countPathFailed, func() { l.s.log.Warn("GTP path failed", "peer", peer, "err", err) })
-				}
-			},
-		})
-	}
-	// What is known of peers without sessions is let go.
-	for peer := range l.restarts {
-		if !peers[peer] {
-			delete(l.restarts, peer)
+		if peer.Version != 1 {
+			peer.Version = 2
 		}
+		seen[peer.Addr] = true
+		list = append(list, peer)
+	}
+	return list
+}
+
+// echo sends the Echo Requests that are due.
+func (l *loop) echo(now time.Time) {
+	if !l.echoes.round.IsZero() && !now.Before(l.echoes.round) {
+		peers := l.watched()
+		l.paths.follow(peers)
+		l.echoes.begin(now, l.s.cfg.EchoInterval, peers)
+	}
+	for {
+		peer, ok := l.echoes.due(now)
+		if !ok {
+			return
+		}
+		l.ask(now, l.echoRequest(now, peer))
 	}
 }
 
-// noteRestart compares a peer's restart counter with the one before (TS 23.007
-// 18): a peer whose counter changed has lost its sessions.
+func (l *loop) echoRequest(now time.Time, peer EchoPeer) *request {
+	return &request{
+		procedure: echoing, version: peer.Version, to: netip.AddrPortFrom(peer.Addr, gtp.Port),
+		marshal: func(seq uint32) []byte {
+			counter := l.s.cfg.RestartCounter()
+			m := gtp.EchoRequest{Header: gtp.Header{Version: peer.Version, Seq: seq}, Recovery: &counter}
+			return m.Marshal()
+		},
+		done: func(_ time.Time, _ gtp.Message, err error) {
+			if !errors.Is(err, ErrNoAnswer) || !l.paths.unanswered(peer.Addr, now) {
+				return
+			}
+			l.s.counts.add(countPathFailed, func() { l.s.log.Warn("GTP path failed", "peer", peer.Addr, "err", err) })
+			if l.s.cfg.OnPathFailed != nil {
+				l.s.cfg.OnPathFailed(peer.Addr)
+			}
+		},
+	}
+}
+
+// heard notes that a peer lives.
+func (l *loop) heard(now time.Time, peer netip.Addr) {
+	if !l.paths.hear(now, peer) {
+		return
+	}
+	l.s.counts.add(countPathRestored, func() { l.s.log.Info("GTP path restored", "peer", peer) })
+	if l.s.cfg.OnPathRestored != nil {
+		l.s.cfg.OnPathRestored(peer)
+	}
+}
+
+// answerEcho answers at once and remembers nothing: the answer is the present.
+func (l *loop) answerEcho(a arrival, m *gtp.EchoRequest) {
+	l.s.counts.add(countEcho, nil)
+	if m.Recovery != nil {
+		l.noteRestart(a.peer.Addr(), *m.Recovery)
+	}
+	response := gtp.EchoResponse{Header: gtp.Header{Version: m.Version, Seq: m.Seq}, Recovery: l.s.cfg.RestartCounter()}
+	l.send(a.peer, response.Marshal(), "", "")
+}
+
+// noteRestart reports a peer's restart counter when it is news.
 func (l *loop) noteRestart(peer netip.Addr, counter uint8) {
-	before, known := l.restarts[peer]
-	if known && before != counter {
-		l.s.counts.add(countPeerRestarted, func() {
-			l.s.log.Warn("GTP peer restarted", "peer", peer, "counter", counter, "before", before)
-		})
+	if !l.restarts.note(peer, counter) {
+		return
 	}
-	if known || len(l.restarts) < maxPeers {
-		l.restarts[peer] = counter
+	l.s.counts.add(countRestartCounter, func() { l.s.log.Info("GTP peer told its restart counter", "peer", peer, "counter", counter) })
+	if l.s.cfg.OnPeerRestart != nil {
+		l.s.cfg.OnPeerRestart(peer, counter)
 	}
 }
-
-// maxPeers bounds what is remembered of peers that only send Echo Requests.
-const maxPeers = 4096

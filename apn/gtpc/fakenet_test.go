@@ -81,10 +81,17 @@ func (c *fakeConn) sent() []datagram {
 }
 
 // handlerFunc is a Handler.
-type handlerFunc func(ctx context.Context, peer netip.AddrPort, m gtp.Message) []byte
+type handlerFunc func(ctx context.Context, peer netip.AddrPort, m gtp.Message) Reply
 
-func (f handlerFunc) Handle(ctx context.Context, peer netip.AddrPort, m gtp.Message) []byte {
+func (f handlerFunc) Handle(ctx context.Context, peer netip.AddrPort, m gtp.Message) Reply {
 	return f(ctx, peer, m)
+}
+
+// answering is a Handler that says the same to everybody.
+func answering(answer string) Handler {
+	return handlerFunc(func(context.Context, netip.AddrPort, gtp.Message) Reply {
+		return Reply{Datagram: []byte(answer), Cause: gtp.CauseAccepted}
+	})
 }
 
 // logged collects log lines.
@@ -166,9 +173,9 @@ func (r *rig) serve(t *testing.T) {
 
 // never is a Handler that must not be called.
 func never(t *testing.T) Handler {
-	return handlerFunc(func(_ context.Context, _ netip.AddrPort, m gtp.Message) []byte {
+	return handlerFunc(func(_ context.Context, _ netip.AddrPort, m gtp.Message) Reply {
 		t.Errorf("the handler got a %T", m)
-		return nil
+		return Reply{}
 	})
 }
 

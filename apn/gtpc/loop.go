@@ -12,35 +12,54 @@ import (
 // loop is the life of one Serve. Its run method owns every field that isn't a
 // channel.
 type loop struct {
-	s    *Server
-	conn Conn
+	s     *Server
+	conn  Conn
+	local netip.AddrPort // of conn; invalid when it doesn't tell
 
 	arrivals chan arrival  // from the reader
-	jobs     chan job      // to the workers
 	outcomes chan outcome  // from the workers
 	orders   chan *request // from those who want something asked
 	gone     chan struct{} // closed when run has returned
 
-	answers  answers               // transactions that peers began
-	asked    map[askedKey]*request // transactions that we began
-	timeouts []timeout             // theirs, in the order of time
-	nextSeq  uint32
-	echoAt   time.Time            // when peers are asked next; zero: never
-	restarts map[netip.Addr]uint8 // last restart counters heard
+	creates  class // requests that make sessions: they wait for all others
+	others   class
+	answers  answers  // transactions that peers began
+	refusals refusals // of those, the Creates that found no room
+	asked    asked    // transactions that we began
+	echoes   echoes
+	paths    paths
+	restarts restarts
+	rules    glimpse // for the names of peers
 }
+
+// class is the requests of one kind and the way to the workers that take it.
+type class struct {
+	queue
+	out chan job // without buffer: what waits, waits in the queue
+}
+
+// maxAsked bounds the requests of ours that await an answer; further ones wait
+// until they may begin.
+const maxAsked = 8192
+
+// maxRefusals bounds the refusals remembered, see refusals.
+const maxRefusals = 16384
 
 func newLoop(s *Server, conn Conn) *loop {
 	return &loop{
-		s: s, conn: conn,
-		arrivals: make(chan arrival, s.cfg.Queue),
-		jobs:     make(chan job, s.cfg.Queue),
+		s: s, conn: conn, local: localAddr(conn),
+		arrivals: make(chan arrival, 64),
 		outcomes: make(chan outcome, s.cfg.Workers),
 		orders:   make(chan *request),
 		gone:     make(chan struct{}),
-		answers:  newAnswers(s.cfg.AnswerTime, s.cfg.AnswerCount),
-		asked:    map[askedKey]*request{},
-		nextSeq:  firstSequence(),
-		restarts: map[netip.Addr]uint8{},
+		creates:  class{queue{most: s.cfg.Queue}, make(chan job)},
+		others:   class{queue{most: s.cfg.Queue}, make(chan job)},
+		answers:  newAnswers(s.cfg.AnswerTime, s.cfg.AnswerCount, s.cfg.AnswerBytes),
+		refusals: newRefusals(s.cfg.AnswerTime/2, maxRefusals),
+		asked:    newAsked(s.cfg.T3, s.cfg.N3),
+		paths:    newPaths(),
+		restarts: newRestarts(maxRestarts),
+		rules:    glimpse{rules: s.cfg.Rules},
 	}
 }
 
@@ -49,20 +68,27 @@ func newLoop(s *Server, conn Conn) *loop {
 func (l *loop) run(ctx context.Context) {
 	defer close(l.gone)
 	if l.s.cfg.EchoInterval > 0 {
-		l.echoAt = time.Now().Add(l.s.cfg.EchoInterval)
+		l.echoes.round = time.Now().Add(l.s.cfg.EchoInterval)
 	}
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
 		timer.Reset(l.untilNext(time.Now()))
+		to, next := l.offer()
+		orders := l.orders
+		if len(l.asked.byKey) >= maxAsked {
+			orders = nil
+		}
 		select {
 		case <-ctx.Done():
 			return
 		case a := <-l.arrivals:
 			l.arrive(time.Now(), a)
+		case to.out() <- next:
+			to.pop()
 		case o := <-l.outcomes:
 			l.finish(time.Now(), o)
-		case r := <-l.orders:
+		case r := <-orders:
 			l.ask(time.Now(), r)
 		case <-timer.C:
 			l.expire(time.Now())
@@ -73,14 +99,13 @@ func (l *loop) run(ctx context.Context) {
 // untilNext is how long nothing has to be done unless something arrives.
 func (l *loop) untilNext(now time.Time) time.Duration {
 	next := now.Add(time.Hour)
-	if !l.echoAt.IsZero() && l.echoAt.Before(next) {
-		next = l.echoAt
-	}
-	if len(l.timeouts) > 0 && l.timeouts[0].due.Before(next) {
-		next = l.timeouts[0].due
-	}
-	if at, ok := l.answers.nextExpiry(); ok && at.Before(next) {
-		next = at
+	for _, timer := range [...]func() (time.Time, bool){
+		l.echoes.next, l.asked.nextTimeout, l.answers.nextExpiry,
+		func() (time.Time, bool) { return l.creates.deadline(l.s.cfg.QueueTime) },
+	} {
+		if at, ok := timer(); ok && at.Before(next) {
+			next = at
+		}
 	}
 	return max(0, next.Sub(now))
 }
@@ -88,37 +113,52 @@ func (l *loop) untilNext(now time.Time) time.Duration {
 // expire does what is due.
 func (l *loop) expire(now time.Time) {
 	l.answers.expire(now)
-	l.resend(now)
-	if !l.echoAt.IsZero() && !now.Before(l.echoAt) {
-		l.echoAt = now.Add(l.s.cfg.EchoInterval)
-		l.echoPeers(now)
+	l.refuseLate(now)
+	for {
+		r, again, ok := l.asked.due(now)
+		switch {
+		case !ok:
+			l.echo(now)
+			return
+		case again:
+			l.s.counts.add(countRetransmitted, nil)
+			l.send(r.to, r.bytes, r.imsi, string(r.procedure)+", repeated")
+		default:
+			l.conclude(now, r, nil, fmt.Errorf("%w: %s, asked %d times", ErrNoAnswer, r.to, r.sent))
+		}
 	}
 }
 
 // arrive takes one message.
 func (l *loop) arrive(now time.Time, a arrival) {
+	if a.dropped != "" {
+		l.arrived(a, imsiOf(a.m), "dropped: "+a.dropped)
+		return
+	}
+	l.heard(now, a.peer.Addr())
 	switch m := a.m.(type) {
 	case *gtp.EchoRequest:
-		// Answered at once and not remembered: the answer is the present.
-		l.s.counts.add(countEcho, nil)
-		if m.Recovery != nil {
-			l.noteRestart(a.peer.Addr(), *m.Recovery)
-		}
-		response := gtp.EchoResponse{Header: gtp.Header{Seq: m.Seq}, Recovery: l.s.cfg.RestartCounter()}
-		l.send(a.peer, response.Marshal())
+		l.arrived(a, "", "")
+		l.answerEcho(a, m)
 	case *gtp.OtherVersion:
+		l.arrived(a, "", "")
 		l.s.counts.add(countVersion, func() {
 			l.s.log.Warn("GTP-C message of another version answered", "peer", a.peer, "version", m.Version, "type", m.Type)
 		})
-		l.send(a.peer, m.Marshal())
+		l.send(a.peer, m.Marshal(), "", "version not supported")
 	case *gtp.EchoResponse:
-		if l.answered(a.peer, m.Header, nil) {
+		if l.answered(now, a, echoing) {
 			l.noteRestart(a.peer.Addr(), m.Recovery)
 		}
-	case *gtp.DeleteBearerResponse:
-		l.answered(a.peer, m.Header, outcomeOf(m))
+	case *gtp.DeleteBearerResponse, *gtp.DeletePDPContextResponse:
+		l.answered(now, a, deleting)
+	case *gtp.UpdateBearerResponse:
+		l.answered(now, a, updating)
 	case *gtp.VersionNotSupported:
-		l.versionRefused(a.peer, m.Header)
+		l.versionRefused(now, a)
+	case *gtp.SupportedExtensionHeaders:
+		l.arrived(a, "", "")
+		l.s.counts.add(countExtensions, nil) // nothing of ours has extension headers
 	default:
 		l.begin(now, a)
 	}
@@ -127,38 +167,56 @@ func (l *loop) arrive(now time.Time, a arrival) {
 // begin starts a transaction of a peer's, or recognises one.
 func (l *loop) begin(now time.Time, a arrival) {
 	h := a.m.Head()
-	k := key{a.peer, h.Seq, h.Digest}
-	switch response, state := l.answers.get(now, k); state {
+	j := job{key{a.peer, h.Version, h.Seq, h.Digest}, a}
+	switch before, state := l.answers.get(now, j.key); state {
 	case inFlight:
 		l.s.counts.add(countInFlight, nil)
+		l.arrived(a, imsiOf(a.m), "duplicate of a request that is being worked on")
 		return
 	case answeredBefore:
+		l.arrived(a, before.imsi, "duplicate of a request that was answered")
+		if before.response == nil {
+			l.s.counts.add(countInFlight, nil)
+			return
+		}
 		l.s.counts.add(countRepeated, nil)
-		l.send(a.peer, response)
+		l.send(a.peer, before.response, before.imsi, "repeated")
 		return
 	}
-	select {
-	case l.jobs <- job{k, a}:
-		l.answers.begin(k)
-		l.s.counts.add(countRequest, nil)
-	default:
+	if isCreate(h.Version, h.Type) {
+		l.beginCreate(now, j)
+		return
+	}
+	if !l.others.push(now, j) {
 		// Nothing is kept of it, so the peer's retransmission has its chance.
-		l.s.drop(countOverload, a.peer, nil, fmt.Errorf("%d requests are waiting", len(l.jobs)))
-	}
-}
-
-// finish ends a transaction of a peer's.
-func (l *loop) finish(now time.Time, o outcome) {
-	if o.response == nil {
-		l.answers.forget(o.key)
-		l.s.counts.add(countNoAnswer, nil)
+		l.s.drop(countOverload, a.peer, nil, fmt.Errorf("%d requests are waiting", len(l.others.jobs)))
+		l.arrived(a, imsiOf(a.m), "dropped: "+countOverload)
 		return
 	}
-	l.answers.done(now, o.key, o.response)
-	l.send(o.key.peer, o.response)
+	l.answers.begin(j.key)
+	l.s.counts.add(countRequest, nil)
 }
 
-func (l *loop) send(to netip.AddrPort, b []byte) {
+// finish ends a transaction of a peer's, or has it wait for the update that its
+// command triggered.
+func (l *loop) finish(now time.Time, o outcome) {
+	j, reply := o.job, o.reply
+	h := j.arrival.m.Head()
+	l.arrived(j.arrival, reply.IMSI, reply.Comment)
+	l.s.tallies.add(h.Version, procedureName(h), causeName(reply.Cause), j.arrival.name)
+	switch {
+	case reply.Update != nil:
+		l.update(now, j, reply)
+	case reply.Datagram != nil:
+		l.answers.done(now, j.key, answer{reply.Datagram, reply.IMSI})
+		l.send(j.key.peer, reply.Datagram, reply.IMSI, reply.Cause.String())
+	default:
+		l.answers.forget(j.key)
+		l.s.counts.add(countNoAnswer, nil)
+	}
+}
+
+func (l *loop) send(to netip.AddrPort, b []byte, imsi, comment string) {
 	if b == nil {
 		return
 	}
@@ -173,4 +231,5 @@ func (l *loop) send(to netip.AddrPort, b []byte) {
 		return
 	}
 	l.s.counts.add(countSent, nil)
+	l.observe(Event{Time: time.Now(), Sent: true, Peer: to, Datagram: b, IMSI: imsi, Comment: comment})
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"strings"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -70,7 +71,7 @@ func NewProcedures(cfg ProceduresConfig) *Procedures {
 }
 
 // Handle implements Handler.
-func (p *Procedures) Handle(ctx context.Context, peer netip.AddrPort, m gtp.Message) []byte {
+func (p *Procedures) Handle(ctx context.Context, peer netip.AddrPort, m gtp.Message) Reply {
 	bounded, cancel := context.WithTimeout(ctx, p.cfg.ProposeTime)
 	defer cancel()
 	var last session.Outcome
@@ -80,7 +81,7 @@ func (p *Procedures) Handle(ctx context.Context, peer netip.AddrPort, m gtp.Mess
 		if o.Command == nil {
 			p.tell(peer, m, o, o.Cause)
 			p.record(ctx, o)
-			return o.Response
+			return replyOf(o, session.Answer{Response: o.Response, Cause: o.Cause})
 		}
 		result, err := p.propose(bounded, o.Command)
 		if err != nil {
@@ -94,11 +95,19 @@ func (p *Procedures) Handle(ctx context.Context, peer netip.AddrPort, m gtp.Mess
 			p.cfg.Prepare(bounded, a.Session)
 		}
 		p.tell(peer, m, o, a.Cause)
-		return a.Response
+		return replyOf(o, a)
 	}
-	a := last.Fail(gtp.CauseSystemFailure)
 	p.log.Warn("GTP-C request given up: what it was decided upon kept changing", "peer", peer, "type", m.Head().Type, "attempts", maxAttempts)
-	return a.Response
+	return replyOf(last, last.Fail(gtp.CauseSystemFailure))
+}
+
+// replyOf is what the transport is to do.
+func replyOf(o session.Outcome, a session.Answer) Reply {
+	comment := causeName(a.Cause)
+	if o.Decision != nil && !o.Decision.Allowed {
+		comment += ": " + strings.Join(o.Decision.Denials(), "; ")
+	}
+	return Reply{Datagram: a.Response, Cause: a.Cause, IMSI: o.IMSI, Comment: comment}
 }
 
 func (p *Procedures) decide(m gtp.Message, peer netip.AddrPort, attempt int) (o session.Outcome) {
@@ -128,7 +137,7 @@ func (p *Procedures) propose(ctx context.Context, c *command.Command) (*command.
 
 // fail answers when proposing failed; with an unknown outcome by saying
 // nothing.
-func (p *Procedures) fail(peer netip.AddrPort, m gtp.Message, o session.Outcome, err error) []byte {
+func (p *Procedures) fail(peer netip.AddrPort, m gtp.Message, o session.Outcome, err error) Reply {
 	ended := errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
 	if ended && !errors.Is(err, command.ErrNoQuorum) {
 		// Whether it was committed before that isn't known.
@@ -137,9 +146,11 @@ func (p *Procedures) fail(peer netip.AddrPort, m gtp.Message, o session.Outcome,
 	cause, answer := session.CauseOfError(err)
 	p.log.Warn("GTP-C request not carried out", "peer", peer, "type", m.Head().Type, "answered", answer, "err", err)
 	if !answer {
-		return nil
+		return Reply{IMSI: o.IMSI, Comment: err.Error()}
 	}
-	return o.Fail(cause).Response
+	reply := replyOf(o, o.Fail(cause))
+	reply.Comment += ": " + err.Error()
+	return reply
 }
 
 // record puts a refusal into the audit chain, without keeping the answer

@@ -114,7 +114,7 @@ func (s *site) handle(t testing.TB, raw []byte) []byte {
 	if m == nil {
 		t.Fatal(err)
 	}
-	return s.Handle(t.Context(), sgw, m)
+	return s.Handle(t.Context(), sgw, m).Datagram
 }
 
 func (s *site) restartCounter() (counter uint8) {

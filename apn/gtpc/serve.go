@@ -2,16 +2,15 @@ package gtpc
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/netip"
-	"runtime/debug"
 	"sync"
+	"time"
 
 	"github.com/sealedge/sealedge/apn/gtp"
+	"github.com/sealedge/sealedge/policy"
 )
 
 // Serve speaks on conn until ctx is done, which returns nil, or the socket
@@ -35,8 +34,12 @@ func (s *Server) Serve(ctx context.Context, conn Conn) error {
 	s.mu.Unlock()
 
 	var wg sync.WaitGroup
-	for range s.cfg.Workers {
-		wg.Go(func() { s.work(ctx, l) })
+	for i := range s.cfg.Workers {
+		creates := l.creates.out
+		if i < s.cfg.Workers/reservedShare {
+			creates = nil // never ready: this one is kept for everything else
+		}
+		wg.Go(func() { s.work(ctx, l, creates) })
 	}
 	wg.Go(func() { cancel(s.read(ctx, conn, l)) })
 	l.run(ctx)
@@ -55,15 +58,21 @@ func (s *Server) Serve(ctx context.Context, conn Conn) error {
 
 // arrival is one datagram that deserves the loop's attention.
 type arrival struct {
-	peer netip.AddrPort
-	m    gtp.Message
-	raw  []byte // for the log of a panic
+	at      time.Time
+	peer    netip.AddrPort
+	name    string // of the peer, in counts
+	m       gtp.Message
+	raw     []byte // for traces, and for the log of a panic
+	dropped string // why it is not to be carried out, only to be traced; empty: it is
 }
 
-// read takes datagrams off the socket, keeps strangers out and parses. It is
-// the only reader; it returns when the socket is closed or fails.
+// read takes datagrams off the socket, keeps out what the firewall doesn't let
+// in, and parses. It is the only reader; it returns when the socket is closed or
+// fails.
 func (s *Server) read(ctx context.Context, conn Conn, l *loop) error {
 	buf := make([]byte, datagramSize)
+	wall := newFirewall(s.cfg.AllowedPeers, s.cfg.CreateRate)
+	rules := glimpse{rules: s.cfg.Rules}
 	failed := 0
 	for {
 		n, from, err := conn.ReadFromUDPAddrPort(buf)
@@ -82,38 +91,55 @@ func (s *Server) read(ctx context.Context, conn Conn, l *loop) error {
 			continue
 		}
 		failed = 0
-		from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
-		s.counts.add(countReceived, nil)
-		if !s.allowed(from.Addr()) {
-			s.drop(countPeerNotAllowed, from, nil, nil)
-			continue
-		}
-		raw := append([]byte(nil), buf[:n]...)
-		m, err := gtp.Parse(raw)
-		if m == nil {
-			reason := "unreadable"
-			var e *gtp.Error
-			if errors.As(err, &e) {
-				reason = e.Reason
-			}
-			s.drop(reason, from, raw, err)
+		now := time.Now()
+		a, ok := s.admit(wall, rules.at(now), now, netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), buf[:n])
+		if !ok {
 			continue
 		}
 		select {
-		case l.arrivals <- arrival{from, m, raw}:
+		case l.arrivals <- a:
 		case <-ctx.Done():
 			return nil
 		}
 	}
 }
 
-func (s *Server) allowed(a netip.Addr) bool {
-	for _, p := range s.cfg.AllowedPeers {
-		if p.Contains(a) {
-			return true
-		}
+// admit makes an arrival of a datagram, if the firewall and the parser let it.
+// The arrival shares no memory with b.
+func (s *Server) admit(wall *firewall, rules *policy.Rules, now time.Time, from netip.AddrPort, b []byte) (arrival, bool) {
+	s.counts.add(countReceived, nil)
+	carrier, reason := wall.screen(now, rules, from.Addr(), b)
+	if reason != "" {
+		s.drop(reason, from, nil, nil)
+		return arrival{}, false
 	}
-	return false
+	raw := append([]byte(nil), b...)
+	m, err := gtp.Parse(raw)
+	if m == nil {
+		reason := "unreadable"
+		var e *gtp.Error
+		if errors.As(err, &e) {
+			reason = e.Reason
+		}
+		s.drop(reason, from, raw, err)
+		return arrival{}, false
+	}
+	a := arrival{at: now, peer: from, name: s.peerName(carrier, from.Addr()), m: m, raw: raw}
+	if a.dropped = wall.inspect(carrier, m); a.dropped != "" {
+		s.drop(a.dropped, from, raw, nil)
+		return a, s.cfg.Observe != nil // a trace shows what became of it
+	}
+	return a, true
+}
+
+// peerName is what a peer is called in counts: by its carrier, or else by its
+// range of the allow-list.
+func (s *Server) peerName(c *policy.Carrier, peer netip.Addr) string {
+	if c != nil && c.Name != "" {
+		return c.Name
+	}
+	prefix, _ := prefixOf(s.cfg.AllowedPeers, peer)
+	return s.prefixNames[prefix]
 }
 
 // drop counts a datagram that gets no answer.
@@ -123,54 +149,20 @@ func (s *Server) drop(reason string, from netip.AddrPort, raw []byte, err error)
 	})
 }
 
-// excerpt is hex, made only when a line is written.
-type excerpt []byte
-
-// LogValue implements slog.LogValuer.
-func (e excerpt) LogValue() slog.Value {
-	return slog.StringValue(hex.EncodeToString(e[:min(len(e), loggedBytes)]))
+// glimpse spares a reader that is in a hurry from asking for the policy each
+// time. Its owner is the reader.
+type glimpse struct {
+	rules func() *policy.Rules // nil: there is none
+	last  *policy.Rules
+	until time.Time
 }
 
-// job is a request for a worker; outcome is what it made of it.
-type job struct {
-	key     key
-	arrival arrival
-}
+// glimpseTime is how long a glimpse is good for.
+const glimpseTime = 100 * time.Millisecond
 
-type outcome struct {
-	key      key
-	response []byte
-}
-
-// work runs the handler until the loop stops giving jobs out.
-func (s *Server) work(ctx context.Context, l *loop) {
-	for {
-		select {
-		case j := <-l.jobs:
-			response := s.handle(ctx, j)
-			select {
-			case l.outcomes <- outcome{j.key, response}:
-			case <-ctx.Done():
-				return
-			}
-		case <-ctx.Done():
-			return
-		}
+func (g *glimpse) at(now time.Time) *policy.Rules {
+	if g.rules != nil && !now.Before(g.until) {
+		g.last, g.until = g.rules(), now.Add(glimpseTime)
 	}
-}
-
-// handle survives a panic of the handler: one bad request must not end the
-// sessions of all others.
-func (s *Server) handle(ctx context.Context, j job) (response []byte) {
-	defer func() {
-		if p := recover(); p != nil {
-			response = nil
-			stack := string(debug.Stack())
-			s.counts.add(countHandlerPanic, func() {
-				s.log.Error("GTP-C request made a handler panic", "panic", fmt.Sprint(p), "peer", j.arrival.peer,
-					"bytes", excerpt(j.arrival.raw), "stack", stack)
-			})
-		}
-	}()
-	return s.handler.Handle(ctx, j.arrival.peer, j.arrival.m)
+	return g.last
 }

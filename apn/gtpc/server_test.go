@@ -88,13 +88,13 @@ func newBlocking() *blocking {
 	return &blocking{let: make(chan struct{}), calls: make(chan gtp.Message, 100)}
 }
 
-func (b *blocking) Handle(ctx context.Context, _ netip.AddrPort, m gtp.Message) []byte {
+func (b *blocking) Handle(ctx context.Context, _ netip.AddrPort, m gtp.Message) Reply {
 	b.calls <- m
 	select {
 	case <-b.let:
-		return []byte{byte(len(b.calls)), byte(m.Head().Seq)}
+		return Reply{Datagram: []byte{byte(len(b.calls)), byte(m.Head().Seq)}}
 	case <-ctx.Done():
-		return nil
+		return Reply{}
 	}
 }
 
@@ -156,11 +156,11 @@ func TestDuplicates(t *testing.T) {
 // A handler that says nothing leaves the request to its retransmission.
 func TestNoAnswerIsNotRemembered(t *testing.T) {
 	calls := 0
-	h := handlerFunc(func(context.Context, netip.AddrPort, gtp.Message) []byte {
+	h := handlerFunc(func(context.Context, netip.AddrPort, gtp.Message) Reply {
 		if calls++; calls == 1 {
-			return nil
+			return Reply{}
 		}
-		return []byte("answer")
+		return Reply{Datagram: []byte("answer")}
 	})
 	inBubble(t, Config{Workers: 1}, h, func(t *testing.T, r *rig) {
 		for range 2 {
@@ -173,44 +173,13 @@ func TestNoAnswerIsNotRemembered(t *testing.T) {
 	})
 }
 
-// Workers and queue are bounded; what doesn't fit leaves no trace, so that its
-// retransmission can succeed.
-func TestOverload(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := newBlocking()
-		r := &rig{Server: New(Config{AllowedPeers: []netip.Prefix{netip.MustParsePrefix("127.0.20.0/24")}, RestartCounter: three, Workers: 1, Queue: 1}, h)}
-		r.serve(t)
-		s := gtptest.New()
-		request := func(seq uint32) []byte { s.Seq = seq; return s.Create() }
-		for seq := range uint32(3) {
-			r.from(sgw, request(seq))
-			synctest.Wait()
-		}
-		if r.count(countOverload) != 1 || r.count(countRequest) != 2 {
-			t.Fatalf("%v", r.Counters())
-		}
-		h.let <- struct{}{}
-		h.let <- struct{}{}
-		synctest.Wait()
-		r.from(sgw, request(2))
-		synctest.Wait()
-		h.let <- struct{}{}
-		if sent := r.conn.sent(); len(sent) != 3 {
-			t.Errorf("%d answers of 3", len(sent))
-		}
-		if err := r.stop(); err != nil {
-			t.Error(err)
-		}
-	})
-}
-
 // A panic is logged with the bytes that brought it about, and ends nothing.
 func TestHandlerPanic(t *testing.T) {
-	h := handlerFunc(func(_ context.Context, _ netip.AddrPort, m gtp.Message) []byte {
+	h := handlerFunc(func(_ context.Context, _ netip.AddrPort, m gtp.Message) Reply {
 		if m.Head().Seq == 1 {
 			panic("boom")
 		}
-		return []byte("answer")
+		return Reply{Datagram: []byte("answer")}
 	})
 	inBubble(t, Config{Workers: 1}, h, func(t *testing.T, r *rig) {
 		s := gtptest.New()
@@ -229,11 +198,11 @@ func TestHandlerPanic(t *testing.T) {
 
 func TestAnswersAreBounded(t *testing.T) {
 	now := time.Unix(0, 0)
-	a := newAnswers(time.Minute, 3)
+	a := newAnswers(time.Minute, 3, 1<<20)
 	k := func(n int) key { return key{peer: sgw, seq: uint32(n)} }
 	for n := range 5 {
 		a.begin(k(n))
-		a.done(now, k(n), []byte{byte(n)})
+		a.done(now, k(n), answer{response: []byte{byte(n)}})
 	}
 	for n, want := range []transactionState{unheard, unheard, answeredBefore, answeredBefore, answeredBefore} {
 		if _, got := a.get(now, k(n)); got != want {
@@ -254,9 +223,9 @@ func TestAnswersAreBounded(t *testing.T) {
 // socket, with nothing of before but the counters.
 func TestServeAgain(t *testing.T) {
 	calls := 0
-	h := handlerFunc(func(context.Context, netip.AddrPort, gtp.Message) []byte {
+	h := handlerFunc(func(context.Context, netip.AddrPort, gtp.Message) Reply {
 		calls++
-		return []byte("answer")
+		return Reply{Datagram: []byte("answer")}
 	})
 	inBubble(t, Config{Workers: 1}, h, func(t *testing.T, r *rig) {
 		request := gtptest.New().Create()
@@ -328,7 +297,7 @@ var _ Conn = (*net.UDPConn)(nil)
 func TestFenced(t *testing.T) {
 	holds := true
 	cfg := Config{Holds: func() bool { return holds }}
-	h := handlerFunc(func(context.Context, netip.AddrPort, gtp.Message) []byte { return []byte("stale") })
+	h := handlerFunc(func(context.Context, netip.AddrPort, gtp.Message) Reply { return Reply{Datagram: []byte("stale")} })
 	inBubble(t, cfg, h, func(t *testing.T, r *rig) {
 		holds = false
 		s := gtptest.New()

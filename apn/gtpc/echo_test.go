@@ -1,0 +1,156 @@
+package gtpc
+
+import (
+	"fmt"
+	"net/netip"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/sealedge/sealedge/apn/gtp"
+	"github.com/sealedge/sealedge/apn/gtp/gtptest"
+)
+
+// heard collects what the server reports of peers.
+type heard struct{ events []string }
+
+func (h *heard) config(peers *[]EchoPeer) Config {
+	note := func(what string) func(netip.Addr) {
+		return func(a netip.Addr) { h.events = append(h.events, what+" "+a.String()) }
+	}
+	return Config{
+		T3: time.Second, N3: 2, EchoInterval: time.Second, EchoPeers: func() []EchoPeer { return *peers },
+		OnPathFailed: note("failed"), OnPathRestored: note("restored"),
+		OnPeerRestart: func(a netip.Addr, c uint8) { h.events = append(h.events, fmt.Sprintf("counter %d of %s", c, a)) },
+	}
+}
+
+func (h *heard) expect(t *testing.T, want ...string) {
+	t.Helper()
+	if !reflect.DeepEqual(h.events, want) {
+		t.Errorf("reported %q, want %q", h.events, want)
+	}
+	h.events = nil
+}
+
+// echoResponse answers an Echo Request of ours over GTPv2.
+func echoResponse(request []byte, counter byte) []byte {
+	return []byte{0x40, 2, 0, 9, request[4], request[5], request[6], 0, 3, 0, 1, 0, counter}
+}
+
+// Peers with sessions are asked once a minute at most; silence, return and
+// restart counters are reported, each once.
+func TestPathManagement(t *testing.T) {
+	peers := []EchoPeer{{sgw.Addr(), 2}, {sgw.Addr(), 1}, {foreign.Addr(), 2}}
+	var h heard
+	inBubble(t, h.config(&peers), never(t), func(t *testing.T, r *rig) {
+		after(time.Minute - 1)
+		if len(r.conn.sent()) != 0 {
+			t.Error("asked more often than once a minute")
+		}
+		echo := func(counter byte) {
+			t.Helper()
+			after(1)
+			sent := r.conn.sent()
+			if len(sent) != 1 || sent[0].peer != sgw || sent[0].b[0]>>5 != 2 || sent[0].b[1] != gtp.TypeEchoRequest || sent[0].b[len(sent[0].b)-1] != 3 {
+				t.Fatalf("%v", sent)
+			}
+			r.from(sgw, echoResponse(sent[0].b, counter))
+			after(time.Minute - 1)
+			if n := len(r.conn.sent()); n != 0 {
+				t.Errorf("asked %d times more within the minute", n)
+			}
+		}
+		echo(7)
+		echo(7)
+		h.expect(t, "counter 7 of 127.0.20.1")
+		echo(8)
+		h.expect(t, "counter 8 of 127.0.20.1")
+
+		// Silence: asked N3 times, and reported once, however long it lasts.
+		after(time.Minute)
+		if sent := r.conn.sent(); len(sent) != 2 {
+			t.Errorf("silent peer: asked %d times", len(sent))
+		}
+		after(5 * time.Minute)
+		r.conn.sent()
+		h.expect(t, "failed 127.0.20.1")
+		// Any message shows that the path is there again.
+		s := gtptest.New()
+		s.Restarts = 8
+		r.from(sgw, s.Echo())
+		r.from(sgw, s.Echo())
+		after(1)
+		h.expect(t, "restored 127.0.20.1")
+		if r.count(countPathFailed) != 1 || r.count(countPathRestored) != 1 {
+			t.Errorf("%v", r.Counters())
+		}
+		// A peer whose sessions have gone isn't asked and isn't remembered.
+		peers = nil
+		after(time.Minute)
+		r.conn.sent()
+		after(3 * time.Minute)
+		if n := len(r.conn.sent()); n != 0 || len(r.loop.paths.byPeer) != 0 {
+			t.Errorf("%d requests to nobody, %d paths", n, len(r.loop.paths.byPeer))
+		}
+	})
+}
+
+// A peer that sends anything while it doesn't answer an Echo Request lives.
+func TestBusyPeerLives(t *testing.T) {
+	peers := []EchoPeer{{sgw.Addr(), 2}}
+	var h heard
+	inBubble(t, h.config(&peers), never(t), func(t *testing.T, r *rig) {
+		after(time.Minute)
+		after(1500 * time.Millisecond)
+		r.from(sgw, gtptest.New().Request(gtp.TypeDeleteBearerResponse, 1)) // even what is no use
+		r.from(sgw, gtptest.New().Echo())
+		after(time.Minute - 2*time.Second)
+		h.expect(t, "counter 7 of 127.0.20.1")
+	})
+}
+
+// Many peers are asked one after the other, each once in an interval.
+func TestEchoesArePaced(t *testing.T) {
+	var e echoes
+	if _, ok := e.next(); ok {
+		t.Error("due before the first round")
+	}
+	now := time.Unix(1000, 0)
+	for _, n := range []int{0, 1, 3, 60_000} {
+		e.begin(now, time.Minute, make([]EchoPeer, n))
+		first, last := 0, now
+		for at := now; at.Before(e.round); {
+			k := 0
+			for {
+				if _, ok := e.due(at); !ok {
+					break
+				}
+				k++
+				last = at
+			}
+			first = max(first, k)
+			next, ok := e.next()
+			if !ok || !next.After(at) {
+				t.Fatalf("next is %v at %v", next, at)
+			}
+			at = next
+		}
+		if len(e.left) != 0 || first > 1 || e.round != now.Add(time.Minute) {
+			t.Errorf("%d peers: %d left, %d at once, the last at %v", n, len(e.left), first, last.Sub(now))
+		}
+	}
+}
+
+func TestRestartsAreBounded(t *testing.T) {
+	r := newRestarts(2)
+	at := func(n int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, 0, byte(n)}) }
+	for i := range 100 {
+		if !r.note(at(i), 5) || len(r.counter) > 2 {
+			t.Fatalf("peer %d: no news, or %d remembered", i, len(r.counter))
+		}
+	}
+	if r.note(at(99), 5) || !r.note(at(99), 4) || !r.note(at(99), 5) {
+		t.Error("news is another counter than the one before, older or newer")
+	}
+}
