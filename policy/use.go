@@ -35,11 +35,12 @@ type Answer struct {
 type UseRequest struct {
 	Now             time.Time
 	Path            PathKind
-	SessionAddress  netip.Addr // the tunnel's own inner address
-	Terminal        Subscriber // whose session it is
-	TerminalAddress netip.Addr // as the request says
-	ServerAddress   string     // as the request says
-	Time            time.Time  // as the request says
+	SessionAddress  netip.Addr   // the tunnel's own inner IPv4 address; the zero Addr: none
+	SessionPrefix   netip.Prefix // the tunnel's own /64; the zero Prefix: none
+	Terminal        Subscriber   // whose session it is
+	TerminalAddress netip.Addr   // as the request says
+	ServerAddress   string       // as the request says
+	Time            time.Time    // as the request says
 	Barrel          Barrel
 	BarrelAlive     bool // it heartbeats through the gateway
 	Ledger          Ledger
@@ -104,7 +105,7 @@ func (r *Rules) screen(t *tally, q *UseRequest) {
 	t.judge(rulePolicy, true)
 	t.judge(ruleTerminalListed, terminal)
 	t.judgeIf(terminal, ruleTerminalActive, q.Terminal.State == StateActive)
-	t.judge(ruleAddressOwn, q.SessionAddress.IsValid() && q.SessionAddress.Unmap() == q.TerminalAddress.Unmap())
+	t.judge(ruleAddressOwn, q.addressOwn())
 	t.judge(ruleServer, r.serverAllowed(q.ServerAddress))
 	t.judge(ruleClock, !q.Time.IsZero() && !q.Now.IsZero() && q.Time.Sub(q.Now).Abs() <= r.ClockTolerance)
 	t.judge(ruleBarrelListed, barrel)
@@ -114,6 +115,14 @@ func (r *Rules) screen(t *tally, q *UseRequest) {
 	t.judgeIf(q.Ledger.Found, ruleLedgerOpen, q.Ledger.State == StateActive && !q.Ledger.EvidenceOverdue)
 	t.judgeIf(barrel, ruleSealTypeKnown, known)
 	t.judgeIf(barrel && known, rulePathForLevel, r.pathFor(q.Path, kind.Level))
+}
+
+// addressOwn tells whether the address that the request names is its tunnel's:
+// the IPv4 address, or one out of the /64, of which the terminal makes as many
+// as it likes.
+func (q *UseRequest) addressOwn() bool {
+	a := q.TerminalAddress.Unmap()
+	return a.IsValid() && (a == q.SessionAddress.Unmap() || q.SessionPrefix.Contains(a))
 }
 
 func (r *Rules) serverAllowed(named string) bool {

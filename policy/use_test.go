@@ -4,6 +4,7 @@ import (
 	"math"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -35,6 +36,27 @@ func TestPermitUse(t *testing.T) {
 		{"terminal revoked", func(_ *Rules, q *UseRequest) { q.Terminal.State = StateRevoked }, "terminal-active", CodeTerminalUnknown},
 		{"another's address", func(_ *Rules, q *UseRequest) { q.TerminalAddress = netip.MustParseAddr("10.90.0.3") }, "address-own", CodeAddressMismatch},
 		{"no address at all", func(_ *Rules, q *UseRequest) { q.TerminalAddress, q.SessionAddress = netip.Addr{}, netip.Addr{} }, "address-own", CodeAddressMismatch},
+		{"one of its IPv6 addresses", inside("fd00:90:0:2::a1"), "", ""},
+		{"another of its IPv6 addresses", inside("fd00:90:0:2:ffff:ffff:ffff:ffff"), "", ""},
+		{"its IPv4 address beside IPv6", inside("10.90.0.2"), "", ""},
+		{"its IPv4 address written as IPv6", inside("::ffff:10.90.0.2"), "", ""},
+		{"IPv6 alone", func(r *Rules, q *UseRequest) {
+			inside("fd00:90:0:2::a1")(r, q)
+			q.SessionAddress = netip.Addr{}
+		}, "", ""},
+		{"the /64 before", inside("fd00:90:0:1:ffff:ffff:ffff:ffff"), "address-own", CodeAddressMismatch},
+		{"the /64 after", inside("fd00:90:0:3::"), "address-own", CodeAddressMismatch},
+		{"link-local address", inside("fe80::2"), "address-own", CodeAddressMismatch},
+		{"its address on a link", inside("fd00:90:0:2::a1%rmnet0"), "address-own", CodeAddressMismatch},
+		{"IPv4 of none with IPv6 alone", func(r *Rules, q *UseRequest) {
+			inside("10.90.0.2")(r, q)
+			q.SessionAddress = netip.Addr{}
+		}, "address-own", CodeAddressMismatch},
+		{"IPv6 of a tunnel that has none", func(_ *Rules, q *UseRequest) { q.TerminalAddress = netip.MustParseAddr("fd00:90:0:2::a1") }, "address-own", CodeAddressMismatch},
+		{"no address named to a tunnel of IPv6", func(r *Rules, q *UseRequest) {
+			inside("10.90.0.2")(r, q)
+			q.SessionAddress, q.TerminalAddress = netip.Addr{}, netip.Addr{}
+		}, "address-own", CodeAddressMismatch},
 		{"other server", func(_ *Rules, q *UseRequest) { q.ServerAddress = "127.0.2.1:8444" }, "server-allowed", CodeServerNotAllowed},
 		{"allowed server without its port", func(_ *Rules, q *UseRequest) { q.ServerAddress = "127.0.2.1" }, "server-allowed", CodeServerNotAllowed},
 		{"no server", func(_ *Rules, q *UseRequest) { q.ServerAddress = "" }, "server-allowed", CodeServerNotAllowed},
@@ -92,6 +114,35 @@ func TestPermitUse(t *testing.T) {
 			c.change(r, &q)
 			check(t, r.PermitUse(q), c.failed, c.code)
 		})
+	}
+}
+
+// inside makes a tunnel of both families, and an address that the request names.
+func inside(address string) func(*Rules, *UseRequest) {
+	return func(_ *Rules, q *UseRequest) {
+		q.SessionPrefix = netip.MustParsePrefix("fd00:90:0:2::/64")
+		q.TerminalAddress = netip.MustParseAddr(address)
+	}
+}
+
+// A refusal says what the tunnel has.
+func TestWordsOfAddresses(t *testing.T) {
+	own, prefix := netip.MustParseAddr("10.90.0.2"), netip.MustParsePrefix("fd00:90:0:2::/64")
+	for _, c := range []struct {
+		address netip.Addr
+		prefix  netip.Prefix
+		words   string
+	}{
+		{own, netip.Prefix{}, "terminal address 10.90.0.3, its tunnel has 10.90.0.2"},
+		{netip.Addr{}, prefix, "its tunnel has fd00:90:0:2::/64"},
+		{own, prefix, "its tunnel has 10.90.0.2 and fd00:90:0:2::/64"},
+		{netip.Addr{}, netip.Prefix{}, "its tunnel has none"},
+	} {
+		q := use()
+		q.SessionAddress, q.SessionPrefix, q.TerminalAddress = c.address, c.prefix, netip.MustParseAddr("10.90.0.3")
+		if got := strings.Join(rules().PermitUse(q).Denials(), "; "); !strings.Contains(got, c.words) {
+			t.Errorf("%q lacks %q", got, c.words)
+		}
 	}
 }
 

@@ -16,7 +16,7 @@ func (q UseRequest) whyNot(r *Rules, id ruleID) (Code, string) {
 	case ruleTerminalActive:
 		return CodeTerminalUnknown, fmt.Sprintf("the terminal is %s", q.Terminal.State)
 	case ruleAddressOwn:
-		return CodeAddressMismatch, fmt.Sprintf("the request says terminal address %s, its tunnel has %s", q.TerminalAddress, q.SessionAddress)
+		return CodeAddressMismatch, fmt.Sprintf("the request says terminal address %s, its tunnel has %s", q.TerminalAddress, q.addresses())
 	case ruleServer:
 		return CodeServerNotAllowed, fmt.Sprintf("seal server %q is not allowed; allowed: %s", q.ServerAddress, orNone(list(r.Servers)))
 	case ruleClock:
@@ -75,4 +75,17 @@ func clock(t time.Time) string {
 		return "(no time)"
 	}
 	return t.UTC().Format(time.RFC3339)
+}
+
+// addresses names what the tunnel has.
+func (q UseRequest) addresses() string {
+	switch v4, v6 := q.SessionAddress.IsValid(), q.SessionPrefix.IsValid(); {
+	case v4 && v6:
+		return fmt.Sprintf("%s and %s", q.SessionAddress, q.SessionPrefix)
+	case v6:
+		return q.SessionPrefix.String()
+	case v4:
+		return q.SessionAddress.String()
+	}
+	return "none"
 }

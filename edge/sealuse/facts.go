@@ -100,10 +100,32 @@ func happened(o *command.Order) uint32 {
 	return uint32(min(uint64(o.GetConfirmed())+o.GetExcess(), math.MaxUint32))
 }
 
-// address reads a record's 4 or 16 bytes; anything else is the zero Addr.
+// address reads a record's IPv4 address; none is the zero Addr.
 func address(b []byte) netip.Addr {
 	a, _ := netip.AddrFromSlice(b)
 	return a.Unmap()
+}
+
+// prefix reads a record's /64; anything else is the zero Prefix.
+func prefix(b []byte) netip.Prefix {
+	if len(b) != 16 {
+		return netip.Prefix{}
+	}
+	return netip.PrefixFrom(netip.AddrFrom16([16]byte(b)), 64)
+}
+
+// Holder is what a terminal is told from others by while it isn't known whose
+// session an inner address is of: its IPv4 address, or the /64 that it makes its
+// addresses of. What is bounded for a terminal is bounded for that: it would
+// have 2^64 of everything else.
+func Holder(a netip.Addr) netip.Prefix {
+	a = a.Unmap()
+	bits := 32
+	if a.Is6() {
+		bits = 64
+	}
+	p, _ := a.Prefix(bits) // the zero Prefix for the zero Addr
+	return p
 }
 
 // at reads a record's time; 0 is the zero Time.

@@ -160,6 +160,7 @@ func (f Facts) request(ask Ask, a wire.VerifyAnswer) policy.UseRequest {
 		Now:             f.Now,
 		Path:            policy.PathKind(f.Session.GetActive()),
 		SessionAddress:  address(f.Session.GetAddress()),
+		SessionPrefix:   prefix(f.Session.GetPrefix6()),
 		Terminal:        TerminalView(f.Subscriber),
 		TerminalAddress: ask.TerminalAddress,
 		ServerAddress:   ask.ServerAddress,
