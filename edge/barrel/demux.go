@@ -12,6 +12,8 @@ import (
 	"github.com/pion/dtls/v2/pkg/protocol"
 	"github.com/pion/dtls/v2/pkg/protocol/handshake"
 	"github.com/pion/dtls/v2/pkg/protocol/recordlayer"
+
+	"github.com/sealedge/sealedge/edge/sealuse"
 )
 
 // maxDatagram is the longest datagram that is read; a longer one arrives cut
@@ -76,7 +78,7 @@ func (s *Server) route(ctx context.Context, tasks *sync.WaitGroup, conn net.Pack
 	defer s.mu.Unlock()
 	p := s.peers[from]
 	if c.hello && (p == nil || p.attempt == nil) {
-		if reason := s.room(p, from.Addr()); reason != "" {
+		if reason := s.room(p, sealuse.Holder(from.Addr())); reason != "" {
 			s.counts.add(reason)
 		} else {
 			if p == nil {
@@ -86,7 +88,7 @@ func (s *Server) route(ctx context.Context, tasks *sync.WaitGroup, conn net.Pack
 			l := newLink(conn, net.UDPAddrFromAddrPort(from))
 			p.attempt = l
 			s.handshakes++
-			s.perHost[from.Addr()]++
+			s.perHost[sealuse.Holder(from.Addr())]++
 			s.begun++
 			order := s.begun
 			tasks.Go(func() { s.attempt(ctx, from, l, order) })
@@ -106,7 +108,7 @@ func (s *Server) route(ctx context.Context, tasks *sync.WaitGroup, conn net.Pack
 }
 
 // room tells why no further handshake can begin; "" if one can. s.mu is held.
-func (s *Server) room(p *peer, host netip.Addr) (reason string) {
+func (s *Server) room(p *peer, host netip.Prefix) (reason string) {
 	switch l := s.cfg.Limits; {
 	case s.handshakes >= l.Handshakes:
 		return "drop-handshakes"
@@ -128,8 +130,9 @@ func (s *Server) attempt(ctx context.Context, from netip.AddrPort, l *link, orde
 	}
 	s.mu.Lock()
 	s.handshakes--
-	if s.perHost[from.Addr()]--; s.perHost[from.Addr()] == 0 {
-		delete(s.perHost, from.Addr())
+	host := sealuse.Holder(from.Addr())
+	if s.perHost[host]--; s.perHost[host] == 0 {
+		delete(s.perHost, host)
 	}
 	p := s.peers[from]
 	p.attempt = nil

@@ -46,7 +46,7 @@ type Config struct {
 type Limits struct {
 	Associations     int           // peers with an association; 4096
 	Handshakes       int           // handshakes under way; 64
-	PerTerminal      int           // handshakes under way of one inner address; 4
+	PerTerminal      int           // handshakes under way of one terminal; 4
 	HandshakeTimeout time.Duration // 10 s
 	IdleTimeout      time.Duration // of an association without a message; 1 min
 }
@@ -65,7 +65,7 @@ type Server struct {
 	byBarrel   map[string]*association  // guarded by mu: the latest of each barrel
 	begun      uint64                   // guarded by mu: handshakes ever
 	handshakes int                      // guarded by mu: under way
-	perHost    map[netip.Addr]int       // guarded by mu: under way, by inner address
+	perHost    map[netip.Prefix]int     // guarded by mu: under way, by terminal (sealuse.Holder)
 	carriedOut map[uint64]string        // guarded by mu: locks that barrels acknowledged, until the state has it; barrel ids
 }
 
@@ -88,7 +88,7 @@ func New(cfg Config) (*Server, error) {
 		cfg: cfg, log: cfg.Logger,
 		leases: newLeases(cfg.Lease), counts: newCounters(), record: make(chan *command.Command, 256), acks: make(chan struct{}, 1),
 		peers: make(map[netip.AddrPort]*peer), byBarrel: make(map[string]*association),
-		perHost: make(map[netip.Addr]int), carriedOut: make(map[uint64]string),
+		perHost: make(map[netip.Prefix]int), carriedOut: make(map[uint64]string),
 	}, nil
 }
 

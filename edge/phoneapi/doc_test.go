@@ -124,11 +124,13 @@ func TestCell(t *testing.T) {
 func TestLimiterForgets(t *testing.T) {
 	l := newLimiter(time.Second, 3)
 	now := time.Unix(1000, 0)
-	address := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}) }
-	for i := range maxLimited {
-		l.take(address(i), now)
+	holder := func(i int) netip.Prefix {
+		return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 32)
 	}
-	l.take(address(maxLimited), now.Add(time.Minute))
+	for i := range maxLimited {
+		l.take(holder(i), now)
+	}
+	l.take(holder(maxLimited), now.Add(time.Minute))
 	if len(l.next) != 1 {
 		t.Errorf("%d are remembered, want the one that is not at rest", len(l.next))
 	}

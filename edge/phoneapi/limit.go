@@ -7,17 +7,18 @@ import (
 )
 
 // limiter holds each terminal to a rate, by the generic cell rate algorithm:
-// all that is kept of a terminal is one time.
+// all that is kept of a terminal is one time. Terminals are told apart by what
+// they hold of the inner network (sealuse.Holder).
 type limiter struct {
 	every time.Duration // one request in, in the long run
 	burst time.Duration // how far ahead of that a terminal may be
 
 	mu   sync.Mutex
-	next map[netip.Addr]time.Time // when the bucket is full again; guarded by mu
+	next map[netip.Prefix]time.Time // when the bucket is full again; guarded by mu
 }
 
 func newLimiter(every time.Duration, burst int) *limiter {
-	return &limiter{every: every, burst: every * time.Duration(burst), next: make(map[netip.Addr]time.Time)}
+	return &limiter{every: every, burst: every * time.Duration(burst), next: make(map[netip.Prefix]time.Time)}
 }
 
 // maxLimited is how many terminals are remembered before those that are at rest
@@ -25,7 +26,7 @@ func newLimiter(every time.Duration, burst int) *limiter {
 const maxLimited = 1 << 14
 
 // take lets a request through, or says how long to wait.
-func (l *limiter) take(who netip.Addr, now time.Time) (wait time.Duration) {
+func (l *limiter) take(who netip.Prefix, now time.Time) (wait time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	next, wait := cell(l.next[who], now, l.every, l.burst)

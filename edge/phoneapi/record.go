@@ -35,7 +35,7 @@ func newRecorder(log *slog.Logger) *recorder {
 // decided takes one decision in. It gets a request id, so that it is recorded
 // once even if the answer to proposing it is lost; a terminal's own request ids
 // have no colon.
-func (r *recorder) decided(limit *limiter, from netip.Addr, c *command.Command) {
+func (r *recorder) decided(limit *limiter, from netip.Prefix, c *command.Command) {
 	c.RequestId = "decision:" + rand.Text()
 	if limit.take(from, time.Now()) > 0 {
 		r.dropped.Add(1)

@@ -102,6 +102,9 @@ type terminal struct {
 	subscriber *command.Subscriber
 }
 
+// holder is what the terminal's limits are kept by.
+func (t terminal) holder() netip.Prefix { return sealuse.Holder(t.from) }
+
 func (t terminal) imsi() string { return t.session.GetImsi() }
 
 // LogValue keeps the subscriber out of the log.
@@ -128,7 +131,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) serve(c *call) error {
 	c.deadline(requestTimeout + graceTimeout)
-	if wait := s.limits.take(c.from, time.Now()); wait > 0 {
+	if wait := s.limits.take(c.holder(), time.Now()); wait > 0 {
 		return limited(wait)
 	}
 	if refusal := s.identify(c); refusal != nil {
@@ -173,7 +176,7 @@ func (s *Server) answer(c *call, err error) {
 // refused notes a refusal in the log and, within limits, in the audit chain.
 func (s *Server) refused(c *call, kind, subject string, p *wire.Problem) {
 	s.log.Info("refused", "kind", kind, "terminal", c.terminal, "subject", subject, "code", p.Code)
-	s.record.decided(s.record.refusals, c.from, sealuse.Decided(kind, c.imsi(), subject, p, s.revision()))
+	s.record.decided(s.record.refusals, c.holder(), sealuse.Decided(kind, c.imsi(), subject, p, s.revision()))
 }
 
 // alarm notes what administrators must hear of.
@@ -182,7 +185,7 @@ func (s *Server) alarm(c *call, what string) {
 		return
 	}
 	s.log.Warn("alarm", "terminal", c.terminal, "what", what)
-	s.record.decided(s.record.alarms, c.from, sealuse.Alarmed(c.imsi(), what, s.revision()))
+	s.record.decided(s.record.alarms, c.holder(), sealuse.Alarmed(c.imsi(), what, s.revision()))
 }
 
 func (s *Server) revision() uint64 {

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sealedge/sealedge/edge/sealuse"
 	"github.com/sealedge/sealedge/policy"
 )
 
@@ -24,7 +25,7 @@ type Config struct {
 	Barrels  Barrels
 	Hotspot  Hotspot
 	GrantKey ed25519.PrivateKey // the cluster's, the same on every node
-	// Certificate is the gateway's, for its inner address. It is asked for at
+	// Certificate is the gateway's, for its inner addresses. It is asked for at
 	// every handshake, so that a renewed one is taken up.
 	Certificate func() (*tls.Certificate, error)
 	Leading     func() bool // this node speaks for the cluster: see Run
@@ -79,7 +80,7 @@ func (s *Server) Counters() map[string]uint64 { return s.counts.all() }
 // nil. It may be called again with another listener after the gateway's address
 // came back to this node.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
-	conns := &connCount{by: make(map[netip.Addr]int)}
+	conns := &connCount{by: make(map[netip.Prefix]int)}
 	srv := &http.Server{
 		Handler:           s,
 		ReadHeaderTimeout: headerTimeout,
@@ -131,11 +132,11 @@ func (s *Server) tls() *tls.Config {
 // connCount bounds the connections of each terminal.
 type connCount struct {
 	mu sync.Mutex
-	by map[netip.Addr]int // guarded by mu
+	by map[netip.Prefix]int // guarded by mu, by holder
 }
 
 func (c *connCount) track(conn net.Conn, st http.ConnState) {
-	from := source(conn.RemoteAddr().String())
+	from := sealuse.Holder(source(conn.RemoteAddr().String()))
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch st {

@@ -30,7 +30,7 @@ func (s *Server) status(c *call) error {
 // login is POST /v1/login. The password goes through to the seal server, and
 // nowhere else.
 func (s *Server) login(c *call) error {
-	if wait := s.logins.take(c.from, time.Now()); wait > 0 {
+	if wait := s.logins.take(c.holder(), time.Now()); wait > 0 {
 		return limited(wait)
 	}
 	var req wire.LoginRequest
@@ -49,7 +49,7 @@ func (s *Server) login(c *call) error {
 		s.refused(c, sealuse.KindLogin, "user unknown", p)
 		return p
 	}
-	s.record.decided(s.record.approvals, c.from, sealuse.Decided(sealuse.KindLogin, c.imsi(), "user "+req.User, nil, s.revision()))
+	s.record.decided(s.record.approvals, c.holder(), sealuse.Decided(sealuse.KindLogin, c.imsi(), "user "+req.User, nil, s.revision()))
 	return c.reply(http.StatusOK, answer)
 }
 
@@ -84,7 +84,7 @@ func (s *Server) associate(c *call) error {
 		return err
 	}
 	if report.Event == wire.EventJoin {
-		s.record.decided(s.record.approvals, c.from, sealuse.Decided(sealuse.KindHotspot, c.imsi(), "barrel "+answer.Barrel, nil, s.revision()))
+		s.record.decided(s.record.approvals, c.holder(), sealuse.Decided(sealuse.KindHotspot, c.imsi(), "barrel "+answer.Barrel, nil, s.revision()))
 	}
 	return c.reply(http.StatusOK, answer)
 }
