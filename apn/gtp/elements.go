@@ -26,7 +26,7 @@ func splitElements(b []byte) (elements, *Error) {
 	for rest := b; len(rest) > 0; {
 		done := len(b) - len(rest)
 		if len(rest) < 4 {
-			return b[:done], &Error{Cause: CauseInvalidLength, Reason: "element-length"}
+			return b[:done], &Error{Cause: CauseInvalidLength, IE: rest[0], Reason: "element-length"}
 		}
 		n := int(binary.BigEndian.Uint16(rest[1:])) + 4
 		if n > len(rest) {

@@ -292,36 +292,11 @@ func TestIncorrectElements(t *testing.T) {
 	}
 }
 
-// Every length of every element, 0 to 255: refused or understood, never worse.
-func TestEveryElementLength(t *testing.T) {
-	s := gtptest.New()
-	all := s.CreateElements()
-	for i, e := range all {
-		raw, err := e.Marshal()
-		if err != nil {
-			t.Fatal(err)
-		}
-		head := s.Request(TypeCreateSessionRequest, 0, all[:i]...)
-		for n := range 256 {
-			v := append(slices.Clone(raw[:4]), bytes.Repeat(raw[4:], 1+256/max(1, len(raw)-4))[:n]...)
-			binary.BigEndian.PutUint16(v[1:], uint16(n))
-			b := appendElement(head, v)
-			for _, after := range all[i+1:] {
-				tail, _ := after.Marshal()
-				b = appendElement(b, tail)
-			}
-			if f := fault(t, b); f != nil && f.Cause == 0 {
-				t.Errorf("IE %d of length %d: silence (%v)", e.Type, n, f)
-			}
-		}
-	}
-}
-
 // Truncation at every byte: silence while not even the header is there, then
 // "invalid length".
 func TestTruncation(t *testing.T) {
 	s := gtptest.New()
-	for name, b := range map[string][]byte{"create": s.Create(), "modify": s.Modify(9, true), "delete": s.Delete(9), "echo": s.Echo()} {
+	for name, b := range s.Requests(9) {
 		header := 12
 		if name == "echo" {
 			header = 8

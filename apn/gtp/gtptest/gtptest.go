@@ -162,6 +162,16 @@ func (s SGW) Request(typ uint8, teid uint32, ies ...*ie.IE) []byte {
 	return b
 }
 
+// Requests are one of each request that a gateway carries out, by name; those of
+// a session name it by that TEID.
+func (s SGW) Requests(teid uint32) map[string][]byte {
+	return map[string][]byte{
+		"echo": s.Echo(), "create": s.Create(), "modify": s.Modify(teid, true), "delete": s.Delete(teid),
+		"modify-command": s.ModifyCommand(teid), "change": s.Change(teid), "suspend": s.Suspend(teid), "resume": s.Resume(teid),
+		"lost-sets": s.LostSets(3, 9),
+	}
+}
+
 // Echo makes an Echo Request.
 func (s SGW) Echo() []byte {
 	b, err := message.Marshal(message.NewGenericWithoutTEID(message.MsgTypeEchoRequest, 0, s.Seq, ie.NewRecovery(s.Restarts)))
