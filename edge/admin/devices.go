@@ -14,86 +14,12 @@ import (
 	"github.com/sealedge/sealedge/edge/wire"
 )
 
-func terminalOf(m *state.Machine, s *command.Subscriber) adminapi.Terminal {
-	for _, apn := range s.Apns {
-		if l := m.Lease(apn, s.Imsi); l != nil {
-			return adminapi.TerminalOf(s, l)
-		}
-	}
-	return adminapi.TerminalOf(s, nil)
-}
-
-func (s *Server) terminals(*http.Request, Caller) (any, *problem) {
-	list := []adminapi.Terminal{}
-	s.cfg.Cluster.View(func(m *state.Machine) {
-		for r := range m.Subscribers() {
-			list = append(list, terminalOf(m, r))
-		}
-	})
-	return list, nil
-}
-
-func (s *Server) terminal(r *http.Request, _ Caller) (any, *problem) {
-	var t adminapi.Terminal
-	found := false
-	s.cfg.Cluster.View(func(m *state.Machine) {
-		if rec := m.Subscriber(r.PathValue("imsi")); rec != nil {
-			t, found = terminalOf(m, rec), true
-		}
-	})
-	if !found {
-		return nil, notFound("terminal with IMSI " + r.PathValue("imsi"))
-	}
-	return t, nil
-}
-
 // samePath refuses a document about another object than the path names.
 func samePath(r *http.Request, name, inBody string) *problem {
 	if r.PathValue(name) != inBody {
 		return badRequest(fmt.Errorf("%s: the path says %q, the document %q", name, r.PathValue(name), inBody))
 	}
 	return nil
-}
-
-func (s *Server) putTerminal(r *http.Request, c Caller) (any, *problem) {
-	var t adminapi.Terminal
-	if p := read(r, &t); p != nil {
-		return nil, p
-	}
-	rec, err := t.Record()
-	if err != nil {
-		return nil, badRequest(err)
-	}
-	if p := samePath(r, "imsi", rec.Imsi); p != nil {
-		return nil, p
-	}
-	// A document with the version it was read at must not overwrite a newer one.
-	put := &command.PutSubscriber{Subscriber: rec, BaseVersion: t.Version, AnyVersion: t.Version == 0}
-	out := new(command.Subscriber)
-	if p := s.propose(r, c, put, out); p != nil {
-		return nil, p
-	}
-	return adminapi.TerminalOf(out, nil), nil
-}
-
-func (s *Server) revokeTerminal(r *http.Request, c Caller) (any, *problem) {
-	reason, p := reasonOf(r)
-	if p != nil {
-		return nil, p
-	}
-	imsi := r.PathValue("imsi")
-	// Its barrels are reached through it, so they are told while they can be: with
-	// the commit its sessions end.
-	var barrels []string
-	s.cfg.Cluster.View(func(m *state.Machine) {
-		for b := range m.BarrelsOf(imsi) {
-			barrels = append(barrels, b.Id)
-		}
-	})
-	for _, b := range barrels {
-		s.pushFor(b, reason)
-	}
-	return s.revoke(r, c, &command.RevokeSubscriber{Imsi: imsi, Reason: reason})
 }
 
 func (s *Server) barrels(*http.Request, Caller) (any, *problem) {
@@ -143,8 +69,8 @@ func (s *Server) putBarrel(r *http.Request, c Caller) (any, *problem) {
 // is another one each time, so one that is stored already is taken: a repeated
 // request has to be the same command.
 func (s *Server) wrap(r *http.Request, rec *command.Barrel) *problem {
-	if err := s.cfg.Cluster.Barrier(r.Context()); err != nil {
-		return problemOf(noQuorum(err))
+	if p := s.barrier(r); p != nil {
+		return p
 	}
 	var stored []byte
 	s.cfg.Cluster.View(func(m *state.Machine) { stored = m.Barrel(rec.Id).GetPsk() })

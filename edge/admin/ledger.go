@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
 
@@ -80,5 +81,11 @@ func (s *Server) endSession(r *http.Request, c Caller) (any, *problem) {
 	if err != nil {
 		return nil, badRequest(fmt.Errorf("id: %q is no session number", r.PathValue("id")))
 	}
-	return nil, s.propose(r, c, &command.ClosePath{Session: id, Reason: "ended by " + c.Actor()}, nil)
+	reason := "ended by " + c.Actor()
+	if why := strings.TrimSpace(r.URL.Query().Get("reason")); why != "" {
+		reason += ": " + why
+	}
+	// No path is named, so all of them go; the carrier is told by whoever holds the
+	// gateway's address.
+	return nil, s.propose(r, c, &command.ClosePath{Session: id, Reason: reason}, nil)
 }

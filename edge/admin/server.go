@@ -45,7 +45,7 @@ type Config struct {
 	Push     func(*command.Lock)                       // sends a lock at once, before it is committed
 	Counters func() map[string]uint64                  // "component.reason" to count
 	Ready    func() error                              // nil: caught up and serving
-	Secrets  *keywrap.Wrapper                          // wraps barrels' pre-shared keys
+	Secrets  *keywrap.Wrapper                          // wraps barrels' pre-shared keys and terminals' CHAP secrets
 	Pools    func(doc []byte) ([]*command.Pool, error) // compiles a policy document, or says what is wrong with it
 	Logger   *slog.Logger
 }
@@ -122,11 +122,7 @@ func (s *Server) guard(rt route) http.HandlerFunc {
 				fmt.Sprintf("%s has %v; this needs %s.", caller.Name, caller.Roles, rt.role), "Ask somebody who has the role, or have your certificate issued with it.")
 		}
 		if p == nil && r.Method == http.MethodGet && r.URL.Query().Get("stale") != "true" {
-			ctx, cancel := context.WithTimeout(r.Context(), 3*time.Second)
-			if err := s.cfg.Cluster.Barrier(ctx); err != nil {
-				p = problemOf(noQuorum(err))
-			}
-			cancel()
+			p = s.barrier(r)
 		}
 		if p != nil {
 			s.cfg.Logger.Info("admin request refused", "operator", caller.Name, "path", r.URL.Path, "code", p.Code)
@@ -141,6 +137,16 @@ func (s *Server) guard(rt route) http.HandlerFunc {
 		}
 		send(w, v)
 	}
+}
+
+// barrier waits until this node knows all that was changed before the request.
+func (s *Server) barrier(r *http.Request) *problem {
+	ctx, cancel := context.WithTimeout(r.Context(), 3*time.Second)
+	defer cancel()
+	if err := s.cfg.Cluster.Barrier(ctx); err != nil {
+		return problemOf(noQuorum(err))
+	}
+	return nil
 }
 
 // noQuorum takes a barrier that ran out of time for what it means.
@@ -191,23 +197,32 @@ func requestID(r *http.Request) string {
 	return rand.Text()
 }
 
+// clientOf is whose request ids a caller's are.
+func clientOf(c Caller) string { return "admin:" + c.Name }
+
 func (s *Server) proposeAs(r *http.Request, c Caller, id string, payload, record proto.Message) *problem {
+	_, p := s.proposeOnce(r, c, id, payload, record)
+	return p
+}
+
+// proposeOnce also returns how the command ended, when it did.
+func (s *Server) proposeOnce(r *http.Request, c Caller, id string, payload, record proto.Message) (command.Code, *problem) {
 	ctx, cancel := context.WithTimeout(r.Context(), 10*time.Second)
 	defer cancel()
-	res, err := s.cfg.Cluster.Propose(ctx, command.New("admin:"+c.Name, id, c.Actor(), payload))
+	res, err := s.cfg.Cluster.Propose(ctx, command.New(clientOf(c), id, c.Actor(), payload))
 	if err != nil {
-		return problemOf(err)
+		return command.Code_CODE_UNSPECIFIED, problemOf(err)
 	}
 	if res.Code != command.Code_OK {
-		return problemOfResult(res)
+		return res.Code, problemOfResult(res)
 	}
 	if record == nil {
-		return nil
+		return res.Code, nil
 	}
 	if err := res.Into(record); err != nil {
-		return wire.NewProblem(wire.CodeInternal, err.Error())
+		return res.Code, wire.NewProblem(wire.CodeInternal, err.Error())
 	}
-	return nil
+	return res.Code, nil
 }
 
 func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {

@@ -3,6 +3,7 @@ package adminapi
 import (
 	"crypto/sha256"
 	"encoding/json"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -11,10 +12,10 @@ import (
 
 func TestRecordNamesEveryMistake(t *testing.T) {
 	_, err := Terminal{
-		IMSI: "46", MSISDN: "x", IMEIs: []string{"35693803564380", "1"}, StaticAddress: "fe80::1",
-		WireGuardPublicKey: "AAAA", DeviceCertSHA256: "zz",
+		IMSI: "46", MSISDN: "x", IMEIs: []string{"35693803564380", "1"}, StaticAddress: "fe80::1", StaticPrefix6: "fe80::/64",
+		Credentials: &Credentials{Password: "short"}, WireGuardPublicKey: "AAAA", DeviceCertSHA256: "zz",
 	}.Record()
-	for _, field := range []string{"imsi", "msisdn", "imeis[1]", "apns", "static_address", "wireguard_public_key", "device_cert_sha256"} {
+	for _, field := range []string{"imsi", "msisdn", "imeis[1]", "apns", "static_address", "static_prefix6", "credentials.user", "credentials.password", "wireguard_public_key", "device_cert_sha256"} {
 		if err == nil || !strings.Contains(err.Error(), field+": ") {
 			t.Errorf("terminal: %q is not named in: %v", field, err)
 		}
@@ -30,7 +31,7 @@ func TestRecordNamesEveryMistake(t *testing.T) {
 func TestDevicesRoundTrip(t *testing.T) {
 	term := Terminal{
 		IMSI: "460010000000001", MSISDN: "8613800000001", IMEIs: []string{"35693803564380"}, APNs: []string{"seal.corp"},
-		StaticAddress: "10.90.0.7", WiFiMAC: "02:00:00:00:00:01", Label: "phone 1",
+		StaticAddress: "10.90.0.7", StaticPrefix6: "fd00:90:0:7::/64", WiFiMAC: "02:00:00:00:00:01", Label: "phone 1",
 		DeviceCertSHA256: strings.Repeat("ab", 32), WireGuardPublicKey: strings.Repeat("A", 43) + "=",
 	}
 	s, err := term.Record()
@@ -38,8 +39,13 @@ func TestDevicesRoundTrip(t *testing.T) {
 		t.Fatal(err)
 	}
 	term.State = "active"
-	if got, want := TerminalOf(s, nil), term; marshal(t, got) != marshal(t, want) {
+	if got, want := TerminalOf(s), term; marshal(t, got) != marshal(t, want) {
 		t.Errorf("terminal: got %s, want %s", marshal(t, got), marshal(t, want))
+	}
+	term.Address, term.Prefix6 = "10.90.0.7", "fd00:90:0:8::/64"
+	leases := []*command.AddressLease{{Address: []byte{10, 90, 0, 7}}, {Address: netip.MustParseAddr("fd00:90:0:8::").AsSlice()}, {Address: []byte{10, 90, 0, 9}}}
+	if got, want := TerminalOf(s, leases...), term; marshal(t, got) != marshal(t, want) {
+		t.Errorf("terminal with leases: got %s, want %s", marshal(t, got), marshal(t, want))
 	}
 	b := Barrel{
 		ID: "SB-0001", MAC: "02:00:5e:10:00:01", SealType: "contract", PSKIdentity: "SB-0001",
@@ -52,6 +58,27 @@ func TestDevicesRoundTrip(t *testing.T) {
 	b.State, b.PSK, b.Alive = "active", "", true
 	if got := BarrelOf(r, true); marshal(t, got) != marshal(t, b) {
 		t.Errorf("barrel: got %s, want %s", marshal(t, got), marshal(t, b))
+	}
+}
+
+func TestStaticPrefix6(t *testing.T) {
+	for text, want := range map[string]string{
+		"fd00:90:0:7::/64":      "",
+		"2001:db8:0:7:0::/64":   "",
+		"fd00:90:0:7::1/64":     "did you mean fd00:90:0:7::/64?",
+		"fd00:90:0:7::":         "is no /64",
+		"fd00:90::/48":          "is no /64",
+		"fd00:90:0:7:8::/80":    "is no /64",
+		"10.90.0.0/64":          "is no /64",
+		"ff05::/64":             "can't be given to a terminal",
+		"::ffff:10.90.0.0/64":   "is no /64",
+		"::/64":                 "can't be given to a terminal",
+		"fd00:90:0:7::%eth0/64": "is no /64",
+	} {
+		s, err := Terminal{IMSI: "460010000000001", APNs: []string{"a"}, StaticPrefix6: text}.Record()
+		if want == "" && (err != nil || len(s.StaticPrefix6) != 16) || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: got %v, want %q", text, err, want)
+		}
 	}
 }
 

@@ -32,8 +32,9 @@ type AuditLine struct {
 	Hash     string          `json:"hash"`      // hexadecimal
 }
 
-// AuditLineOf makes a line of an entry. A barrel's pre-shared key in it is
-// wrapped (see edge/keywrap), so the line gives no secret away.
+// AuditLineOf makes a line of an entry. Secrets in it are wrapped (see
+// edge/keywrap) or hashed, so the line gives none away; the readable detail
+// leaves what is kept of a terminal's password out altogether.
 func AuditLineOf(e *command.AuditEntry) (AuditLine, error) {
 	c, payload, err := command.Decode(e.Command)
 	if err != nil {
@@ -43,7 +44,7 @@ func AuditLineOf(e *command.AuditEntry) (AuditLine, error) {
 	if err := proto.Unmarshal(e.Result, r); err != nil {
 		return AuditLine{}, fmt.Errorf("audit entry %d: result: %w", e.Sequence, err)
 	}
-	detail, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(payload)
+	detail, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(readable(payload))
 	if err != nil {
 		return AuditLine{}, fmt.Errorf("audit entry %d: %w", e.Sequence, err)
 	}
@@ -53,6 +54,22 @@ func AuditLineOf(e *command.AuditEntry) (AuditLine, error) {
 		Command: base64.StdEncoding.EncodeToString(e.Command), Result: base64.StdEncoding.EncodeToString(e.Result),
 		PrevHash: hex.EncodeToString(e.PrevHash), Hash: hex.EncodeToString(e.Hash),
 	}, nil
+}
+
+// readable is a payload as people read it: who authenticates how, but not what
+// it is checked against.
+func readable(payload proto.Message) proto.Message {
+	put, ok := payload.(*command.PutSubscriber)
+	if !ok || put.Subscriber.GetCredentials() == nil {
+		return payload
+	}
+	put = proto.CloneOf(put)
+	c := put.Subscriber.Credentials
+	c.PapSalt, c.PapHash = nil, nil // the iterations tell that there is a hash
+	if len(c.ChapSecret) > 0 {
+		c.ChapSecret = []byte("kept")
+	}
+	return put
 }
 
 // ParseAuditLine reads a line back into the entry whose hash can be verified.

@@ -20,16 +20,22 @@ type Terminal struct {
 	IMEIs              []string `json:"imeis,omitempty" yaml:"imeis,omitempty"`
 	APNs               []string `json:"apns" yaml:"apns"`
 	StaticAddress      string   `json:"static_address,omitempty" yaml:"static_address,omitempty"`
+	StaticPrefix6      string   `json:"static_prefix6,omitempty" yaml:"static_prefix6,omitempty"` // a /64
 	WiFiMAC            string   `json:"wifi_mac,omitempty" yaml:"wifi_mac,omitempty"`
 	DeviceCertSHA256   string   `json:"device_cert_sha256,omitempty" yaml:"device_cert_sha256,omitempty"`
 	WireGuardPublicKey string   `json:"wireguard_public_key,omitempty" yaml:"wireguard_public_key,omitempty"`
 	Label              string   `json:"label,omitempty" yaml:"label,omitempty"`
+	// Credentials in a request: absent or null keeps those that are stored, {}
+	// removes them.
+	Credentials *Credentials `json:"credentials,omitempty" yaml:"credentials,omitempty"`
 
-	// Set by the gateway, ignored in requests.
+	// Set by the gateway, ignored in requests; but a request with a version is
+	// refused when the record has another one by then.
 	State        string `json:"state,omitempty" yaml:"-"`
 	Version      uint64 `json:"version,omitempty" yaml:"-"`
 	RevokeReason string `json:"revoke_reason,omitempty" yaml:"-"`
 	Address      string `json:"address,omitempty" yaml:"-"` // of its lease, if any
+	Prefix6      string `json:"prefix6,omitempty" yaml:"-"`
 }
 
 // Barrel is one smart seal barrel of the allow-list.
@@ -133,19 +139,49 @@ func (t Terminal) Record() (*command.Subscriber, error) {
 		m.add("static_address", err)
 		s.StaticAddress = a.AsSlice()
 	}
+	if t.StaticPrefix6 != "" {
+		p, err := parsePrefix6(t.StaticPrefix6)
+		m.add("static_prefix6", err)
+		s.StaticPrefix6 = p.Addr().AsSlice()
+	}
+	t.Credentials.check(&m)
 	return s, m.err()
 }
 
-// TerminalOf shows a subscriber record. lease may be nil.
-func TerminalOf(s *command.Subscriber, lease *command.AddressLease) Terminal {
-	return Terminal{
+// parsePrefix6 reads the /64 of a terminal.
+func parsePrefix6(s string) (netip.Prefix, error) {
+	p, err := netip.ParsePrefix(s)
+	switch {
+	case err != nil || p.Bits() != 64 || !p.Addr().Is6() || p.Addr().Is4In6():
+		return netip.Prefix{}, fmt.Errorf("%q is no /64; write it as fd00:90:0:7::/64", s)
+	case p != p.Masked():
+		return netip.Prefix{}, fmt.Errorf("%s is not the start of the /64; did you mean %s?", s, p.Masked())
+	case !p.Addr().IsGlobalUnicast():
+		return netip.Prefix{}, fmt.Errorf("%s can't be given to a terminal; use a unique local or global one", s)
+	}
+	return p, nil
+}
+
+// TerminalOf shows a subscriber record with the first of its leases of each
+// family.
+func TerminalOf(s *command.Subscriber, leases ...*command.AddressLease) Terminal {
+	t := Terminal{
 		IMSI: s.Imsi, MSISDN: s.Msisdn, IMEIs: s.Imeis, APNs: s.Apns,
-		StaticAddress: addressText(s.StaticAddress), WiFiMAC: s.WifiMac,
+		StaticAddress: addressText(s.StaticAddress), StaticPrefix6: prefixText(s.StaticPrefix6), WiFiMAC: s.WifiMac,
 		DeviceCertSHA256:   hex.EncodeToString(s.DeviceCertSha256),
 		WireGuardPublicKey: base64.StdEncoding.EncodeToString(s.WireguardPublicKey),
 		Label:              s.Label, State: stateText(s.State), Version: s.Version,
-		RevokeReason: s.RevokeReason, Address: addressText(lease.GetAddress()),
+		RevokeReason: s.RevokeReason, Credentials: credentialsOf(s.Credentials),
 	}
+	for _, l := range leases {
+		switch a := l.GetAddress(); {
+		case len(a) == 4 && t.Address == "":
+			t.Address = addressText(a)
+		case len(a) == 16 && t.Prefix6 == "":
+			t.Prefix6 = prefixText(a)
+		}
+	}
+	return t
 }
 
 // Record validates the document and makes a barrel record of it, the PSK still
@@ -208,6 +244,15 @@ func stateText(s command.DeviceState) string {
 		return "revoked"
 	}
 	return ""
+}
+
+// prefixText writes a terminal's /64.
+func prefixText(b []byte) string {
+	a, ok := netip.AddrFromSlice(b)
+	if !ok || !a.Is6() {
+		return ""
+	}
+	return netip.PrefixFrom(a, 64).String()
 }
 
 func addressText(b []byte) string {

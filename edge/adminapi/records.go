@@ -7,38 +7,6 @@ import (
 	"github.com/sealedge/sealedge/cluster/command"
 )
 
-// Session is a PDN session.
-type Session struct {
-	ID             uint64    `json:"id"`
-	IMSI           string    `json:"imsi"`
-	MSISDN         string    `json:"msisdn,omitempty"`
-	APN            string    `json:"apn"`
-	Address        string    `json:"address"`
-	Path           string    `json:"path"`  // the active one: "gtp" or "wireguard"
-	Paths          []string  `json:"paths"` // all that are attached
-	Peer           string    `json:"peer,omitempty"`
-	ServingPLMN    string    `json:"serving_plmn,omitempty"`
-	IMEI           string    `json:"imei,omitempty"`
-	Opened         time.Time `json:"opened"`
-	GatewayAddress string    `json:"gateway_address"`
-}
-
-// SessionOf shows a session record.
-func SessionOf(s *command.Session) Session {
-	v := Session{
-		ID: s.Id, IMSI: s.Imsi, MSISDN: s.Msisdn, APN: s.Apn, Address: addressText(s.Address),
-		Path: pathText(s.Active), Paths: []string{}, Opened: timeOf(s.Opened), GatewayAddress: s.GatewayAddress,
-	}
-	if g := s.Gtp; g != nil {
-		v.Paths = append(v.Paths, pathText(command.PathKind_GTP))
-		v.Peer, v.ServingPLMN, v.IMEI = addressText(g.PeerC.GetAddress()), g.ServingPlmn, g.Imei
-	}
-	if s.Wireguard != nil {
-		v.Paths = append(v.Paths, pathText(command.PathKind_WIREGUARD))
-	}
-	return v
-}
-
 // Order is the ledger's account of a work order.
 type Order struct {
 	Number    string    `json:"number"`
@@ -169,16 +137,6 @@ type Reason struct {
 // CheckOut is the body of a request that hands a barrel to a terminal.
 type CheckOut struct {
 	IMSI string `json:"imsi"`
-}
-
-func pathText(k command.PathKind) string {
-	switch k {
-	case command.PathKind_GTP:
-		return "gtp"
-	case command.PathKind_WIREGUARD:
-		return "wireguard"
-	}
-	return ""
 }
 
 func timeOf(ns int64) time.Time {

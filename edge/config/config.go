@@ -21,8 +21,9 @@ import (
 // Config is the whole configuration of one node.
 //
 // The tags say the key, whether it is required, and the range of a number or
-// time span ("0,60s..1h" also takes 0), or the family of an address. Paths are absolute or relative to the configuration file in the
-// file, and ready to open here.
+// time span ("0,60s..1h" also takes 0), or the family of an address. Paths are
+// absolute or relative to the configuration file in the file, and ready to open
+// here.
 type Config struct {
 	Node     Node     `key:"node"`
 	Cluster  Cluster  `key:"cluster"`

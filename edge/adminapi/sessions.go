@@ -1,0 +1,83 @@
+package adminapi
+
+import (
+	"time"
+
+	"github.com/sealedge/sealedge/cluster/command"
+	"github.com/sealedge/sealedge/policy"
+)
+
+// Session is a PDN session.
+type Session struct {
+	ID             uint64    `json:"id"`
+	IMSI           string    `json:"imsi"`
+	MSISDN         string    `json:"msisdn,omitempty"`
+	APN            string    `json:"apn"`
+	PDNType        string    `json:"pdn_type"`            // "IPv4", "IPv6" or "IPv4v6": the addresses that it has
+	Address        string    `json:"address"`             // empty: no IPv4
+	Prefix6        string    `json:"prefix6,omitempty"`   // a /64
+	Path           string    `json:"path"`                // the active one: "gtp" or "wireguard"
+	Paths          []string  `json:"paths"`               // all that are attached
+	Protocol       string    `json:"protocol"`            // of the active path: "GTPv1", "GTPv2" or "WireGuard"
+	Suspended      bool      `json:"suspended,omitempty"` // the carrier's path
+	Peer           string    `json:"peer,omitempty"`      // the carrier's control plane address
+	RAT            string    `json:"rat,omitempty"`       // "EUTRAN" and the like
+	ServingPLMN    string    `json:"serving_plmn,omitempty"`
+	IMEI           string    `json:"imei,omitempty"`
+	Opened         time.Time `json:"opened"`
+	GatewayAddress string    `json:"gateway_address"`
+}
+
+// SessionOf shows a session record.
+func SessionOf(s *command.Session) Session {
+	v := Session{
+		ID: s.Id, IMSI: s.Imsi, MSISDN: s.Msisdn, APN: s.Apn, PDNType: pdnType(s),
+		Address: addressText(s.Address), Prefix6: prefixText(s.Prefix6),
+		Path: pathText(s.Active), Paths: []string{}, Protocol: protocolText(s), Opened: timeOf(s.Opened), GatewayAddress: s.GatewayAddress,
+	}
+	if g := s.Gtp; g != nil {
+		v.Paths = append(v.Paths, pathText(command.PathKind_GTP))
+		v.Peer, v.ServingPLMN, v.IMEI, v.Suspended = addressText(g.PeerC.GetAddress()), g.ServingPlmn, g.Imei, g.Suspended
+		if g.RatType != 0 {
+			v.RAT = policy.RAT(g.RatType).String()
+		}
+	}
+	if s.Wireguard != nil {
+		v.Paths = append(v.Paths, pathText(command.PathKind_WIREGUARD))
+	}
+	return v
+}
+
+// pdnType is of the session, which may have more than its carrier path was
+// answered: the other family comes through the fallback.
+func pdnType(s *command.Session) string {
+	switch {
+	case len(s.Prefix6) == 0:
+		return "IPv4"
+	case len(s.Address) == 0:
+		return "IPv6"
+	}
+	return "IPv4v6"
+}
+
+func pathText(k command.PathKind) string {
+	switch k {
+	case command.PathKind_GTP:
+		return "gtp"
+	case command.PathKind_WIREGUARD:
+		return "wireguard"
+	}
+	return ""
+}
+
+func protocolText(s *command.Session) string {
+	switch {
+	case s.Active == command.PathKind_WIREGUARD:
+		return "WireGuard"
+	case s.Active == command.PathKind_GTP && s.Gtp.GetVersion() == 1:
+		return "GTPv1"
+	case s.Active == command.PathKind_GTP:
+		return "GTPv2"
+	}
+	return ""
+}

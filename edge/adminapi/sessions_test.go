@@ -1,0 +1,38 @@
+package adminapi
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/sealedge/sealedge/cluster/command"
+)
+
+func TestSessionOf(t *testing.T) {
+	v4, v6 := []byte{10, 90, 0, 7}, netip.MustParseAddr("fd00:90:0:7::").AsSlice()
+	gtp := func(version uint32) *command.GTPPath {
+		return &command.GTPPath{Version: version, RatType: 6, ServingPlmn: "46001", Imei: "35693803564380", PeerC: &command.FTEID{Address: []byte{198, 51, 100, 1}}}
+	}
+	for _, c := range []struct {
+		name string
+		s    *command.Session
+		want string
+	}{
+		{
+			"GTPv2, both families", &command.Session{Id: 1, Address: v4, Prefix6: v6, Active: command.PathKind_GTP, Gtp: gtp(2)},
+			`"pdn_type":"IPv4v6","address":"10.90.0.7","prefix6":"fd00:90:0:7::/64","path":"gtp","paths":["gtp"],"protocol":"GTPv2","peer":"198.51.100.1","rat":"EUTRAN","serving_plmn":"46001","imei":"35693803564380"`,
+		},
+		{
+			"GTPv1, IPv6", &command.Session{Id: 1, Prefix6: v6, Active: command.PathKind_GTP, Gtp: &command.GTPPath{Version: 1, Suspended: true}},
+			`"pdn_type":"IPv6","address":"","prefix6":"fd00:90:0:7::/64","path":"gtp","paths":["gtp"],"protocol":"GTPv1","suspended":true`,
+		},
+		{
+			"fallback, the carrier's path still there", &command.Session{Id: 1, Address: v4, Active: command.PathKind_WIREGUARD, Gtp: gtp(2), Wireguard: &command.WireGuardPath{}},
+			`"pdn_type":"IPv4","address":"10.90.0.7","path":"wireguard","paths":["gtp","wireguard"],"protocol":"WireGuard"`,
+		},
+	} {
+		if got := marshal(t, SessionOf(c.s)); !strings.Contains(got, c.want) {
+			t.Errorf("%s:\ngot  %s\nwant %s", c.name, got, c.want)
+		}
+	}
+}
