@@ -104,6 +104,9 @@ func TestCheckFindsWhatIsWrongWithFiles(t *testing.T) {
 		{"an inner address that the certificate lacks", func(p place) { p.edit("[10.90.0.1]", "[10.90.0.1, 10.91.0.1]") }, []string{
 			"inner.phone_api.cert: the certificate doesn't name inner address 10.91.0.1",
 		}},
+		{"an inner IPv6 address that the certificate lacks", func(p place) { p.edit("[10.90.0.1]", `[10.90.0.1, "fd00:90::1"]`) }, []string{
+			"inner.phone_api.cert: the certificate doesn't name inner address fd00:90::1",
+		}},
 		{"a key that everyone can read", func(p place) {
 			if err := os.Chmod(p.path("pki/grant-key.pem"), 0o644); err != nil {
 				p.t.Fatal(err)

@@ -42,6 +42,9 @@ var (
 // parties are all who have a certificate.
 func parties(o Options) []identity {
 	inner, seal := []netip.Addr{o.Inner}, []netip.Addr{o.SealServer.Addr()}
+	if o.Inner6.IsValid() {
+		inner = append(inner, o.Inner6) // phones verify the address that they dial
+	}
 	all := []identity{
 		{name: "gateway", common: "gateway " + gatewayName, uri: "sealedge://gateway/" + gatewayName, usages: client},
 		{name: "phone-api", common: innerName, dns: []string{innerName}, ips: inner, usages: server},

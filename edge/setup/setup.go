@@ -41,6 +41,8 @@ type Options struct {
 	APN        ident.APN      // seal.corp
 	Inner      netip.Addr     // 10.90.0.1: the gateway inside the tunnel
 	Pool       netip.Prefix   // 10.90.0.0/16: addresses of terminals
+	Inner6     netip.Addr     // the gateway inside the tunnel in IPv6; the zero Addr: no IPv6
+	Pool6      netip.Prefix   // of which terminals get a /64 each; goes with Inner6
 	SealServer netip.AddrPort // 127.0.2.1:8443
 	Now        time.Time      // required: when the certificates begin to be valid
 }
@@ -92,6 +94,9 @@ func (o Options) complete() (Options, error) {
 	orElse(&o.Inner, netip.AddrFrom4([4]byte{10, 90, 0, 1}))
 	orElse(&o.Pool, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 90, 0, 0}), 16))
 	orElse(&o.SealServer, netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 2, 1}), 8443))
+	if o.Inner6.IsValid() != o.Pool6.IsValid() {
+		return o, errors.New("IPv6 inside the tunnel takes both an address of the gateway and a range for terminals; give both or none")
+	}
 	if len(o.Carriers) == 0 {
 		o.Carriers = []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{127, 0, 20, 0}), 24)}
 	}
@@ -120,7 +125,7 @@ func Init(dir string, o Options) (*Layout, error) {
 		return nil, err
 	}
 	policyDoc := bundle.Default(bundle.Params{
-		APN: o.APN, Gateway: o.Inner, Pool: o.Pool,
+		APN: o.APN, Gateway: o.Inner, Pool: o.Pool, Gateway6: o.Inner6, Pool6: o.Pool6,
 		Server: policy.Server{Host: o.SealServer.Addr().String(), Port: o.SealServer.Port()},
 	})
 	if _, _, err := bundle.Parse("policy.yaml", policyDoc); err != nil {

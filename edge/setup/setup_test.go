@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -46,7 +47,7 @@ func TestRunsAsItIs(t *testing.T) {
 		Gateway: netip.MustParseAddr("192.0.2.10"), Inner: netip.MustParseAddr("172.16.0.1"), Pool: netip.MustParsePrefix("172.16.0.0/24"),
 		Carriers:   []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24"), netip.MustParsePrefix("203.0.113.9/32")},
 		SealServer: netip.MustParseAddrPort("[fd00::9]:9443"),
-	}} {
+	}, dualStack} {
 		_, l := initialise(t, o)
 		if want := max(o.Nodes, len(o.Hosts), 1); len(l.Nodes) != want {
 			t.Fatalf("%d nodes, want %d", len(l.Nodes), want)
@@ -60,6 +61,56 @@ func TestRunsAsItIs(t *testing.T) {
 			if ps := config.Check(path, nil, now.AddDate(0, 0, 826)); len(ps) != 6 {
 				t.Errorf("after 826 days: %d problems, want 6 expired certificates:\n%v", len(ps), ps)
 			}
+		}
+	}
+}
+
+var dualStack = setup.Options{Inner6: netip.MustParseAddr("fd00:90::1"), Pool6: netip.MustParsePrefix("fd00:90::/48")}
+
+// With IPv6 inside the tunnel, the certificates name the address that phones
+// dial, and node and policy agree on it.
+func TestIPv6Inside(t *testing.T) {
+	dir, l := initialise(t, dualStack)
+	for _, name := range []string{"phone-api", "barrel-api"} {
+		for _, address := range []string{"10.90.0.1", "fd00:90::1"} {
+			if err := certificate(t, dir, name).VerifyHostname(address); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	}
+	cfg, err := config.Load(l.Nodes[0], nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []netip.Addr{netip.MustParseAddr("10.90.0.1"), dualStack.Inner6}; !slices.Equal(cfg.Inner.Addresses, want) {
+		t.Errorf("inner addresses %v, want %v", cfg.Inner.Addresses, want)
+	}
+	doc, err := os.ReadFile(l.Policy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rules, pools, err := bundle.Parse("policy.yaml", doc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, apn := range rules.APNs {
+		if apn.GatewayAddress6 != dualStack.Inner6 || !slices.Contains(apn.Pools, dualStack.Pool6) {
+			t.Errorf("policy has %+v", apn)
+		}
+	}
+	if len(pools) != 2 {
+		t.Errorf("pools %v", pools)
+	}
+	for name, o := range map[string]setup.Options{
+		"no range":             {Inner6: dualStack.Inner6},
+		"no address":           {Pool6: dualStack.Pool6},
+		"an IPv4 address":      {Inner6: netip.MustParseAddr("10.91.0.1"), Pool6: dualStack.Pool6},
+		"a range too narrow":   {Inner6: dualStack.Inner6, Pool6: netip.MustParsePrefix("fd00:90::/65")},
+		"a link-local address": {Inner6: netip.MustParseAddr("fe80::1"), Pool6: dualStack.Pool6},
+	} {
+		o.Now = now
+		if _, err := setup.Init(filepath.Join(t.TempDir(), "made"), o); err == nil {
+			t.Errorf("%s: no error", name)
 		}
 	}
 }
