@@ -2,9 +2,9 @@ package state
 
 import (
 	"bytes"
-	"encoding/binary"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"testing"
 
@@ -17,7 +17,7 @@ import (
 // out anew from the records alone, so that it finds a derived table that went
 // astray as well.
 func invariants(m *Machine) error {
-	for _, check := range []func(*Machine) error{ledgerHolds, addressesHold, teidsHold, locksHold, memoryHolds} {
+	for _, check := range []func(*Machine) error{ledgerHolds, addressesHold, peersHold, teidsHold, locksHold, memoryHolds} {
 		if err := check(m); err != nil {
 			return err
 		}
@@ -97,69 +97,134 @@ func ledgerHolds(m *Machine) error {
 	return nil
 }
 
-// addressesHold: no address is held twice; a lease is in use exactly while
-// there is a session, with the same address; free ranges are what no lease has.
+// addressesHold, of each family: no address is held twice; a lease is in use
+// exactly while there is a session with the same address, which has the families
+// that its paths use; free ranges are what no lease has.
 func addressesHold(m *Machine) error {
-	held := map[uint32]*command.AddressLease{}
-	wait := 0
-	for l := range m.leases.values() {
-		a := binary.BigEndian.Uint32(l.Address)
-		if o := held[a]; o != nil {
-			return fmt.Errorf("%v is leased to %s and %s", address(a), o.Imsi, l.Imsi)
+	for _, f := range families {
+		if err := spaceHolds(m, f); err != nil {
+			return fmt.Errorf("%v: %w", f, err)
 		}
-		held[a] = l
-		s := m.SessionByKey(l.Imsi, l.Apn)
-		if l.InUse != (s != nil) || s != nil && !bytes.Equal(s.Address, l.Address) {
-			return fmt.Errorf("lease %v beside session %v", l, s)
-		}
-		if m.byAddress.get(a) != l {
-			return fmt.Errorf("%v is not found by address", l)
-		}
-		if waiting(l) {
-			wait++
-			if m.released.get(numbered{l.Apn, l.ReleasedSeq}) != l {
-				return fmt.Errorf("%v does not wait in its place", l)
-			}
-			if m.pools.owner(a) != l.Apn {
-				return fmt.Errorf("%v waits outside of its pool", l)
-			}
-		}
-		sub := m.Subscriber(l.Imsi)
-		if !l.InUse && l.Pinned != m.wantsPin(sub, l.Apn) {
-			return fmt.Errorf("%v, but pinned should be %v", l, !l.Pinned)
-		}
-	}
-	if wait != m.released.len() || len(held) != m.byAddress.len() {
-		return fmt.Errorf("%d leases wait, the table has %d; %d addresses, the table has %d", wait, m.released.len(), len(held), m.byAddress.len())
 	}
 	for s := range m.Sessions() {
-		if !m.Lease(s.Apn, s.Imsi).GetInUse() {
-			return fmt.Errorf("session %v without a lease", s)
-		}
-	}
-	free := map[numbered]bool{}
-	for k, last := range m.free.from(numbered{}) {
-		for a := k.n; a <= uint64(last); a++ {
-			if held[uint32(a)] != nil || m.pools.owner(uint32(a)) != k.name || free[numbered{k.name, a}] {
-				return fmt.Errorf("%v is not free", address(uint32(a)))
+		for _, f := range families {
+			l := m.spaces[f].leases.get(pair{s.Imsi, s.Apn})
+			if uses := f.usedBy(s); uses != (len(f.held(s)) > 0) || uses != l.GetInUse() {
+				return fmt.Errorf("session %v, %v lease %v", s, f, l)
 			}
-			free[numbered{k.name, a}] = true
-		}
-	}
-	for _, p := range m.pools {
-		for a := uint64(p.first); a <= uint64(p.last); a++ {
-			if held[uint32(a)] == nil && !free[numbered{p.apn, a}] {
-				return fmt.Errorf("%v is lost", address(uint32(a)))
+			if len(f.held(s)) == 0 {
+				continue
+			}
+			if a, _ := netip.AddrFromSlice(f.held(s)); m.SessionByAddress(a) != s || f == ipv6 && m.SessionByAddress(a.Next()) != s {
+				return fmt.Errorf("session %v is not found by %v", s, a)
 			}
 		}
 	}
 	return nil
 }
 
+func spaceHolds(m *Machine, f family) error {
+	space := &m.spaces[f]
+	held := map[uint64]*command.AddressLease{}
+	wait, former := 0, 0
+	for n, l := range space.byAddress.from(0) {
+		if f.number(l.Address) != n || !bytes.Equal(f.bytes(n), l.Address) {
+			return fmt.Errorf("lease %v stands at %s", l, f.text(n))
+		}
+		held[n] = l
+		if l.Former {
+			former++
+			if !waiting(l) {
+				return fmt.Errorf("%v is former and does not wait", l)
+			}
+		} else {
+			if space.leases.get(pair{l.Imsi, l.Apn}) != l {
+				return fmt.Errorf("%v is not found by subscriber", l)
+			}
+			s := m.SessionByKey(l.Imsi, l.Apn)
+			if l.InUse != (len(f.held(s)) > 0) || l.InUse && !bytes.Equal(f.held(s), l.Address) {
+				return fmt.Errorf("lease %v beside session %v", l, s)
+			}
+			if !l.InUse && l.Pinned != m.wantsPin(f, m.Subscriber(l.Imsi), l.Apn) {
+				return fmt.Errorf("%v, but pinned should be %v", l, !l.Pinned)
+			}
+		}
+		if waiting(l) {
+			wait++
+			if space.released.get(numbered{l.Apn, l.ReleasedSeq}) != l {
+				return fmt.Errorf("%v does not wait in its place", l)
+			}
+			if space.pools.owner(n) != l.Apn {
+				return fmt.Errorf("%v waits outside of its pool", l)
+			}
+		}
+	}
+	if wait != space.released.len() || len(held)-former != space.leases.len() {
+		return fmt.Errorf("%d leases wait, the table has %d; %d are somebody's, the table has %d", wait, space.released.len(), len(held)-former, space.leases.len())
+	}
+	var last *command.AddressLease
+	for k, l := range space.released.from(numbered{}) {
+		if last.GetApn() == k.name && l.Released < last.Released {
+			return fmt.Errorf("%v was released before %v", l, last)
+		}
+		last = l
+	}
+	free := map[numbered]bool{}
+	for k, last := range space.free.from(numbered{}) {
+		for n := k.n; n <= last; n++ {
+			if held[n] != nil || space.pools.owner(n) != k.name || free[numbered{k.name, n}] {
+				return fmt.Errorf("%s is not free", f.text(n))
+			}
+			free[numbered{k.name, n}] = true
+		}
+	}
+	for _, p := range space.pools {
+		for n := p.first; n <= p.last; n++ {
+			if held[n] == nil && !free[numbered{p.apn, n}] {
+				return fmt.Errorf("%s is lost", f.text(n))
+			}
+		}
+	}
+	return nil
+}
+
+// peersHold: there is a record of exactly the peers that paths lead to, and
+// their sessions are found by it.
+func peersHold(m *Machine) error {
+	at := map[netip.Addr][]*command.Session{}
+	paths := 0
+	for s := range m.Sessions() {
+		if a, ok := netip.AddrFromSlice(s.GetGtp().GetPeerC().GetAddress()); ok {
+			at[a] = append(at[a], s)
+			paths++
+		}
+	}
+	for p := range m.Peers() {
+		a, ok := netip.AddrFromSlice(p.Address)
+		if !ok || m.Peer(a) != p || !p.RestartKnown && p.RestartCounter != 0 {
+			return fmt.Errorf("peer %v", p)
+		}
+		if !slices.Equal(slices.Collect(m.SessionsByPeer(a)), at[a]) || len(at[a]) == 0 {
+			return fmt.Errorf("peer %v: %d sessions lead there", a, len(at[a]))
+		}
+		// A path that told a counter left it with the record, unless that had one.
+		for _, s := range at[a] {
+			if s.Gtp.PeerRestartKnown && !p.RestartKnown {
+				return fmt.Errorf("the counter of peer %v is not known, though session %d told it", a, s.Id)
+			}
+		}
+	}
+	if m.peers.len() != len(at) || m.sessionsOfPeer.len() != paths {
+		return fmt.Errorf("%d peers and %d paths to them, the tables have %d and %d", len(at), paths, m.peers.len(), m.sessionsOfPeer.len())
+	}
+	return nil
+}
+
 // teidsHold: no TEID is 0 or held twice; sessions have the path that is active,
-// belong to a subscriber that may have them, and charging ids differ.
+// belong to a subscriber that may have them, and charging ids differ, as do the
+// bearers of one subscriber.
 func teidsHold(m *Machine) error {
-	teids, charging := map[uint32]uint64{}, map[uint32]bool{}
+	teids, charging, bearers := map[uint32]uint64{}, map[uint32]bool{}, map[numbered]bool{}
 	for s := range m.Sessions() {
 		if !attached(s, s.Active) {
 			return fmt.Errorf("session %v: the active path is not attached", s)
@@ -179,6 +244,11 @@ func teidsHold(m *Machine) error {
 				return fmt.Errorf("TEID %#x is held by sessions %d and %d", teid, teids[teid], s.Id)
 			}
 			teids[teid] = s.Id
+		}
+		if bearer := (numbered{s.Imsi, uint64(s.Gtp.Ebi)}); bearers[bearer] {
+			return fmt.Errorf("%s has the bearer %d twice", s.Imsi, s.Gtp.Ebi)
+		} else {
+			bearers[bearer] = true
 		}
 		if charging[s.Gtp.ChargingId] || s.Gtp.ChargingId == 0 {
 			return fmt.Errorf("charging id %d is held twice or zero", s.Gtp.ChargingId)

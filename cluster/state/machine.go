@@ -16,10 +16,8 @@ package state
 
 import (
 	"cmp"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"net/netip"
 
 	"google.golang.org/protobuf/proto"
 
@@ -49,12 +47,13 @@ type Machine struct {
 	subscribers table[string, *command.Subscriber]
 	barrels     table[string, *command.Barrel]
 	sessions    table[uint64, *command.Session]
-	leases      table[pair, *command.AddressLease] // by IMSI and APN
 	addresses   table[string, *command.GatewayAddress]
 	orders      table[string, *command.Order]
 	uses        table[uint64, *command.Use]
 	locks       table[uint64, *command.Lock]
 	remembered  table[pair, *command.Remembered] // by client and request
+	peers       table[peerKey, *command.GTPPeer]
+	spaces      [len(families)]space // leases
 
 	// What follows is derived from the records: never in a snapshot, rebuilt
 	// from it.
@@ -63,12 +62,9 @@ type Machine struct {
 	byPSKIdentity  table[string, string]                // barrel id
 	byCert         table[string, string]                // barrel id
 	checkouts      table[pair, struct{}]                // IMSI, barrel id
-	pools          pools                                // of the current policy
-	free           table[numbered, uint32]              // APN, first address: last address
 	bySubscriber   table[pair, *command.Session]        // IMSI, APN
 	teids          table[uint32, uint64]                // control and user plane: session id
-	byAddress      table[uint32, *command.AddressLease] // every lease
-	released       table[numbered, *command.AddressLease]
+	sessionsOfPeer table[peerSession, *command.Session] // those with a GTP path to it
 	usesOfOrder    table[numbered, struct{}]
 	byRequest      table[pair, uint64] // IMSI, request id: use
 	openOfBarrel   table[string, uint64]
@@ -100,23 +96,22 @@ func New() *Machine {
 		subscribers: newOrdered[string, *command.Subscriber](),
 		barrels:     newOrdered[string, *command.Barrel](),
 		sessions:    newOrdered[uint64, *command.Session](),
-		leases:      newTable[pair, *command.AddressLease](comparePairs),
 		addresses:   newOrdered[string, *command.GatewayAddress](),
 		orders:      newOrdered[string, *command.Order](),
 		uses:        newOrdered[uint64, *command.Use](),
 		locks:       newOrdered[uint64, *command.Lock](),
 		remembered:  newTable[pair, *command.Remembered](comparePairs),
+		peers:       newTable[peerKey, *command.GTPPeer](comparePeers),
+		spaces:      [...]space{newSpace(), newSpace()},
 
 		byWireGuardKey: newOrdered[string, string](),
 		byMAC:          newOrdered[string, string](),
 		byPSKIdentity:  newOrdered[string, string](),
 		byCert:         newOrdered[string, string](),
 		checkouts:      newTable[pair, struct{}](comparePairs),
-		free:           newTable[numbered, uint32](compareNumbered),
 		bySubscriber:   newTable[pair, *command.Session](comparePairs),
 		teids:          newOrdered[uint32, uint64](),
-		byAddress:      newOrdered[uint32, *command.AddressLease](),
-		released:       newTable[numbered, *command.AddressLease](compareNumbered),
+		sessionsOfPeer: newTable[peerSession, *command.Session](comparePeerSessions),
 		usesOfOrder:    newTable[numbered, struct{}](compareNumbered),
 		byRequest:      newTable[pair, uint64](comparePairs),
 		openOfBarrel:   newOrdered[string, uint64](),
@@ -136,15 +131,17 @@ func New() *Machine {
 func (m *Machine) Clone() *Machine {
 	c := *m
 	c.subscribers, c.barrels, c.sessions = m.subscribers.clone(), m.barrels.clone(), m.sessions.clone()
-	c.leases, c.addresses, c.orders = m.leases.clone(), m.addresses.clone(), m.orders.clone()
-	c.uses, c.locks, c.remembered = m.uses.clone(), m.locks.clone(), m.remembered.clone()
+	c.addresses, c.orders, c.uses = m.addresses.clone(), m.orders.clone(), m.uses.clone()
+	c.locks, c.remembered, c.peers = m.locks.clone(), m.remembered.clone(), m.peers.clone()
 	c.byWireGuardKey, c.byMAC, c.byPSKIdentity = m.byWireGuardKey.clone(), m.byMAC.clone(), m.byPSKIdentity.clone()
 	c.byCert, c.checkouts, c.bySubscriber = m.byCert.clone(), m.checkouts.clone(), m.bySubscriber.clone()
-	c.teids, c.byAddress, c.released = m.teids.clone(), m.byAddress.clone(), m.released.clone()
+	c.teids, c.sessionsOfPeer, c.openOfOrder = m.teids.clone(), m.sessionsOfPeer.clone(), m.openOfOrder.clone()
 	c.usesOfOrder, c.byRequest, c.openOfBarrel = m.usesOfOrder.clone(), m.byRequest.clone(), m.openOfBarrel.clone()
 	c.openOfIMSI, c.pendingLocks, c.locksOfBarrel = m.openOfIMSI.clone(), m.pendingLocks.clone(), m.locksOfBarrel.clone()
 	c.bySource, c.evidenceDue, c.scopes = m.bySource.clone(), m.evidenceDue.clone(), m.scopes.clone()
-	c.free, c.openOfOrder = m.free.clone(), m.openOfOrder.clone()
+	for f := range c.spaces {
+		c.spaces[f] = m.spaces[f].clone()
+	}
 	c.journal = new(journal)
 	return &c
 }
@@ -241,6 +238,8 @@ func (m *Machine) carryOut(c *command.Command, payload proto.Message) outcome {
 		return m.selectPath(p)
 	case *command.ClosePath:
 		return m.closePath(p)
+	case *command.ReleasePaths:
+		return m.releasePaths(p)
 	case *command.AcquireAddress:
 		return m.acquireAddress(p)
 	case *command.BumpRestartCounter:
@@ -283,13 +282,4 @@ func (m *Machine) link(index, term uint64, raw, result []byte) *command.AuditEnt
 		Index: index, Term: term, Command: raw, Result: result,
 		PrevHash: prev[:], Hash: hash[:], Sequence: m.auditSeq,
 	}
-}
-
-// number is an IPv4 address as a number; the zero address for anything else.
-func number(a netip.Addr) uint32 {
-	if !a.Is4() {
-		return 0
-	}
-	b := a.As4()
-	return binary.BigEndian.Uint32(b[:])
 }

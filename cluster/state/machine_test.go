@@ -294,7 +294,7 @@ func TestQueries(t *testing.T) {
 		"zero address":        {m.SessionByAddress(netip.Addr{}).GetId(), uint64(0)},
 		"no answer":           {m.Answered("test", "other") == nil, true},
 		"answer":              {m.Answered("test", "remember").GetCode(), command.Code_OK},
-		"counts":              {m.Counts(), Counts{Subscribers: 1, Barrels: 1, Sessions: 1, Leases: 1, Orders: 1, Uses: 1, Locks: 1, PendingLocks: 1, Remembered: 1}},
+		"counts":              {m.Counts(), Counts{Subscribers: 1, Barrels: 1, Sessions: 1, Leases: 1, Orders: 1, Uses: 1, Locks: 1, PendingLocks: 1, Remembered: 1, Peers: 1}},
 	} {
 		if pair[0] != pair[1] {
 			t.Errorf("%s: %v, want %v", what, pair[0], pair[1])

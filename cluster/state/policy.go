@@ -2,7 +2,6 @@ package state
 
 import (
 	"crypto/sha256"
-	"encoding/binary"
 	"slices"
 
 	"github.com/sealedge/sealedge/cluster/command"
@@ -20,12 +19,13 @@ func (m *Machine) putPolicy(p *command.PutPolicy, actor string) outcome {
 	}
 	for _, pool := range p.Pools {
 		for _, x := range pool.Excluded {
-			l := m.byAddress.get(binary.BigEndian.Uint32(x))
+			f, _ := familyOf(x)
+			l := m.spaces[f].byAddress.get(f.number(x))
 			if l == nil {
 				continue
 			}
-			if _, static := m.staticOn(m.subscribers.get(l.Imsi), l.Apn); l.InUse || l.Pinned && static {
-				return invalid("%v cannot be excluded: it is a terminal's; end its session or change its static address first", address(binary.BigEndian.Uint32(x)))
+			if _, static := m.staticOn(f, m.subscribers.get(l.Imsi), l.Apn); l.InUse || l.Pinned && static {
+				return invalid("%s cannot be excluded: it is a terminal's; end its session or change its static address first", f.text(f.number(x)))
 			}
 		}
 	}
@@ -34,15 +34,18 @@ func (m *Machine) putPolicy(p *command.PutPolicy, actor string) outcome {
 		Revision: p.BaseRevision + 1, Document: p.Document, Digest: digest[:],
 		Pools: p.Pools, Applied: m.clock, Actor: actor,
 	}
-	m.pools = pools
-	m.rebuildFree()
-	for _, l := range slices.Collect(m.leases.values()) {
-		if waiting(l) && m.pools.owner(binary.BigEndian.Uint32(l.Address)) != l.Apn {
-			m.dropLease(l)
+	for _, f := range families {
+		s := &m.spaces[f]
+		s.pools = pools[f]
+		s.rebuildFree()
+		for _, l := range slices.Collect(s.byAddress.values()) {
+			if waiting(l) && s.pools.owner(f.number(l.Address)) != l.Apn {
+				m.retire(f, l)
+			}
 		}
 	}
 	for s := range m.subscribers.values() {
-		if len(s.StaticAddress) > 0 || len(s.WireguardPublicKey) > 0 {
+		if len(s.StaticAddress) > 0 || len(s.StaticPrefix6) > 0 || len(s.WireguardPublicKey) > 0 {
 			m.settleLeases(s.Imsi)
 		}
 	}

@@ -1,103 +1,132 @@
 package state
 
 import (
-	"bytes"
 	"cmp"
-	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/sealedge/sealedge/cluster/command"
 )
 
 // A span is a run of addresses that an APN gives out dynamically.
 type span struct {
-	first, last uint32
+	first, last uint64
 	apn         string
+	quarantine  int64 // nanoseconds from a release to another subscriber's use
 }
 
-// pools are the spans of all APNs, sorted and without overlap. They are made
-// anew with every policy and never changed.
+// pools are the spans of all APNs in one family, sorted and without overlap.
+// They are made anew with every policy and never changed.
 type pools []span
 
-// compilePools turns the pools of a policy into spans. The addresses excluded,
-// and the first and last of a prefix wider than /31, which hosts take for the
-// network and for broadcast, are left out.
-func compilePools(list []*command.Pool) (pools, error) {
-	var whole []span
-	holes := map[uint32]bool{}
+// compilePools turns the pools of a policy into the spans of each family. Left
+// out are the addresses excluded and, of an IPv4 prefix wider than /31, the
+// first and the last, which hosts take for the network and for broadcast.
+func compilePools(list []*command.Pool) (out [len(families)]pools, err error) {
+	var whole [len(families)][]span
+	holes := [...]map[uint64]bool{{}, {}}
+	quarantine := map[string]uint32{}
 	for _, p := range list {
-		if p.GetApn() == "" {
-			return nil, fmt.Errorf("a pool without an APN")
+		f, s, err := spanOf(p)
+		if err != nil {
+			return out, err
 		}
-		base, ok := netip.AddrFromSlice(p.PrefixAddress)
-		if !ok || !base.Is4() || p.PrefixBits < 1 || p.PrefixBits > 32 {
-			return nil, fmt.Errorf("pool of %s: not an IPv4 prefix", p.Apn)
+		// One for all, so that what was released longest ago is free first.
+		if q, ok := quarantine[p.Apn]; ok && q != p.QuarantineSeconds {
+			return out, fmt.Errorf("the pools of %s have different quarantines; give all of them one", p.Apn)
 		}
-		prefix := netip.PrefixFrom(base, int(p.PrefixBits))
-		if prefix.Masked() != prefix {
-			return nil, fmt.Errorf("pool of %s: %v has bits beyond its length; write %v", p.Apn, prefix, prefix.Masked())
-		}
-		first := number(base)
-		last := first | uint32(1<<(32-p.PrefixBits)-1)
-		whole = append(whole, span{first, last, p.Apn})
+		quarantine[p.Apn] = p.QuarantineSeconds
+		whole[f] = append(whole[f], s)
 		for _, x := range p.Excluded {
-			if len(x) != 4 {
-				return nil, fmt.Errorf("pool of %s: an excluded address is not IPv4", p.Apn)
+			if xf, ok := familyOf(x); !ok || xf != f {
+				return out, fmt.Errorf("pool of %s: an excluded address is not %v", p.Apn, f)
 			}
-			holes[binary.BigEndian.Uint32(x)] = true
+			holes[f][f.number(x)] = true
 		}
-		if p.PrefixBits < 31 {
-			holes[first], holes[last] = true, true
-		}
-	}
-	slices.SortFunc(whole, func(a, b span) int { return cmp.Compare(a.first, b.first) })
-	for i := range whole[:max(len(whole)-1, 0)] {
-		if a, b := whole[i], whole[i+1]; b.first <= a.last {
-			return nil, fmt.Errorf("the pools of %s and %s overlap at %v", a.apn, b.apn, address(b.first))
+		if f == ipv4 && p.PrefixBits < 31 {
+			holes[f][s.first], holes[f][s.last] = true, true
 		}
 	}
-	return cut(whole, holes), nil
+	for _, f := range families {
+		slices.SortFunc(whole[f], func(a, b span) int { return cmp.Compare(a.first, b.first) })
+		for i := range whole[f][:max(len(whole[f])-1, 0)] {
+			if a, b := whole[f][i], whole[f][i+1]; b.first <= a.last {
+				return out, fmt.Errorf("the pools of %s and %s overlap at %s", a.apn, b.apn, f.text(b.first))
+			}
+		}
+		out[f] = cut(whole[f], holes[f])
+	}
+	return out, nil
+}
+
+// spanOf is all of a pool's prefix.
+func spanOf(p *command.Pool) (family, span, error) {
+	if p.GetApn() == "" {
+		return 0, span{}, fmt.Errorf("a pool without an APN")
+	}
+	base, _ := netip.AddrFromSlice(p.PrefixAddress)
+	f, ok := familyOf(p.PrefixAddress)
+	switch {
+	case f == ipv6 && (!routable(p.PrefixAddress) || p.PrefixBits < 32 || p.PrefixBits > 64):
+		return f, span{}, fmt.Errorf("pool of %s: not a unicast IPv6 prefix of 32 to 64 bits", p.Apn)
+	case f == ipv4 && (!ok || p.PrefixBits < 1 || p.PrefixBits > 32):
+		return f, span{}, fmt.Errorf("pool of %s: not an IPv4 prefix", p.Apn)
+	}
+	prefix := netip.PrefixFrom(base, int(p.PrefixBits))
+	if prefix.Masked() != prefix {
+		return f, span{}, fmt.Errorf("pool of %s: %v has bits beyond its length; write %v", p.Apn, prefix, prefix.Masked())
+	}
+	first := f.number(p.PrefixAddress)
+	last := first | (1<<(f.bits()-p.PrefixBits) - 1)
+	return f, span{first, last, p.Apn, int64(p.QuarantineSeconds) * int64(time.Second)}, nil
 }
 
 // cut takes the holes out of the spans.
-func cut(whole []span, holes map[uint32]bool) pools {
-	sorted := make([]uint32, 0, len(holes))
+func cut(whole []span, holes map[uint64]bool) pools {
+	sorted := make([]uint64, 0, len(holes))
 	for h := range holes {
 		sorted = append(sorted, h)
 	}
 	slices.Sort(sorted)
 	var out pools
 	for _, s := range whole {
-		next := uint64(s.first)
+		part := s
 		i, _ := slices.BinarySearch(sorted, s.first)
 		for _, h := range sorted[i:] {
 			if h > s.last {
 				break
 			}
-			if uint64(h) > next {
-				out = append(out, span{uint32(next), h - 1, s.apn})
+			if h > part.first {
+				part.last = h - 1
+				out = append(out, part)
 			}
-			next = uint64(h) + 1
+			part.first, part.last = h+1, s.last
 		}
-		if next <= uint64(s.last) {
-			out = append(out, span{uint32(next), s.last, s.apn})
+		if part.first <= s.last {
+			out = append(out, part)
 		}
 	}
 	return out
 }
 
-// owner returns the APN that gives an address out; "" if none does.
-func (p pools) owner(a uint32) string {
-	i, exact := slices.BinarySearchFunc(p, a, func(s span, a uint32) int { return cmp.Compare(s.first, a) })
+// at returns the span that has a number.
+func (p pools) at(n uint64) (span, bool) {
+	i, exact := slices.BinarySearchFunc(p, n, func(s span, n uint64) int { return cmp.Compare(s.first, n) })
 	if !exact {
 		i--
 	}
-	if i < 0 || a > p[i].last {
-		return ""
+	if i < 0 || n > p[i].last {
+		return span{}, false
 	}
-	return p[i].apn
+	return p[i], true
+}
+
+// owner returns the APN that gives a number out; "" if none does.
+func (p pools) owner(n uint64) string {
+	s, _ := p.at(n)
+	return s.apn
 }
 
 // serves tells whether an APN has any dynamic addresses.
@@ -106,79 +135,9 @@ func (p pools) serves(apn string) bool {
 }
 
 // excludes tells whether a policy keeps an address from everybody.
-func excludes(list []*command.Pool, a []byte) bool {
+func (f family) excludes(list []*command.Pool, n uint64) bool {
+	same := len(f.bytes(0))
 	return slices.ContainsFunc(list, func(p *command.Pool) bool {
-		return slices.ContainsFunc(p.Excluded, func(x []byte) bool { return bytes.Equal(x, a) })
+		return slices.ContainsFunc(p.Excluded, func(x []byte) bool { return len(x) == same && f.number(x) == n })
 	})
-}
-
-// rebuildFree works out which addresses of the pools no lease holds.
-func (m *Machine) rebuildFree() {
-	m.free = newTable[numbered, uint32](compareNumbered)
-	for _, s := range m.pools {
-		next := uint64(s.first)
-		for a := range m.byAddress.from(s.first) {
-			if a > s.last {
-				break
-			}
-			if uint64(a) > next {
-				m.free.set(numbered{s.apn, next}, a-1)
-			}
-			next = uint64(a) + 1
-		}
-		if next <= uint64(s.last) {
-			m.free.set(numbered{s.apn, next}, s.last)
-		}
-	}
-}
-
-// firstFree returns the lowest address of an APN that no lease holds.
-func (m *Machine) firstFree(apn string) (uint32, bool) {
-	for k := range m.free.from(numbered{apn, 0}) {
-		return uint32(k.n), k.name == apn
-	}
-	return 0, false
-}
-
-// take makes an address not free, if it belongs to a pool at all.
-func (m *Machine) take(a uint32) {
-	apn := m.pools.owner(a)
-	for k, last := range m.free.back(numbered{apn, uint64(a)}) {
-		if k.name != apn || a > last {
-			return
-		}
-		first := uint32(k.n)
-		m.free.delete(k)
-		if first < a {
-			m.free.set(k, a-1)
-		}
-		if a < last {
-			m.free.set(numbered{apn, uint64(a) + 1}, last)
-		}
-		return
-	}
-}
-
-// give makes an address free again, if it belongs to a pool.
-func (m *Machine) give(a uint32) {
-	apn := m.pools.owner(a)
-	if apn == "" {
-		return
-	}
-	first, last := a, a
-	for k, l := range m.free.back(numbered{apn, uint64(a)}) {
-		if k.name == apn && uint64(l)+1 == uint64(a) {
-			first = uint32(k.n)
-		}
-		break
-	}
-	if next := (numbered{apn, uint64(a) + 1}); m.free.has(next) {
-		last = m.free.get(next)
-		m.free.delete(next)
-	}
-	m.free.set(numbered{apn, uint64(first)}, last)
-}
-
-func address(n uint32) netip.Addr {
-	return netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint32(nil, n)))
 }

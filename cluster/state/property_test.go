@@ -46,17 +46,69 @@ func pick[T any](w *world, list ...T) T { return list[w.choose(len(list))] }
 func (w *world) imsi() string {
 	return pick(w, "460010000000001", "460010000000002", "460010000000003", "460010000000004")
 }
-func (w *world) barrel() string       { return pick(w, "B-1", "B-2", "B-3") }
-func (w *world) order() string        { return pick(w, "O-1", "O-2") }
-func (w *world) apn() string          { return pick(w, "a", "a", "b") }
-func (w *world) id(n int) uint64      { return uint64(w.choose(n + 1)) }
-func (w *world) useID() uint64        { return w.id(int(w.log.m.nextUse)) }
-func (w *world) number() uint32       { return uint32(w.choose(5)) }
-func (w *world) rarely() bool         { return w.choose(12) == 0 }
-func (w *world) session() uint64      { return w.id(int(w.log.m.nextSession)) }
-func (w *world) text() string         { return pick(w, "", "x", "y") }
-func (w *world) content() []byte      { return []byte(pick(w, "a", "b")) }
-func (w *world) peer() *command.FTEID { return &command.FTEID{Teid: uint32(w.choose(9))} }
+func (w *world) barrel() string  { return pick(w, "B-1", "B-2", "B-3") }
+func (w *world) order() string   { return pick(w, "O-1", "O-2") }
+func (w *world) apn() string     { return pick(w, "a", "a", "b") }
+func (w *world) id(n int) uint64 { return uint64(w.choose(n + 1)) }
+func (w *world) useID() uint64   { return w.id(int(w.log.m.nextUse)) }
+func (w *world) number() uint32  { return uint32(w.choose(5)) }
+func (w *world) rarely() bool    { return w.choose(12) == 0 }
+func (w *world) session() uint64 { return w.id(int(w.log.m.nextSession)) }
+func (w *world) text() string    { return pick(w, "", "x", "y") }
+func (w *world) content() []byte { return []byte(pick(w, "a", "b")) }
+func (w *world) tunnel() *command.FTEID {
+	return &command.FTEID{Teid: uint32(w.choose(9)), Address: w.peer()}
+}
+
+// peer is an address of one of three peers, or none.
+func (w *world) peer() []byte {
+	return pick(w, []byte{127, 0, 20, 1}, []byte{127, 0, 20, 1}, []byte{127, 0, 20, 2}, append(make([]byte, 15), 9), nil)
+}
+
+// prefix6 is a /64 in fd00::/32; the first 32 of them are in pools.
+func (w *world) prefix6(n int) []byte { return []byte{0xfd, 7: byte(w.choose(n)), 15: 0} }
+
+// path is what a carrier's request brings.
+func (w *world) path() *command.GTPPath {
+	g := &command.GTPPath{Version: uint32(1 + w.choose(2)), Ebi: uint32(5 + w.choose(2)), PeerC: w.tunnel(), PdnType: uint32(w.choose(4))}
+	if w.choose(3) > 0 {
+		g.PeerRestartCounter, g.PeerRestartKnown = uint32(w.choose(3)), true
+	}
+	if w.choose(3) == 0 {
+		g.Csids = [][]byte{w.content()}
+	}
+	return g
+}
+
+func (w *world) modification() *command.ModifySession {
+	p := &command.ModifySession{Session: w.session(), PeerU: w.tunnel(), Suspension: command.Suspension(w.choose(3))}
+	if w.choose(2) == 0 {
+		p.Version, p.InterfaceType, p.PeerC = uint32(w.choose(4)), 6, w.tunnel()
+	}
+	if w.choose(4) == 0 {
+		p.Ebi = uint32(5 + w.choose(2))
+	}
+	if w.choose(2) == 0 {
+		p.PeerRestartCounter, p.PeerRestartKnown = uint32(w.choose(3)), true
+	}
+	if w.choose(3) == 0 {
+		p.Csids, p.CsidsKnown = [][]byte{w.content()}, true
+	}
+	return p
+}
+
+func (w *world) release() *command.ReleasePaths {
+	p := &command.ReleasePaths{Peer: w.peer(), Limit: uint32(1 + w.choose(3)), Reason: w.text()}
+	switch w.choose(4) {
+	case 0, 1:
+		p.RestartCounter, p.RestartKnown = uint32(w.choose(3)), true
+	case 2:
+		p.Csids = [][]byte{w.content()}
+	case 3:
+		p.OpenedBefore = w.log.now.Add(-time.Minute).UnixNano()
+	}
+	return p
+}
 
 func (w *world) pools() []*command.Pool {
 	p := []*command.Pool{{Apn: "a", PrefixAddress: []byte{10, 0, 0, 0}, PrefixBits: uint32(28 + w.choose(4))}}
@@ -65,6 +117,19 @@ func (w *world) pools() []*command.Pool {
 	}
 	for range w.choose(3) {
 		p[0].Excluded = append(p[0].Excluded, []byte{10, 0, 0, byte(w.choose(16))})
+	}
+	// IPv6: a has one /64 beside a range, b one range or none.
+	p = append(p, &command.Pool{Apn: "a", PrefixAddress: []byte{0xfd, 7: 9, 15: 0}, PrefixBits: 64},
+		&command.Pool{Apn: "a", PrefixAddress: []byte{0xfd, 7: 0, 15: 0}, PrefixBits: uint32(61 + w.choose(3)), Excluded: [][]byte{{0xfd, 7: 0, 15: 1}}})
+	if !w.rarely() {
+		p = append(p, &command.Pool{Apn: "b", PrefixAddress: []byte{0xfd, 7: byte(16 * w.choose(2)), 15: 0}, PrefixBits: 62})
+	}
+	quarantine := pick[uint32](w, 0, 0, 60, 600)
+	for _, pool := range p {
+		pool.QuarantineSeconds = quarantine
+	}
+	if w.rarely() {
+		p[0].QuarantineSeconds = 1
 	}
 	return p
 }
@@ -75,6 +140,9 @@ func (w *world) subscriber() *command.Subscriber {
 	if w.choose(3) == 0 {
 		s.StaticAddress = []byte{10, 0, 0, byte(w.choose(24))}
 	}
+	if w.choose(3) == 0 {
+		s.StaticPrefix6 = w.prefix6(20)
+	}
 	if w.choose(2) == 0 {
 		s.WireguardPublicKey = bytes.Repeat([]byte{byte(w.choose(4))}, 32)
 	}
@@ -84,7 +152,7 @@ func (w *world) subscriber() *command.Subscriber {
 // next makes a payload. Preconditions are filled in right, mostly.
 func (w *world) next() proto.Message {
 	var p proto.Message
-	switch w.choose(31) {
+	switch w.choose(33) {
 	case 0:
 		p = &command.PutPolicy{Pools: w.pools()}
 	case 1, 2, 3:
@@ -109,9 +177,9 @@ func (w *world) next() proto.Message {
 	case 9:
 		p = &command.CheckIn{Barrel: w.barrel()}
 	case 10, 11, 12:
-		p = &command.OpenSession{Imsi: w.imsi(), Apn: w.apn(), Gtp: &command.GTPPath{Ebi: uint32(5 + w.choose(2)), PeerC: w.peer()}, Entropy: bytes.Repeat(w.content(), 16)}
+		p = &command.OpenSession{Imsi: w.imsi(), Apn: w.apn(), Gtp: w.path(), Entropy: bytes.Repeat(w.content(), 16)}
 	case 13:
-		p = &command.ModifySession{Session: w.session(), PeerU: w.peer()}
+		p = w.modification()
 	case 14, 15:
 		p = &command.AttachWireGuard{Imsi: w.imsi(), Apn: w.apn()}
 	case 16:
@@ -137,6 +205,8 @@ func (w *world) next() proto.Message {
 		}
 	case 30:
 		p = &command.ExpireUse{Use: w.useID()}
+	case 31, 32:
+		p = w.release()
 	case 27, 28:
 		p = &command.AckLock{Lock: w.id(int(w.log.m.nextLock)), Barrel: w.choose(3) > 0, Terminal: w.choose(2) == 0}
 	case 29:
@@ -288,7 +358,7 @@ func TestRandomCommands(t *testing.T) {
 		}
 	}
 	for _, want := range []string{
-		"OPEN_SESSION CONFLICT", "OPEN_SESSION NO_ADDRESS", "OPEN_SESSION REVOKED", "RESERVE_USES EXHAUSTED", "RESERVE_USES SUSPENDED",
+		"OPEN_SESSION CONFLICT", "OPEN_SESSION NO_ADDRESS", "MODIFY_SESSION INVALID", "RELEASE_PATHS INVALID", "OPEN_SESSION REVOKED", "RESERVE_USES EXHAUSTED", "RESERVE_USES SUSPENDED",
 		"RESERVE_USES ENDED", "RESERVE_USES BUSY", "RECORD_RECEIPT DUPLICATE", "SETTLE_USE DUPLICATE", "CHECK_IN BUSY",
 	} {
 		if codes[want] == 0 {

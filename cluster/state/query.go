@@ -43,8 +43,8 @@ func (m *Machine) SubscriberByWireGuardKey(key []byte) *command.Subscriber {
 	return m.subscribers.get(m.byWireGuardKey.get(string(key)))
 }
 
-// WireGuardPeers goes through the leases of subscribers with a WireGuard key:
-// the inner addresses that the fallback path accepts packets from. A
+// WireGuardPeers goes through the IPv4 leases of subscribers with a WireGuard
+// key: the inner addresses that the fallback path accepts packets from. A
 // subscriber with more than one APN has more than one.
 func (m *Machine) WireGuardPeers() iter.Seq2[*command.Subscriber, *command.AddressLease] {
 	return func(yield func(*command.Subscriber, *command.AddressLease) bool) {
@@ -53,7 +53,7 @@ func (m *Machine) WireGuardPeers() iter.Seq2[*command.Subscriber, *command.Addre
 			if s.GetState() != command.DeviceState_ACTIVE {
 				continue
 			}
-			for l := range m.LeasesByIMSI(imsi) {
+			for l := range m.spaces[ipv4].leasesOf(imsi) {
 				if slices.Contains(s.Apns, l.Apn) && !yield(s, l) {
 					return
 				}
@@ -115,13 +115,15 @@ func (m *Machine) SessionByTEIDU(teid uint32) *command.Session {
 	return nil
 }
 
-// SessionByAddress finds the session that holds an inner address.
+// SessionByAddress finds the session that holds an inner address: its IPv4
+// address, or any in its /64.
 func (m *Machine) SessionByAddress(a netip.Addr) *command.Session {
-	a = a.Unmap()
-	if !a.Is4() {
+	b := a.Unmap().AsSlice()
+	f, ok := familyOf(b)
+	if !ok {
 		return nil
 	}
-	l := m.byAddress.get(number(a))
+	l := m.spaces[f].byAddress.get(f.number(b))
 	if !l.GetInUse() {
 		return nil
 	}
@@ -144,18 +146,40 @@ func (m *Machine) SessionsByIMSI(imsi string) iter.Seq[*command.Session] {
 	}
 }
 
-// Lease finds the inner address that is tied to a subscriber on an APN, in use
-// or not.
-func (m *Machine) Lease(apn, imsi string) *command.AddressLease {
-	return m.leases.get(pair{imsi, apn})
+// SessionsByPeer goes through the sessions whose GTP path leads to a peer's
+// control plane address, the oldest first.
+func (m *Machine) SessionsByPeer(peer netip.Addr) iter.Seq[*command.Session] {
+	return m.sessionsBy(peerKey(peer.As16()))
 }
 
-// LeasesByIMSI goes through the leases of a subscriber by APN.
+// Peer finds what is known of a peer by its control plane address; nil while no
+// path leads there.
+func (m *Machine) Peer(peer netip.Addr) *command.GTPPeer { return m.peers.get(peer.As16()) }
+
+// Peers goes through the peers that GTP paths lead to, IPv4 first.
+func (m *Machine) Peers() iter.Seq[*command.GTPPeer] { return m.peers.values() }
+
+// Lease finds the IPv4 address that is tied to a subscriber on an APN, in use
+// or not.
+func (m *Machine) Lease(apn, imsi string) *command.AddressLease {
+	return m.spaces[ipv4].leases.get(pair{imsi, apn})
+}
+
+// Lease6 finds the IPv6 prefix that is tied to a subscriber on an APN, in use or
+// not.
+func (m *Machine) Lease6(apn, imsi string) *command.AddressLease {
+	return m.spaces[ipv6].leases.get(pair{imsi, apn})
+}
+
+// LeasesByIMSI goes through the leases of a subscriber: IPv4 by APN, then IPv6.
+// Former ones, which only wait out their quarantine, are not among them.
 func (m *Machine) LeasesByIMSI(imsi string) iter.Seq[*command.AddressLease] {
 	return func(yield func(*command.AddressLease) bool) {
-		for k, l := range m.leases.from(pair{imsi, ""}) {
-			if k.first != imsi || !yield(l) {
-				return
+		for f := range m.spaces {
+			for l := range m.spaces[f].leasesOf(imsi) {
+				if !yield(l) {
+					return
+				}
 			}
 		}
 	}
@@ -280,15 +304,17 @@ func (m *Machine) NextEvidenceDue() (time.Time, bool) {
 	return time.Time{}, false
 }
 
-// Counts tells how many records there are of each kind.
+// Counts tells how many records there are of each kind; leases are those of
+// both families, former ones too.
 type Counts struct {
-	Subscribers, Barrels, Sessions, Leases, Orders, Uses, Locks, PendingLocks, Remembered int
+	Subscribers, Barrels, Sessions, Leases, Orders, Uses, Locks, PendingLocks, Remembered, Peers int
 }
 
 // Counts returns the number of records of each kind.
 func (m *Machine) Counts() Counts {
 	return Counts{
-		Subscribers: m.subscribers.len(), Barrels: m.barrels.len(), Sessions: m.sessions.len(), Leases: m.leases.len(),
+		Subscribers: m.subscribers.len(), Barrels: m.barrels.len(), Sessions: m.sessions.len(),
+		Leases: m.spaces[ipv4].byAddress.len() + m.spaces[ipv6].byAddress.len(), Peers: m.peers.len(),
 		Orders: m.orders.len(), Uses: m.uses.len(), Locks: m.locks.len(), PendingLocks: m.pendingLocks.len(),
 		Remembered: m.remembered.len(),
 	}

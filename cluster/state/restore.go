@@ -103,7 +103,10 @@ func (m *Machine) restore(r *command.SnapshotRecord) (place, error) {
 		if err != nil {
 			return at, refused("policy: %v", err)
 		}
-		m.policy, m.pools = r.Policy, pools
+		m.policy = r.Policy
+		for _, f := range families {
+			m.spaces[f].pools = pools[f]
+		}
 	case *command.SnapshotRecord_Subscriber:
 		s := r.Subscriber
 		at = place{kind: 2, name: pair{s.Imsi, ""}}
@@ -123,13 +126,15 @@ func (m *Machine) restore(r *command.SnapshotRecord) (place, error) {
 		m.indexSession(s)
 	case *command.SnapshotRecord_Lease:
 		l := r.Lease
-		at = place{kind: 5, name: pair{l.Imsi, l.Apn}}
-		if len(l.Address) != 4 {
-			return at, refused("a lease without an address")
+		f, ok := familyOf(l.Address)
+		if !ok || f == ipv6 && !isPrefix6(l.Address) {
+			return place{kind: 5}, refused("a lease without an address")
 		}
-		clash = m.byAddress.has(binary.BigEndian.Uint32(l.Address)) ||
-			waiting(l) && (l.ReleasedSeq > m.releaseSeq || m.released.has(numbered{l.Apn, l.ReleasedSeq}))
-		m.indexLease(l)
+		at = place{kind: 5, name: pair{f.String(), ""}, id: f.number(l.Address)}
+		s := &m.spaces[f]
+		clash = s.byAddress.has(at.id) || l.Former && !waiting(l) || !l.Former && s.leases.has(pair{l.Imsi, l.Apn}) ||
+			waiting(l) && (l.ReleasedSeq > m.releaseSeq || s.released.has(numbered{l.Apn, l.ReleasedSeq}))
+		m.indexLease(f, l)
 	case *command.SnapshotRecord_Address:
 		at = place{kind: 6, name: pair{r.Address.Name, ""}}
 		m.addresses.set(r.Address.Name, r.Address)
@@ -157,6 +162,11 @@ func (m *Machine) restore(r *command.SnapshotRecord) (place, error) {
 		clash = m.scopes.has(numbered{r.Remembered.Scope, r.Remembered.Index}) ||
 			proto.Unmarshal(r.Remembered.Result, new(command.Result)) != nil
 		m.indexRemembered(r.Remembered)
+	case *command.SnapshotRecord_Peer:
+		k, ok := peerAt(r.Peer.Address)
+		at = place{kind: 11, name: pair{string(k[:]), ""}}
+		clash = !ok || !bytes.Equal(k.address(), r.Peer.Address) // one form of each address
+		m.peers.set(k, r.Peer)
 	default:
 		return at, refused("a record of an unknown kind")
 	}
@@ -172,22 +182,46 @@ func (m *Machine) clashes(p *command.GTPPath) bool {
 		m.teids.has(p.LocalTeidC) || m.teids.has(p.LocalTeidU))
 }
 
-// finish checks that sessions and leases agree, and works out which addresses
-// are free.
+// finish checks that sessions agree with leases and peers, and works out which
+// addresses are free.
 func (m *Machine) finish() error {
 	for s := range m.sessions.values() {
-		l := m.leases.get(pair{s.Imsi, s.Apn})
-		if !l.GetInUse() || !bytes.Equal(l.Address, s.Address) {
-			return refused("session %d has no lease of its address", s.Id)
+		for _, f := range families {
+			if f.usedBy(s) != (len(f.held(s)) > 0) {
+				return refused("session %d has other addresses than its paths use", s.Id)
+			}
+			if !f.usedBy(s) {
+				continue
+			}
+			l := m.spaces[f].leases.get(pair{s.Imsi, s.Apn})
+			if !l.GetInUse() || !bytes.Equal(l.Address, f.held(s)) {
+				return refused("session %d has no lease of its address", s.Id)
+			}
+			f.set(s, l.Address) // one copy in memory
+			s.Imsi, s.Apn = l.Imsi, l.Apn
 		}
-		s.Address, s.Imsi, s.Apn = l.Address, l.Imsi, l.Apn // one copy in memory
 	}
-	for l := range m.leases.values() {
-		if l.InUse && !m.bySubscriber.has(pair{l.Imsi, l.Apn}) {
-			return refused("a lease is in use by no session")
+	for _, f := range families {
+		for l := range m.spaces[f].leases.values() {
+			if l.InUse && len(f.held(m.SessionByKey(l.Imsi, l.Apn))) == 0 {
+				return refused("a lease is in use by no session")
+			}
+		}
+		m.spaces[f].rebuildFree()
+	}
+	paths := 0
+	for k := range m.peers.from(peerKey{}) {
+		n := paths
+		for range m.sessionsBy(k) {
+			paths++
+		}
+		if n == paths {
+			return refused("no path leads to the peer %v", k)
 		}
 	}
-	m.rebuildFree()
+	if paths != m.sessionsOfPeer.len() {
+		return refused("a path leads to a peer without a record")
+	}
 	return nil
 }
 

@@ -35,8 +35,8 @@ var start = time.Date(2026, 11, 22, 9, 0, 0, 0, time.UTC)
 //	                             for a refusal a part of its words
 //	? KIND KEY... => FIELDS      a record has these fields; "none" if it is absent
 //
-// FIELDS is text-format protobuf in which @10.90.0.2 is an address, @32:7 is 32
-// bytes of 7, and @5m a time. Only fields named are compared. Preconditions
+// FIELDS is text-format protobuf in which @10.90.0.2 and @fd00:90:: are
+// addresses, @32:7 is 32 bytes of 7, and @5m a time. Only fields named are compared. Preconditions
 // that a command doesn't name are filled in with what holds.
 //
 // Each script runs twice: on one machine, and on one that is written to a
@@ -119,7 +119,7 @@ func (s *script) step(line string) {
 var results = map[string]string{
 	"PutPolicy": "Policy", "PutSubscriber": "Subscriber", "RevokeSubscriber": "Revocation",
 	"PutBarrel": "Barrel", "RevokeBarrel": "Revocation", "CheckOut": "Barrel", "CheckIn": "Barrel",
-	"OpenSession": "Opened", "ModifySession": "Session", "AttachWireGuard": "Opened", "SelectPath": "Session", "ClosePath": "Closed",
+	"OpenSession": "Opened", "ModifySession": "Session", "AttachWireGuard": "Opened", "SelectPath": "Session", "ClosePath": "Closed", "ReleasePaths": "Released",
 	"AcquireAddress": "GatewayAddress", "BumpRestartCounter": "GatewayAddress",
 	"ReserveUses": "Use", "RecordReceipt": "Use", "RecordEvidence": "Use", "SettleUse": "Use",
 	"Disconnect": "Lock", "AckLock": "Lock", "SuspendOrder": "Order", "ResumeOrder": "Order", "MarkOverdue": "Order", "ExpireUse": "Use",
@@ -196,6 +196,19 @@ func (s *script) ask(words []string, want string) {
 		got = m.SessionByAddress(addr())
 	case "lease":
 		got = m.Lease(key(1), key(2))
+	case "lease6":
+		got = m.Lease6(key(1), key(2))
+	case "gtp-peer":
+		got = m.Peer(addr())
+	case "gtp-peers":
+		for p := range m.Peers() {
+			a, _ := netip.AddrFromSlice(p.Address)
+			list = append(list, a.String())
+		}
+	case "sessions-by-peer":
+		for s := range m.SessionsByPeer(addr()) {
+			list = append(list, fmt.Sprint(s.Id))
+		}
 	case "address":
 		got = m.Address(key(1))
 	case "order":
@@ -253,7 +266,7 @@ func (s *script) message(name string) proto.Message {
 	return t.New().Interface()
 }
 
-var literal = regexp.MustCompile(`@(\d+\.\d+\.\d+\.\d+|\d+:\d+|\d+[hms]\w*)`)
+var literal = regexp.MustCompile(`@(\d+\.\d+\.\d+\.\d+|[0-9a-f]+:[0-9a-f:]*:[0-9a-f]*|\d+:\d+|\d+[hms]\w*)`)
 
 // parse reads FIELDS into m, and tells which fields were named at its top.
 func (s *script) parse(text string, m proto.Message) map[string]bool {

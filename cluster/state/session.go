@@ -12,6 +12,9 @@ import (
 // entropySize is what a command that needs TEIDs must bring, in bytes.
 const entropySize = 16
 
+// maxPDNType is the last that has addresses (TS 29.274 8.34).
+const maxPDNType = 3
+
 // openSession attaches a subscriber through the carrier. The carrier's path
 // becomes the active one: the terminal has just come over it.
 func (m *Machine) openSession(p *command.OpenSession) outcome {
@@ -20,14 +23,17 @@ func (m *Machine) openSession(p *command.OpenSession) outcome {
 		return invalid("a session needs an IMSI, an APN and a GTP path")
 	case len(p.Entropy) < entropySize:
 		return invalid("%d bytes of entropy, %d are needed", len(p.Entropy), entropySize)
+	case p.Gtp.PdnType > maxPDNType:
+		return invalid("PDN type %d has no address to give", p.Gtp.PdnType)
 	}
 	sub, o := m.decidedOn(p.Imsi, p.PolicyRevision, p.SubscriberVersion)
 	if o.refused() {
 		return o
 	}
 	before := m.SessionByKey(p.Imsi, p.Apn)
-	s, ok := m.sessionFor(sub, p.Apn, before)
-	if !ok {
+	s := m.sessionFor(sub, p.Apn, before)
+	s.Gtp, s.Active = p.Gtp, command.PathKind_GTP
+	if !m.provide(sub, s) {
 		return refuse(command.Code_NO_ADDRESS, "no inner address is left on %s", p.Apn)
 	}
 	answer := &command.Opened{Session: s}
@@ -46,11 +52,10 @@ func (m *Machine) openSession(p *command.OpenSession) outcome {
 	if m.nextChargingID == 0 {
 		m.nextChargingID = 1
 	}
-	s.Gtp, s.Active = p.Gtp, command.PathKind_GTP
 	s.Gtp.LocalTeidC, s.Gtp.LocalTeidU = m.newTEIDs(p.Entropy)
-	s.Gtp.ChargingId = m.nextChargingID
+	s.Gtp.ChargingId, s.Gtp.Opened = m.nextChargingID, m.clock
 	s.PolicyRevision, s.GatewayAddress = p.PolicyRevision, p.GatewayAddress
-	m.putSession(s)
+	m.addSession(s)
 	return done(answer, sessionScope(s.Id))
 }
 
@@ -66,38 +71,38 @@ func (m *Machine) attachWireGuard(p *command.AttachWireGuard) outcome {
 	if len(p.PublicKey) == 0 || !bytes.Equal(p.PublicKey, sub.WireguardPublicKey) {
 		return invalid("this is not the subscriber's WireGuard key")
 	}
-	s, ok := m.sessionFor(sub, p.Apn, m.SessionByKey(p.Imsi, p.Apn))
-	if !ok {
+	s := m.sessionFor(sub, p.Apn, m.SessionByKey(p.Imsi, p.Apn))
+	s.Wireguard, s.Active = &command.WireGuardPath{PublicKey: sub.WireguardPublicKey}, command.PathKind_WIREGUARD
+	if !m.provide(sub, s) {
 		return refuse(command.Code_NO_ADDRESS, "no inner address is left on %s", p.Apn)
 	}
-	s.Wireguard, s.Active = &command.WireGuardPath{PublicKey: sub.WireguardPublicKey}, command.PathKind_WIREGUARD
 	s.PolicyRevision, s.GatewayAddress = p.PolicyRevision, p.GatewayAddress
-	m.putSession(s)
+	m.addSession(s)
 	return done(&command.Opened{Session: s}, sessionScope(s.Id))
 }
 
-// sessionFor returns a copy of the subscriber's session on an APN, or a new
-// one with an address, to be filled in and put. Strings are shared with the
-// subscriber's record: there are many sessions.
-func (m *Machine) sessionFor(sub *command.Subscriber, apn string, before *command.Session) (*command.Session, bool) {
+// sessionFor returns a copy of the subscriber's session on an APN, or a new one
+// that has no id and no address yet, to be filled in. Strings are shared with
+// the subscriber's record: there are many sessions.
+func (m *Machine) sessionFor(sub *command.Subscriber, apn string, before *command.Session) *command.Session {
 	if before != nil {
 		s := shallow(before)
 		s.Version++
-		return s, true
-	}
-	a, evict, ok := m.findAddress(sub, apn)
-	if !ok {
-		return nil, false
+		return s
 	}
 	if i := slices.Index(sub.Apns, apn); i >= 0 {
 		apn = sub.Apns[i]
 	}
-	l := m.lease(sub, apn, a, evict, true)
-	m.nextSession++
-	return &command.Session{
-		Id: m.nextSession, Imsi: sub.Imsi, Apn: apn, Address: l.Address,
-		Opened: m.clock, Msisdn: sub.Msisdn, Version: 1,
-	}, true
+	return &command.Session{Imsi: sub.Imsi, Apn: apn, Opened: m.clock, Msisdn: sub.Msisdn, Version: 1}
+}
+
+// addSession puts a session in its place, a new one with the next id.
+func (m *Machine) addSession(s *command.Session) {
+	if s.Id == 0 {
+		m.nextSession++
+		s.Id = m.nextSession
+	}
+	m.putSession(s)
 }
 
 // newTEIDs derives two TEIDs from the entropy: the first two of SHA-256(entropy
@@ -116,40 +121,6 @@ func (m *Machine) newTEIDs(entropy []byte) (control, user uint32) {
 			return control, teid
 		}
 	}
-}
-
-// modifySession takes over the peer's side of a GTP path.
-func (m *Machine) modifySession(p *command.ModifySession) outcome {
-	before := m.sessions.get(p.Session)
-	switch {
-	case before == nil:
-		return refuse(command.Code_NOT_FOUND, "no such session")
-	case before.Gtp == nil || before.Gtp.LocalTeidC != p.LocalTeidC:
-		return refuse(command.Code_CONFLICT, "the session has another GTP path by now, or none")
-	}
-	s := shallow(before)
-	s.Gtp = shallow(before.Gtp)
-	if p.PeerC != nil {
-		s.Gtp.PeerC = p.PeerC
-	}
-	if p.PeerU != nil {
-		s.Gtp.PeerU = p.PeerU
-	}
-	if p.RatType != 0 {
-		s.Gtp.RatType = p.RatType
-	}
-	if p.ServingPlmn != "" {
-		s.Gtp.ServingPlmn = p.ServingPlmn
-	}
-	if len(p.UserLocation) > 0 {
-		s.Gtp.UserLocation = p.UserLocation
-	}
-	if p.PeerRestartKnown {
-		s.Gtp.PeerRestartCounter, s.Gtp.PeerRestartKnown = p.PeerRestartCounter, true
-	}
-	s.Version++
-	m.putSession(s)
-	return done(s, sessionScope(s.Id))
 }
 
 // selectPath moves downlink packets to another path.
@@ -220,17 +191,23 @@ func (m *Machine) removePath(before *command.Session, path command.PathKind) (en
 		m.endSession(before)
 		return true
 	}
+	m.shed(s)
 	s.Version++
 	m.putSession(s)
 	return false
 }
 
 func (m *Machine) putSession(s *command.Session) {
-	if old := m.sessions.get(s.Id); old.GetGtp() != nil {
+	old := m.sessions.get(s.Id)
+	if old.GetGtp() != nil {
 		m.teids.delete(old.Gtp.LocalTeidC)
 		m.teids.delete(old.Gtp.LocalTeidU)
 	}
 	m.indexSession(s)
+	m.meetPeer(s.Gtp)
+	if was, is := peerOf(old), peerOf(s); was != is {
+		m.leavePeer(was, s.Id)
+	}
 }
 
 func (m *Machine) indexSession(s *command.Session) {
@@ -241,10 +218,13 @@ func (m *Machine) indexSession(s *command.Session) {
 		m.teids.set(s.Gtp.LocalTeidC, s.Id)
 		m.teids.set(s.Gtp.LocalTeidU, s.Id)
 	}
+	if k := peerOf(s); k != (peerKey{}) {
+		m.sessionsOfPeer.set(peerSession{k, s.Id}, s)
+	}
 }
 
 // endSession removes a session, whatever it is attached through, and releases
-// its address.
+// its addresses.
 func (m *Machine) endSession(s *command.Session) {
 	m.sessions.delete(s.Id)
 	m.journal.session(s.Id)
@@ -253,6 +233,7 @@ func (m *Machine) endSession(s *command.Session) {
 		m.teids.delete(s.Gtp.LocalTeidC)
 		m.teids.delete(s.Gtp.LocalTeidU)
 	}
+	m.leavePeer(peerOf(s), s.Id)
 	m.forgetScope(sessionScope(s.Id))
-	m.release(s.Imsi, s.Apn)
+	m.release(s, func(family) bool { return true })
 }

@@ -74,9 +74,7 @@ func (m *Machine) records() iter.Seq[*command.SnapshotRecord] {
 			r.Record = &command.SnapshotRecord_Barrel{Barrel: v}
 		}) && each(m.sessions, yield, func(r *command.SnapshotRecord, v *command.Session) {
 			r.Record = &command.SnapshotRecord_Session{Session: v}
-		}) && each(m.leases, yield, func(r *command.SnapshotRecord, v *command.AddressLease) {
-			r.Record = &command.SnapshotRecord_Lease{Lease: v}
-		}) && each(m.addresses, yield, func(r *command.SnapshotRecord, v *command.GatewayAddress) {
+		}) && m.leaseRecords(yield) && each(m.addresses, yield, func(r *command.SnapshotRecord, v *command.GatewayAddress) {
 			r.Record = &command.SnapshotRecord_Address{Address: v}
 		}) && each(m.orders, yield, func(r *command.SnapshotRecord, v *command.Order) {
 			r.Record = &command.SnapshotRecord_Order{Order: v}
@@ -86,8 +84,22 @@ func (m *Machine) records() iter.Seq[*command.SnapshotRecord] {
 			r.Record = &command.SnapshotRecord_Lock{Lock: v}
 		}) && each(m.remembered, yield, func(r *command.SnapshotRecord, v *command.Remembered) {
 			r.Record = &command.SnapshotRecord_Remembered{Remembered: v}
+		}) && each(m.peers, yield, func(r *command.SnapshotRecord, v *command.GTPPeer) {
+			r.Record = &command.SnapshotRecord_Peer{Peer: v}
 		})
 	}
+}
+
+// leaseRecords goes through the leases by family and address.
+func (m *Machine) leaseRecords(yield func(*command.SnapshotRecord) bool) bool {
+	for f := range m.spaces {
+		if !each(m.spaces[f].byAddress, yield, func(r *command.SnapshotRecord, v *command.AddressLease) {
+			r.Record = &command.SnapshotRecord_Lease{Lease: v}
+		}) {
+			return false
+		}
+	}
+	return true
 }
 
 func each[K, V any](t table[K, V], yield func(*command.SnapshotRecord) bool, wrap func(*command.SnapshotRecord, V)) bool {

@@ -2,7 +2,7 @@ package state
 
 import (
 	"bytes"
-	"encoding/binary"
+	"crypto/sha256"
 	"slices"
 
 	"github.com/sealedge/sealedge/cluster/command"
@@ -29,10 +29,15 @@ func (m *Machine) putSubscriber(p *command.PutSubscriber) outcome {
 		return invalid("the state of a subscriber is active, suspended or revoked")
 	case len(s.StaticAddress) != 0 && len(s.StaticAddress) != 4:
 		return invalid("a static address has 4 bytes")
+	case len(s.StaticPrefix6) != 0 && !isPrefix6(s.StaticPrefix6):
+		return invalid("a static IPv6 prefix is a unicast /64: 16 bytes, the last 8 of them 0")
 	case len(s.WireguardPublicKey) != 0 && len(s.WireguardPublicKey) != 32:
 		return invalid("a WireGuard key has 32 bytes")
 	case len(s.DeviceCertSha256) != 0 && len(s.DeviceCertSha256) != 32:
 		return invalid("the SHA-256 of a certificate has 32 bytes")
+	}
+	if o := credible(s.Credentials); o.refused() {
+		return o
 	}
 	if other := m.SubscriberByWireGuardKey(s.WireguardPublicKey); other != nil && other.Imsi != s.Imsi {
 		return invalid("another subscriber has this WireGuard key")
@@ -74,23 +79,53 @@ func (m *Machine) applyToSessions(s *command.Subscriber) {
 	}
 }
 
+// isPrefix6 tells whether 16 bytes are a /64 that a terminal can have.
+func isPrefix6(b []byte) bool {
+	return len(b) == 16 && routable(b) && bytes.Equal(b[8:], make([]byte, 8))
+}
+
+// maxIterations bounds what checking one password may cost.
+const maxIterations = 1_000_000
+
+// credible checks that credentials can be used, as far as their form tells.
+func credible(c *command.Credentials) outcome {
+	switch {
+	case len(c.GetPapSalt()) == 0 && len(c.GetPapHash()) != 0:
+		return invalid("the hash of a password goes with a salt")
+	case len(c.GetPapSalt()) != 0 && len(c.GetPapHash()) != sha256.Size:
+		return invalid("the hash of a password has %d bytes", sha256.Size)
+	case len(c.GetPapSalt()) != 0 && (c.PapIterations < 1 || c.PapIterations > maxIterations):
+		return invalid("a password is hashed in 1 to %d iterations", maxIterations)
+	}
+	return outcome{code: command.Code_OK}
+}
+
 // addressesFor checks that the addresses to be kept for a subscriber can be
 // had.
 func (m *Machine) addressesFor(s *command.Subscriber) outcome {
-	if len(s.StaticAddress) == 4 {
-		a := binary.BigEndian.Uint32(s.StaticAddress)
-		if excludes(m.policy.GetPools(), s.StaticAddress) {
-			return invalid("%v is excluded by the policy", address(a))
-		}
-		if l := m.byAddress.get(a); l != nil && l.Imsi != s.Imsi && !waiting(l) {
-			return invalid("%v is another subscriber's", address(a))
-		}
-	}
-	for _, apn := range s.Apns {
-		if !m.wantsPin(s, apn) || m.leases.has(pair{s.Imsi, apn}) || !m.pools.serves(apn) {
+	for _, f := range families {
+		a := f.static(s)
+		if len(a) == 0 {
 			continue
 		}
-		if _, _, ok := m.findAddress(s, apn); !ok {
+		n := f.number(a)
+		l := m.spaces[f].byAddress.get(n)
+		switch {
+		case f.excludes(m.policy.GetPools(), n):
+			return invalid("%s is excluded by the policy", f.text(n))
+		case l == nil || l.Imsi == s.Imsi:
+		case !waiting(l):
+			return invalid("%s is another subscriber's", f.text(n))
+		case m.quarantined(f, l):
+			return invalid("%s was another subscriber's, and its quarantine is not over; try again later", f.text(n))
+		}
+	}
+	fallback := &m.spaces[ipv4] // the family that a WireGuard peer uses
+	for _, apn := range s.Apns {
+		if !m.wantsPin(ipv4, s, apn) || fallback.leases.has(pair{s.Imsi, apn}) || !fallback.pools.serves(apn) {
+			continue
+		}
+		if _, ok := m.findAddress(ipv4, s, apn); !ok {
 			return refuse(command.Code_NO_ADDRESS, "the pools of %s have no address left to keep for this WireGuard peer", apn)
 		}
 	}
