@@ -135,17 +135,24 @@ func (r *rig) count(reason string) uint64 { return r.Counters()[reason] }
 func inBubble(t *testing.T, cfg Config, h Handler, test func(t *testing.T, r *rig)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		log := new(logged)
-		cfg.Logger = slog.New(slog.NewTextHandler(log, nil))
-		cfg.AllowedPeers = []netip.Prefix{netip.MustParsePrefix("127.0.20.0/24")}
-		cfg.RestartCounter = three
-		r := &rig{Server: New(cfg, h), log: log}
-		r.serve(t)
+		r := newRig(t, cfg, h)
 		test(t, r)
 		if err := r.stop(); err != nil {
 			t.Errorf("Serve: %v", err)
 		}
 	})
+}
+
+// newRig makes a server and serves. Where the handler has channels, rig and
+// handler have to be made in the same bubble.
+func newRig(t *testing.T, cfg Config, h Handler) *rig {
+	log := new(logged)
+	cfg.Logger = slog.New(slog.NewTextHandler(log, nil))
+	cfg.AllowedPeers = []netip.Prefix{netip.MustParsePrefix("127.0.20.0/24")}
+	cfg.RestartCounter = three
+	r := &rig{Server: New(cfg, h), log: log}
+	r.serve(t)
+	return r
 }
 
 // three is a restart counter.

@@ -101,9 +101,7 @@ func (b *blocking) Handle(ctx context.Context, _ netip.AddrPort, m gtp.Message) 
 func TestDuplicates(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newBlocking()
-		// The handler's channels belong to the bubble, so the rig is made here.
-		r := &rig{Server: New(Config{AllowedPeers: []netip.Prefix{netip.MustParsePrefix("127.0.20.0/24")}, RestartCounter: three, AnswerTime: 30 * time.Second}, h)}
-		r.serve(t)
+		r := newRig(t, Config{AnswerTime: 30 * time.Second}, h)
 		s := gtptest.New()
 		request := s.Create()
 
