@@ -80,6 +80,7 @@ type Error struct {
 	Instance uint8  // of the offending element
 	Group    uint8  // type of the grouped element that it is in; 0: none
 	Reason   string // names the drop or refusal in counters, e.g. "short"
+	v1       uint8  // the cause in GTPv1, where GTPv2 has no such; 0: Cause says it
 }
 
 // Error says it in words.

@@ -1,6 +1,7 @@
 package gtp
 
 import (
+	ie1 "github.com/wmnsk/go-gtp/gtpv1/ie"
 	"github.com/wmnsk/go-gtp/gtpv2/ie"
 	"github.com/wmnsk/go-gtp/gtpv2/message"
 )
@@ -19,8 +20,12 @@ type EchoResponse struct {
 	Recovery uint8 // the sender's restart counter
 }
 
-// Marshal encodes the request; of the header only Seq counts.
+// Marshal encodes the request; of the header only Version and Seq count. In
+// GTPv1 it has no restart counter (TS 29.060 7.2.1).
 func (m *EchoRequest) Marshal() []byte {
+	if m.Version == 1 {
+		return encodeV1(TypeEchoRequest, 0, m.Seq)
+	}
 	var recovery uint8
 	if m.Recovery != nil {
 		recovery = *m.Recovery
@@ -28,8 +33,13 @@ func (m *EchoRequest) Marshal() []byte {
 	return echo(TypeEchoRequest, m.Seq, recovery)
 }
 
-// Marshal encodes the response; of the header only Seq counts.
-func (m *EchoResponse) Marshal() []byte { return echo(TypeEchoResponse, m.Seq, m.Recovery) }
+// Marshal encodes the response; of the header only Version and Seq count.
+func (m *EchoResponse) Marshal() []byte {
+	if m.Version == 1 {
+		return encodeV1(TypeEchoResponse, 0, m.Seq, ie1.NewRecovery(m.Recovery))
+	}
+	return echo(TypeEchoResponse, m.Seq, m.Recovery)
+}
 
 func echo(typ uint8, seq uint32, recovery uint8) []byte {
 	return encode(message.NewGenericWithoutTEID(typ, 0, seq, ie.NewRecovery(recovery)))

@@ -140,11 +140,16 @@ func (e elements) fteid(instance uint8) (FTEID, *Error) {
 			out.Addr = a
 		}
 	}
-	a := out.Addr
-	if out.TEID == 0 || !a.IsValid() || a.IsUnspecified() || a.IsMulticast() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
+	if out.TEID == 0 || !usable(out.Addr) {
 		return FTEID{}, incorrect(ie.FullyQualifiedTEID, instance)
 	}
 	return out, nil
+}
+
+// usable tells whether a is the address of one node, to which packets can be
+// sent.
+func usable(a netip.Addr) bool {
+	return a.IsValid() && !a.IsUnspecified() && !a.IsMulticast() && a != netip.AddrFrom4([4]byte{255, 255, 255, 255})
 }
 
 // sender reads the F-TEID for the control plane of a message of a session. Not
@@ -231,33 +236,39 @@ func number[T any](e elements, typ uint8, parse func(string) (T, error)) (T, *Er
 	return id, nil
 }
 
-// apn reads an access point name: labels with a length octet each, nothing
-// left over (TS 29.274 8.6, TS 23.003 9.1).
+// apn reads an access point name (TS 29.274 8.6).
 func (e elements) apn() (ident.APN, *Error) {
 	v, ok := e.find(ie.AccessPointName, 0)
 	if !ok {
 		return ident.APN{}, missing(ie.AccessPointName, 0)
 	}
+	a, ok := apnOf(v)
+	if !ok {
+		return ident.APN{}, incorrect(ie.AccessPointName, 0)
+	}
+	return a, nil
+}
+
+// apnOf reads the octets of an access point name: labels with a length octet
+// each, nothing left over (TS 23.003 9.1).
+func apnOf(v []byte) (ident.APN, bool) {
 	var name []byte
 	for len(v) > 0 {
 		n := int(v[0])
 		if n == 0 || n >= len(v) {
-			return ident.APN{}, incorrect(ie.AccessPointName, 0)
+			return ident.APN{}, false
 		}
 		if name != nil {
 			name = append(name, '.')
 		}
 		if bytes.IndexByte(v[1:n+1], '.') >= 0 { // a dot within a label is not a separator
-			return ident.APN{}, incorrect(ie.AccessPointName, 0)
+			return ident.APN{}, false
 		}
 		name = append(name, v[1:n+1]...)
 		v = v[n+1:]
 	}
 	a, err := ident.ParseAPN(string(name))
-	if err != nil {
-		return ident.APN{}, incorrect(ie.AccessPointName, 0)
-	}
-	return a, nil
+	return a, err == nil
 }
 
 // servingNetwork reads the PLMN (TS 29.274 8.18). Not there: the zero PLMN.

@@ -30,19 +30,21 @@ func (h Header) Head() Header { return h }
 // EchoResponse, VersionNotSupported, OtherVersion, CreateSessionRequest,
 // ModifyBearerRequest, DeleteSessionRequest, DeleteBearerResponse,
 // ModifyBearerCommand, UpdateBearerResponse, ChangeNotificationRequest,
-// SuspendNotification, ResumeNotification, DeletePDNConnectionSetRequest, Other
-// or Faulty.
+// SuspendNotification, ResumeNotification, DeletePDNConnectionSetRequest,
+// CreatePDPContextRequest, UpdatePDPContextRequest, DeletePDPContextRequest,
+// DeletePDPContextResponse, SupportedExtensionHeaders, Other or Faulty.
 type Message interface {
 	Head() Header
 }
 
-// OtherVersion is a message of another version than 2; Marshal answers it.
+// OtherVersion is a message of another version than 1 and 2; Marshal answers it.
 type OtherVersion struct {
 	Header
 	Version uint8
 }
 
-// VersionNotSupported is the peer's word that it doesn't speak version 2.
+// VersionNotSupported is the peer's word that it doesn't speak the version that
+// it was spoken to in; its own latest is that of the header.
 type VersionNotSupported struct{ Header }
 
 // Other is a request that is known and answered, but not carried out. Refuse
@@ -67,6 +69,7 @@ type extras struct {
 	hasLinkedEBI, hasPTI bool
 	bearers              []uint8
 	senderTEID           uint32 // of the sender's F-TEID, even if that is wrong otherwise
+	imsi, imei           []byte // GTPv1: values as they came
 }
 
 // Message types that have their own Go type or decide the flow (TS 29.274
@@ -158,7 +161,11 @@ func Parse(b []byte) (m Message, err error) {
 		return nil, &Error{Reason: ReasonShort}
 	}
 	h := Header{Version: 2, Type: b[1], Digest: sha256.Sum256(b)}
-	if v := b[0] >> 5; v != 2 {
+	switch v := b[0] >> 5; v {
+	case 1:
+		return parseV1(h, b)
+	case 2:
+	default:
 		return otherVersion(h, v, b)
 	}
 	size := int(binary.BigEndian.Uint16(b[2:])) + 4
@@ -289,10 +296,6 @@ func otherVersion(h Header, version uint8, b []byte) (Message, error) {
 	switch {
 	case version == 0: // TS 09.60 6: sequence number in octets 5 and 6
 		h.Seq = uint32(binary.BigEndian.Uint16(b[4:]))
-	case version == 1: // TS 29.060 6: sequence number in octets 9 and 10, with the S flag
-		if b[0]&0x02 != 0 && len(b) >= 10 {
-			h.Seq = uint32(binary.BigEndian.Uint16(b[8:]))
-		}
 	case b[0]&0x08 != 0 && len(b) >= 12: // to come: guess that the header stays version 2's
 		h.Seq = uint32(b[8])<<16 | uint32(b[9])<<8 | uint32(b[10])
 	default:

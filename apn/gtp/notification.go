@@ -58,6 +58,9 @@ type ChangeNotificationResponse struct {
 
 // Marshal encodes the response.
 func (m *ChangeNotificationResponse) Marshal() []byte {
+	if m.Version == 1 {
+		return m.marshalV1()
+	}
 	ies := append(identities(m.IMSI, m.MEI), causeElement(m.Cause, nil))
 	return encode(message.NewChangeNotificationResponse(m.TEID, m.Seq, ies...))
 }

@@ -323,7 +323,7 @@ func TestTruncation(t *testing.T) {
 	}
 }
 
-// Versions 0 to 7: only 2 is spoken; the others are told so, except their own
+// Versions 0 to 7: 1 and 2 are spoken; the others are told so, except their own
 // Version Not Supported messages.
 func TestVersions(t *testing.T) {
 	b := gtptest.New().Create()
@@ -331,7 +331,13 @@ func TestVersions(t *testing.T) {
 		x := slices.Clone(b)
 		x[0] = x[0]&0x1f | v<<5
 		m, err := Parse(x)
-		if v == 2 {
+		switch v {
+		case 1: // its header is another
+			if _, ok := m.(*OtherVersion); ok {
+				t.Error("version 1 is not spoken")
+			}
+			continue
+		case 2:
 			if err != nil {
 				t.Errorf("version 2: %v", err)
 			}
@@ -351,14 +357,13 @@ func TestVersions(t *testing.T) {
 			t.Errorf("Version Not Supported of version %d: %v, want silence", v, e)
 		}
 	}
-	// GTPv1 with its sequence number: the indication repeats it.
-	v1 := []byte{0x32, 1, 0, 4, 0, 0, 0, 0, 0x12, 0x34, 0, 0}
-	m, err := Parse(v1)
+	// GTPv0 has its sequence number in octets 5 and 6: the indication repeats it.
+	m, err := Parse([]byte{0x1e, 1, 0, 0, 0x12, 0x34, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if want := []byte{0x40, 3, 0, 4, 0, 0x12, 0x34, 0}; !bytes.Equal(m.(*OtherVersion).Marshal(), want) {
-		t.Errorf("answer to a GTPv1 Echo Request: % x, want % x", m.(*OtherVersion).Marshal(), want)
+		t.Errorf("answer to a GTPv0 Echo Request: % x, want % x", m.(*OtherVersion).Marshal(), want)
 	}
 }
 

@@ -56,6 +56,7 @@ type CreatePDPContextResponse struct {
 type UpdatePDPContextRequest struct {
 	Header
 	IMSI           ident.IMSI
+	IMEI           ident.IMEI
 	NSAPI          uint8
 	Control        FTEID // zero TEID: the SGSN's stays; the address is always told
 	User           FTEID
@@ -63,10 +64,12 @@ type UpdatePDPContextRequest struct {
 	ServingNetwork ident.PLMN
 	UserLocation   []byte
 	QoS            QoSProfile
-	AMBRUpKbps     uint32
-	AMBRDownKbps   uint32
-	PCO            *PCO
-	Recovery       *uint8
+	// NoQoSNegotiation: the answer repeats QoS as it is and has no PCO (7.3.4).
+	NoQoSNegotiation bool
+	AMBRUpKbps       uint32
+	AMBRDownKbps     uint32
+	PCO              *PCO
+	Recovery         *uint8
 }
 
 // UpdatePDPContextResponse answers an Update PDP Context Request (TS 29.060
@@ -75,7 +78,7 @@ type UpdatePDPContextResponse struct {
 	TEID         uint32
 	Seq          uint32
 	Cause        Cause
-	ControlTEID  uint32
+	ControlTEID  uint32 // sent when not 0: a peer that has used it needs no telling
 	UserTEID     uint32
 	Outer        netip.Addr
 	QoS          QoSProfile
@@ -98,16 +101,5 @@ type DeletePDPContextRequest struct {
 // Marshal uses TEID and Seq of the header.
 type DeletePDPContextResponse struct {
 	Header
-	Cause Cause // of a received one: as Cause.V1 maps it, 0 when it is none of those
-}
-
-// SupportedExtensionHeaders is the peer's word on what it can read (TS 29.060
-// 7.2.3). It asks for no answer.
-type SupportedExtensionHeaders struct{ Header }
-
-// QoSProfile is a quality of service as GTPv1 carries it (TS 24.008 10.5.6.5,
-// TS 29.060 7.7.34). The zero value is "not told".
-type QoSProfile struct {
-	ARP  uint8  // allocation/retention priority, the first octet of the element
-	Data []byte // the profile from octet 3 of TS 24.008 on
+	Cause Cause // of a received one 0 when GTPv2 has no word for it, or there is none that can be read
 }

@@ -22,6 +22,9 @@ type Refusal struct {
 // has no reply.
 func (r Refusal) Marshal(m Message) []byte {
 	h := m.Head()
+	if h.Version == 1 {
+		return r.marshalV1(m)
+	}
 	reply, ok := replies[h.Type]
 	if !ok || r.Reason == nil || r.Reason.Cause == 0 {
 		return nil
@@ -89,6 +92,10 @@ func SenderTEID(m Message) uint32 {
 		return m.Sender.TEID
 	case *ModifyBearerCommand:
 		return m.Sender.TEID
+	case *CreatePDPContextRequest:
+		return m.Control.TEID
+	case *UpdatePDPContextRequest:
+		return m.Control.TEID
 	case *SuspendNotification:
 		return m.Sender.TEID
 	case *ResumeNotification:

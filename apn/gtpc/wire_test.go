@@ -100,7 +100,7 @@ func TestLifeOnTheWire(t *testing.T) {
 	if echo.Type != gtp.TypeEchoResponse {
 		t.Errorf("echo: %+v", echo)
 	}
-	w.send([]byte{0x32, 1, 0, 4, 0, 0, 0, 0, 0, 1, 0, 0})
+	w.send([]byte{0x72, 1, 0, 4, 0, 0, 0, 0, 0, 1, 0, 0})
 	if b := w.receive(); b[1] != gtp.TypeVersionNotSupported {
 		t.Errorf("GTPv1: % x", b)
 	}
