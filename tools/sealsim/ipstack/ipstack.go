@@ -1,9 +1,12 @@
-// Package ipstack is the IPv4 stack of a simulated device (gVisor's netstack),
-// with one interface whose packets the device carries itself: into a tunnel,
-// over the air, to another stack.
+// Package ipstack is the IP stack of a simulated device (gVisor's netstack), with
+// one interface whose packets the device carries itself: into a tunnel, over the
+// air, to another stack. It has an IPv4 address, an IPv6 address, or both, and a
+// default route of either family.
 //
 // The stack doesn't know what carries its packets, so the path may be changed
-// under it at any time (SetLink): its address and its connections stay.
+// under it at any time (SetLink): its addresses and its connections stay. Nor
+// does it discover neighbours, routers or duplicate addresses: on a tunnel the
+// device does what there is to do of that.
 package ipstack
 
 import (
@@ -20,6 +23,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/link/channel"
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
+	"gvisor.dev/gvisor/pkg/tcpip/network/ipv6"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/icmp"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
@@ -50,25 +54,26 @@ type Stack struct {
 	stop  context.CancelFunc
 	pump  sync.WaitGroup
 
-	mu      sync.Mutex
-	address netip.Prefix // guarded by mu
-	once    sync.Once
+	mu                sync.Mutex
+	address, address6 netip.Prefix // guarded by mu; the zero Prefix: none
+	once              sync.Once
 }
 
-// New starts a stack with an address; the zero Prefix means that it has none
-// yet. mtu 0 means DefaultMTU. Packets go nowhere before SetLink.
+// New starts a stack with an IPv4 address; the zero Prefix means that it has
+// none yet. mtu 0 means DefaultMTU. Packets go nowhere before SetLink.
 func New(address netip.Prefix, mtu int) (*Stack, error) {
-	if address.IsValid() && !address.Addr().Is4() {
-		return nil, fmt.Errorf("ipstack: %v is no IPv4 address", address)
-	}
 	if mtu <= 0 {
 		mtu = DefaultMTU
 	}
 	s := &Stack{
 		stack: stack.New(stack.Options{
-			NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol},
-			TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol, icmp.NewProtocol4},
-			HandleLocal:        true,
+			NetworkProtocols: []stack.NetworkProtocolFactory{
+				ipv4.NewProtocol, ipv6.NewProtocolWithOptions(ipv6.Options{}),
+			},
+			TransportProtocols: []stack.TransportProtocolFactory{
+				tcp.NewProtocol, udp.NewProtocol, icmp.NewProtocol4, icmp.NewProtocol6,
+			},
+			HandleLocal: true,
 		}),
 		link: channel.New(queueLength, uint32(mtu), ""),
 	}
@@ -98,10 +103,9 @@ func (s *Stack) configure(address netip.Prefix) error {
 	if err := s.stack.CreateNIC(nic, s.link); err != nil {
 		return fmt.Errorf("ipstack: interface: %s", err)
 	}
-	s.stack.SetRouteTable([]tcpip.Route{{Destination: header.IPv4EmptySubnet, NIC: nic}})
-	if !address.IsValid() {
-		return nil
-	}
+	s.stack.SetRouteTable([]tcpip.Route{
+		{Destination: header.IPv4EmptySubnet, NIC: nic}, {Destination: header.IPv6EmptySubnet, NIC: nic},
+	})
 	return s.SetAddress(address)
 }
 
@@ -131,49 +135,87 @@ func (s *Stack) SetLink(send func(packet []byte)) {
 	s.send.Store(&send)
 }
 
-// Deliver hands an incoming IPv4 packet to the stack, which copies it.
+// Deliver hands an incoming IP packet to the stack, which copies it.
 func (s *Stack) Deliver(packet []byte) {
-	if len(packet) == 0 || packet[0]>>4 != 4 {
+	if len(packet) == 0 {
+		return
+	}
+	var protocol tcpip.NetworkProtocolNumber
+	switch packet[0] >> 4 {
+	case 4:
+		protocol = ipv4.ProtocolNumber
+	case 6:
+		protocol = ipv6.ProtocolNumber
+	default:
 		return
 	}
 	pkt := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: buffer.MakeWithData(packet)})
 	defer pkt.DecRef()
-	s.link.InjectInbound(ipv4.ProtocolNumber, pkt)
+	s.link.InjectInbound(protocol, pkt)
 }
 
 // SetMTU changes the largest packet that leaves from now on, in bytes.
 func (s *Stack) SetMTU(mtu int) { s.link.SetMTU(uint32(mtu)) }
 
-// Address returns the stack's address, the zero Addr if it has none.
+// Address returns the stack's IPv4 address, the zero Addr if it has none.
 func (s *Stack) Address() netip.Addr {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.address.Addr()
 }
 
-// SetAddress replaces the address. The same one again changes nothing;
-// connections from another one are lost.
-func (s *Stack) SetAddress(address netip.Prefix) error {
+// Address6 returns the stack's IPv6 address, the zero Addr if it has none.
+func (s *Stack) Address6() netip.Addr {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if address == s.address {
+	return s.address6.Addr()
+}
+
+// SetAddress replaces the IPv4 address; the zero Prefix takes it away. The same
+// one again changes nothing; connections from another one are lost.
+func (s *Stack) SetAddress(address netip.Prefix) error {
+	if address.IsValid() && !address.Addr().Is4() {
+		return fmt.Errorf("ipstack: %v is no IPv4 address", address)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.replace(&s.address, address)
+}
+
+// SetAddress6 is SetAddress for the IPv6 address.
+func (s *Stack) SetAddress6(address netip.Prefix) error {
+	if address.IsValid() && (!address.Addr().Is6() || address.Addr().Is4In6()) {
+		return fmt.Errorf("ipstack: %v is no IPv6 address", address)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.replace(&s.address6, address)
+}
+
+// replace changes an address; the caller holds mu.
+func (s *Stack) replace(was *netip.Prefix, address netip.Prefix) error {
+	if address == *was {
 		return nil
 	}
-	if s.address.IsValid() {
-		if err := s.stack.RemoveAddress(nic, tcpip.AddrFrom4(s.address.Addr().As4())); err != nil {
-			return fmt.Errorf("ipstack: removing %v: %s", s.address, err)
+	if was.IsValid() {
+		if err := s.stack.RemoveAddress(nic, tcpip.AddrFromSlice(was.Addr().AsSlice())); err != nil {
+			return fmt.Errorf("ipstack: removing %v: %s", *was, err)
 		}
+		*was = netip.Prefix{}
+	}
+	if !address.IsValid() {
+		return nil
 	}
 	err := s.stack.AddProtocolAddress(nic, tcpip.ProtocolAddress{
-		Protocol: ipv4.ProtocolNumber,
+		Protocol: protocolOf(address.Addr()),
 		AddressWithPrefix: tcpip.AddressWithPrefix{
-			Address: tcpip.AddrFrom4(address.Addr().As4()), PrefixLen: address.Bits(),
+			Address: tcpip.AddrFromSlice(address.Addr().AsSlice()), PrefixLen: address.Bits(),
 		},
 	}, stack.AddressProperties{})
 	if err != nil {
 		return fmt.Errorf("ipstack: adding %v: %s", address, err)
 	}
-	s.address = address
+	*was = address
 	return nil
 }
 
@@ -192,9 +234,12 @@ func failed(what string, to netip.AddrPort, err tcpip.Error) error {
 }
 
 func full(at netip.AddrPort) tcpip.FullAddress {
-	a := tcpip.FullAddress{NIC: nic, Port: at.Port()}
-	if at.Addr().Is4() {
-		a.Addr = tcpip.AddrFrom4(at.Addr().As4())
+	return tcpip.FullAddress{NIC: nic, Addr: tcpip.AddrFromSlice(at.Addr().AsSlice()), Port: at.Port()}
+}
+
+func protocolOf(a netip.Addr) tcpip.NetworkProtocolNumber {
+	if a.Is6() {
+		return ipv6.ProtocolNumber
 	}
-	return a
+	return ipv4.ProtocolNumber
 }

@@ -12,12 +12,26 @@ import (
 var (
 	near = netip.MustParsePrefix("10.90.0.7/32")
 	far  = netip.MustParsePrefix("10.90.0.1/32")
+
+	near6 = netip.MustParsePrefix("fd00:90:0:7::a1/64")
+	far6  = netip.MustParsePrefix("fd00:90::1/128")
 )
 
 // wire makes two stacks.
 func wire(t *testing.T) (a, b *Stack) {
 	t.Helper()
 	return open(t, near), open(t, far)
+}
+
+// wire6 makes two stacks of which the first has IPv6 alone.
+func wire6(t *testing.T) (a, b *Stack) {
+	t.Helper()
+	a, b = open(t, netip.Prefix{}), open(t, far)
+	if err := errors.Join(a.SetAddress6(near6), b.SetAddress6(far6)); err != nil {
+		t.Fatal(err)
+	}
+	join(a, b)
+	return a, b
 }
 
 func open(t *testing.T, at netip.Prefix) *Stack {
@@ -175,13 +189,138 @@ func TestDialRefusals(t *testing.T) {
 	}
 }
 
+func TestIPv6(t *testing.T) {
+	a, b := wire6(t)
+	if a.Address().IsValid() || a.Address6() != near6.Addr() || b.Address() != far.Addr() || b.Address6() != far6.Addr() {
+		t.Errorf("addresses %v and %v, %v and %v", a.Address(), a.Address6(), b.Address(), b.Address6())
+	}
+	if _, err := a.Ping(t.Context(), far6.Addr()); err != nil {
+		t.Error(err)
+	}
+	listener, err := b.ListenTCP(443)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = listener.Close() }()
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = io.WriteString(conn, conn.RemoteAddr().String())
+			_ = conn.Close()
+		}
+	}()
+	for network, works := range map[string]bool{"tcp": true, "tcp6": true, "tcp4": false} {
+		conn, err := a.DialContext(t.Context(), network, "[fd00:90::1]:443")
+		if (err == nil) != works {
+			t.Errorf("%s: %v", network, err)
+		}
+		if err != nil {
+			continue
+		}
+		seen, err := io.ReadAll(conn)
+		if got, _ := netip.ParseAddrPort(string(seen)); err != nil || got.Addr() != near6.Addr() {
+			t.Errorf("%s: the other end saw %q, %v", network, seen, err)
+		}
+	}
+	server, err := b.ListenUDP(5684)
+	if err != nil {
+		t.Fatal(err)
+	}
+	udp, err := a.DialUDP(netip.AddrPortFrom(far6.Addr(), 5684))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := udp.Write([]byte("hello")); err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, 100)
+	n, from, err := server.ReadFrom(buf)
+	if err != nil || string(buf[:n]) != "hello" {
+		t.Fatalf("%q, %v", buf[:n], err)
+	}
+	if _, err := server.WriteTo([]byte("there"), from); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := udp.Read(buf); err != nil || string(buf[:n]) != "there" {
+		t.Errorf("%q, %v", buf[:n], err)
+	}
+}
+
+// A listener serves both families at once.
+func TestListenersOfBothFamilies(t *testing.T) {
+	a, b := wire6(t)
+	if err := a.SetAddress(near); err != nil {
+		t.Fatal(err)
+	}
+	server, err := b.ListenUDP(5684)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, at := range []netip.Addr{far.Addr(), far6.Addr()} {
+		if _, err := a.Ping(t.Context(), at); err != nil {
+			t.Error(err)
+		}
+		udp, err := a.DialUDP(netip.AddrPortFrom(at, 5684))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := udp.Write([]byte("hello")); err != nil {
+			t.Fatal(err)
+		}
+		buf := make([]byte, 100)
+		_, from, err := server.ReadFrom(buf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := server.WriteTo([]byte("there"), from); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := udp.Read(buf); err != nil || string(buf[:n]) != "there" {
+			t.Errorf("%v: %q, %v", at, buf[:n], err)
+		}
+	}
+}
+
+func TestAddressesOfTheirFamily(t *testing.T) {
+	s := open(t, near)
+	if err := s.SetAddress(near6); err == nil {
+		t.Error("an IPv6 address was taken for IPv4")
+	}
+	for _, not6 := range []string{"10.90.0.9/32", "::ffff:10.90.0.9/64"} {
+		if err := s.SetAddress6(netip.MustParsePrefix(not6)); err == nil {
+			t.Errorf("%s was taken for IPv6", not6)
+		}
+	}
+	if _, err := New(near6, 0); err == nil {
+		t.Error("an IPv6 address was taken for IPv4")
+	}
+	if err := errors.Join(s.SetAddress6(near6), s.SetAddress(netip.Prefix{}), s.SetAddress(netip.Prefix{})); err != nil {
+		t.Fatal(err)
+	}
+	if s.Address().IsValid() || s.Address6() != near6.Addr() {
+		t.Errorf("addresses %v and %v", s.Address(), s.Address6())
+	}
+	if _, err := s.DialUDP(netip.AddrPortFrom(far.Addr(), 9)); err == nil {
+		t.Error("IPv4 without an address")
+	}
+}
+
 func FuzzDeliver(f *testing.F) {
 	s, err := New(near, 0)
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Cleanup(s.Close)
+	if err := s.SetAddress6(near6); err != nil {
+		f.Fatal(err)
+	}
 	f.Add([]byte("\x45\x00\x00\x1c\x00\x00\x00\x00\x40\x01\x00\x00\x0a\x5a\x00\x01\x0a\x5a\x00\x07\x08\x00\xf7\xff\x00\x00\x00\x00"))
 	f.Add([]byte{0x45})
+	f.Add([]byte("\x60\x00\x00\x00\x00\x08\x3a\x40\xfd\x00\x00\x90\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01" +
+		"\xfd\x00\x00\x90\x00\x00\x00\x07\x00\x00\x00\x00\x00\x00\x00\xa1\x80\x00\x00\x00\x00\x00\x00\x00"))
+	f.Add([]byte{0x60})
 	f.Fuzz(func(_ *testing.T, packet []byte) { s.Deliver(packet) })
 }

@@ -12,7 +12,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
-	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
+	"gvisor.dev/gvisor/pkg/tcpip/network/ipv6"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/icmp"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 	"gvisor.dev/gvisor/pkg/waiter"
@@ -29,7 +29,7 @@ const (
 // DialTCP connects to a TCP port.
 func (s *Stack) DialTCP(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
 	var queue waiter.Queue
-	ep, tcpErr := s.stack.NewEndpoint(tcp.ProtocolNumber, ipv4.ProtocolNumber, &queue)
+	ep, tcpErr := s.stack.NewEndpoint(tcp.ProtocolNumber, protocolOf(to.Addr()), &queue)
 	if tcpErr != nil {
 		return nil, failed("dialling TCP", to, tcpErr)
 	}
@@ -60,44 +60,49 @@ func (s *Stack) DialTCP(ctx context.Context, to netip.AddrPort) (net.Conn, error
 }
 
 // DialContext has the form that net/http wants. The address must be a numeric
-// one, the network "tcp" or "tcp4".
+// one, the network "tcp", or of its family.
 func (s *Stack) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	to, err := netip.ParseAddrPort(address)
 	if err != nil {
 		return nil, fmt.Errorf("dialling %s: %w", address, err)
 	}
-	switch network {
-	case "tcp", "tcp4":
+	switch {
+	case network == "tcp", network == "tcp4" && to.Addr().Is4(), network == "tcp6" && to.Addr().Is6():
 		return s.DialTCP(ctx, to)
 	}
 	return nil, net.UnknownNetworkError(network)
 }
 
-// ListenTCP opens a TCP port.
+// ListenTCP opens a TCP port on the addresses of both families.
 func (s *Stack) ListenTCP(port uint16) (net.Listener, error) {
-	return gonet.ListenTCP(s.stack, tcpip.FullAddress{NIC: nic, Port: port}, ipv4.ProtocolNumber)
+	return gonet.ListenTCP(s.stack, tcpip.FullAddress{NIC: nic, Port: port}, ipv6.ProtocolNumber)
 }
 
 // DialUDP opens a socket with an ephemeral port that hears and speaks to one
 // peer only.
 func (s *Stack) DialUDP(to netip.AddrPort) (net.Conn, error) {
 	remote := full(to)
-	return gonet.DialUDP(s.stack, nil, &remote, ipv4.ProtocolNumber)
+	return gonet.DialUDP(s.stack, nil, &remote, protocolOf(to.Addr()))
 }
 
-// ListenUDP opens a UDP port; 0 takes an ephemeral one.
+// ListenUDP opens a UDP port on the addresses of both families; 0 takes an
+// ephemeral one.
 func (s *Stack) ListenUDP(port uint16) (net.PacketConn, error) {
-	return gonet.DialUDP(s.stack, &tcpip.FullAddress{NIC: nic, Port: port}, nil, ipv4.ProtocolNumber)
+	return gonet.DialUDP(s.stack, &tcpip.FullAddress{NIC: nic, Port: port}, nil, ipv6.ProtocolNumber)
 }
 
 // pingEvery is how often Ping repeats its echo request.
 const pingEvery = 200 * time.Millisecond
 
-// Ping sends ICMP echo requests until the first answer, and returns how long
-// it took from the first request.
+// Ping sends ICMP echo requests, of the address's family, until the first
+// answer, and returns how long it took from the first request.
 func (s *Stack) Ping(ctx context.Context, to netip.Addr) (time.Duration, error) {
 	var queue waiter.Queue
-	ep, tcpErr := s.stack.NewEndpoint(icmp.ProtocolNumber4, ipv4.ProtocolNumber, &queue)
+	protocol := icmp.ProtocolNumber4
+	if to.Is6() {
+		protocol = icmp.ProtocolNumber6
+	}
+	ep, tcpErr := s.stack.NewEndpoint(protocol, protocolOf(to), &queue)
 	if tcpErr != nil {
 		return 0, failed("ping", netip.AddrPortFrom(to, 0), tcpErr)
 	}
@@ -112,11 +117,15 @@ func (s *Stack) Ping(ctx context.Context, to netip.Addr) (time.Duration, error) 
 	ticker := time.NewTicker(pingEvery)
 	defer ticker.Stop()
 	for sequence := uint16(1); ; sequence++ {
+		// Type, sequence and the rest stand alike in both families. The stack
+		// fills the identifier and the checksum in. A path that is down loses
+		// the request, and the next one may get through.
 		echo := header.ICMPv4(make([]byte, header.ICMPv4MinimumSize))
 		echo.SetType(header.ICMPv4Echo)
+		if to.Is6() {
+			echo.SetType(header.ICMPv4Type(header.ICMPv6EchoRequest))
+		}
 		echo.SetSequence(sequence)
-		// The stack fills the identifier and the checksum in. A path that
-		// is down loses the request, and the next one may get through.
 		_, _ = ep.Write(bytes.NewReader(echo), tcpip.WriteOptions{})
 		select {
 		case <-readable:
