@@ -6,46 +6,118 @@ import (
 	"github.com/sealedge/sealedge/apn/gtp"
 	"github.com/sealedge/sealedge/cluster/command"
 	"github.com/sealedge/sealedge/policy"
+	"github.com/sealedge/sealedge/policy/ident"
 )
-
-// defaultQCI is what a default bearer gets whose asked QCI can't be one: best
-// effort for a data service (TS 23.203 table 6.1.7).
-const defaultQCI = 9
 
 // maxRemembered bounds how often one request can have been overtaken.
 const maxRemembered = 8
 
+// attach is the wish for a PDN connection in the terms that GTPv2 and GTPv1
+// share.
+type attach struct {
+	imsi          ident.IMSI
+	msisdn        ident.MSISDN
+	imei          ident.IMEI
+	apn           ident.APN
+	plmn          ident.PLMN
+	rat           uint8
+	control, user gtp.FTEID  // the peer's
+	userFault     *gtp.Error // names the element of user, should it make no sense
+	pdnType       uint8
+	dual          bool // the peer carries both families in one bearer
+	pco           *gtp.PCO
+	recovery      *uint8
+	// path makes the record of what the versions tell differently, within the
+	// limits of the APN.
+	path func(policy.APN) *command.GTPPath
+	// answer makes the response that grants the session.
+	answer func(gtp.Cause, *command.Session, *gtp.PCOAnswer) []byte
+}
+
 // create opens a PDN connection (TS 29.274 7.2.1). An older one of the same
 // IMSI and bearer is replaced, which the command sees to.
 func (d *deciding) create(m *gtp.CreateSessionRequest) Outcome {
-	o := Outcome{IMSI: m.IMSI.String(), APN: m.APN.String()}
-	cause := gtp.CauseAccepted
-	switch m.PDNType {
-	case gtp.PDNTypeIPv4:
-	case gtp.PDNTypeIPv4v6:
-		// Every APN here is IPv4 only, so it is the network's preference, dual
-		// address flag or not: cause 19 would have the terminal ask for a second
-		// connection for IPv6, which would be refused.
-		cause = gtp.CauseNewPDNTypeByPreference
-	default:
-		return d.refuse(o, &gtp.Error{Cause: gtp.CausePDNTypeNotSupported, Reason: "pdn-type"}, m.Sender.TEID)
+	return d.open(&attach{
+		imsi: m.IMSI, msisdn: m.MSISDN, imei: m.IMEI, apn: m.APN, plmn: m.ServingNetwork, rat: m.RAT,
+		control: m.Sender, user: m.Bearer.User, userFault: wrongFamily(m.UserInstance(), gtp.ElementBearerContext),
+		pdnType: m.PDNType, dual: m.DualAddress, pco: m.PCO, recovery: m.Recovery,
+		path: func(apn policy.APN) *command.GTPPath {
+			return &command.GTPPath{
+				Version: 2, InterfaceType: uint32(m.Sender.InterfaceType), Ebi: uint32(m.Bearer.EBI),
+				UserLocation: m.UserLocation, Csids: m.CSIDs,
+				AmbrUpKbps: within(m.AMBRUpKbps, apn.AMBRUpKbps), AmbrDownKbps: within(m.AMBRDownKbps, apn.AMBRDownKbps),
+				Qci: uint32(qci(m.Bearer.QCI)), Arp: uint32(m.Bearer.ARP),
+			}
+		},
+		answer: func(cause gtp.Cause, s *command.Session, pco *gtp.PCOAnswer) []byte {
+			path := s.GetGtp()
+			r := gtp.CreateSessionResponse{
+				TEID: m.Sender.TEID, Seq: m.Seq, Cause: cause, PeerType: m.Sender.InterfaceType,
+				ControlTEID: path.GetLocalTeidC(), UserTEID: path.GetLocalTeidU(), Outer: d.Outer, PAA: addressesOf(s),
+				AMBRUpKbps: path.GetAmbrUpKbps(), AMBRDownKbps: path.GetAmbrDownKbps(), PCO: pco,
+				Bearer:     gtp.Bearer{EBI: uint8(path.GetEbi()), QCI: uint8(path.GetQci()), ARP: uint8(path.GetArp())},
+				ChargingID: path.GetChargingId(), Surplus: m.Surplus, Recovery: d.restartCounter(),
+			}
+			return r.Marshal()
+		},
+	})
+}
+
+// createPDP opens a PDP context (TS 29.060 7.3.1).
+func (d *deciding) createPDP(m *gtp.CreatePDPContextRequest) Outcome {
+	if m.Secondary {
+		// One bearer is all that a seal needs, and all that there is.
+		return d.refuse(Outcome{IMSI: m.IMSI.String(), APN: m.APN.String()},
+			&gtp.Error{Cause: gtp.CauseServiceNotSupported, Reason: "secondary-context"}, m.Control.TEID)
 	}
+	return d.open(&attach{
+		imsi: m.IMSI, msisdn: m.MSISDN, imei: m.IMEI, apn: m.APN, plmn: m.ServingNetwork, rat: m.RAT,
+		control: m.Control, user: m.User, userFault: wrongFamily(0, 0),
+		pdnType: m.PDNType, dual: m.DualAddress, pco: m.PCO, recovery: m.Recovery,
+		path: func(apn policy.APN) *command.GTPPath {
+			up, down := askedKbps(m.QoS, m.AMBRUpKbps, m.AMBRDownKbps)
+			return &command.GTPPath{
+				Version: 1, Ebi: uint32(m.NSAPI), UserLocation: m.UserLocation,
+				AmbrUpKbps: within(up, apn.AMBRUpKbps), AmbrDownKbps: within(down, apn.AMBRDownKbps),
+				Qci: defaultQCI, Arp: uint32(m.QoS.ARP), QosProfile: m.QoS.Within(apn.AMBRUpKbps, apn.AMBRDownKbps).Data,
+			}
+		},
+		answer: func(cause gtp.Cause, s *command.Session, pco *gtp.PCOAnswer) []byte {
+			path := s.GetGtp()
+			r := gtp.CreatePDPContextResponse{
+				TEID: m.Control.TEID, Seq: m.Seq, Cause: cause,
+				ControlTEID: path.GetLocalTeidC(), UserTEID: path.GetLocalTeidU(), Outer: d.Outer,
+				NSAPI: m.NSAPI, PAA: addressesOf(s), QoS: gtp.QoSProfile{ARP: uint8(path.GetArp()), Data: path.GetQosProfile()},
+				PCO: pco, ChargingID: path.GetChargingId(), Recovery: d.restartCounter(),
+			}
+			if m.AMBRUpKbps != 0 || m.AMBRDownKbps != 0 {
+				r.AMBRUpKbps, r.AMBRDownKbps = path.GetAmbrUpKbps(), path.GetAmbrDownKbps()
+			}
+			return r.Marshal()
+		},
+	})
+}
+
+// open decides on a wish.
+func (d *deciding) open(a *attach) Outcome {
+	o := Outcome{IMSI: a.imsi.String(), APN: a.apn.String()}
+	o.Restart = d.restarted(a.control.Addr, a.recovery)
 	// No packet would get from our address to one of the other family.
-	if !d.reaches(m.Sender) {
-		return d.refuse(o, wrongFamily(0, 0), m.Sender.TEID)
+	if !d.reaches(a.control) {
+		return d.refuse(o, wrongFamily(0, 0), a.control.TEID)
 	}
-	if !d.reaches(m.Bearer.User) {
-		return d.refuse(o, wrongFamily(m.UserInstance(), gtp.ElementBearerContext), m.Sender.TEID)
+	if !d.reaches(a.user) {
+		return d.refuse(o, a.userFault, a.control.TEID)
 	}
 
-	finish := func(r *command.Result) Answer { return d.created(m, cause, r) }
+	finish := func(r *command.Result) Answer { return d.opened(a, r) }
 	for range maxRemembered {
 		r := d.State.Answered(ClientID, d.requestID())
 		if r == nil {
 			break
 		}
-		if a := finish(r); !a.Again && d.stands(a) {
-			o.Response, o.Cause = a.Response, a.Cause
+		if answer := finish(r); !answer.Again && d.stands(answer) {
+			o.Response, o.Cause = answer.Response, answer.Cause
 			return o
 		}
 		d.attempt++ // decided before, but overtaken since: a request of its own
@@ -53,33 +125,37 @@ func (d *deciding) create(m *gtp.CreateSessionRequest) Outcome {
 
 	sub := d.State.Subscriber(o.IMSI)
 	decision := d.Rules.Admit(policy.AdmitRequest{
-		IMSI: m.IMSI, Subscriber: subscriberView(sub), MSISDN: m.MSISDN, IMEI: m.IMEI,
-		APN: m.APN, PLMN: m.ServingNetwork, RAT: policy.RAT(m.RAT), Path: policy.PathGTP,
+		IMSI: a.imsi, Subscriber: subscriberView(sub), MSISDN: a.msisdn, IMEI: a.imei,
+		APN: a.apn, PLMN: a.plmn, RAT: policy.RAT(a.rat), Path: policy.PathGTP,
 	})
 	o.Decision = &decision
 	if !decision.Allowed {
 		o.Record = d.record("admit", o.IMSI, decision)
-		return d.refuse(o, &gtp.Error{Cause: CauseOf(decision.Code), Reason: string(decision.Code)}, m.Sender.TEID)
+		return d.refuse(o, &gtp.Error{Cause: CauseOf(decision.Code), Reason: string(decision.Code)}, a.control.TEID)
+	}
+	apn, _ := d.Rules.APN(a.apn)
+	switch why, stale := d.Authentication.judge(apn.Authentication, sub); {
+	case stale:
+		return Outcome{Stale: true}
+	case why != "":
+		o.Record = d.recordDenial("authenticate", o.IMSI, CodeAuthentication, d.Rules.Revision, why)
+		o.Cause = gtp.CauseAuthenticationFailed
+		o.Response = gtp.Refusal{
+			TEID: a.control.TEID, Reason: &gtp.Error{Cause: o.Cause, Reason: CodeAuthentication}, PCO: a.pco.Answer(gtp.PCOValues{}),
+		}.Marshal(d.message)
+		return o
+	}
+	pdnType, cause := narrow(a.pdnType, a.dual, apn)
+	if !cause.Accepted() {
+		return d.refuse(o, &gtp.Error{Cause: cause, Reason: "pdn-type"}, a.control.TEID)
 	}
 
-	apn, _ := d.Rules.APN(m.APN)
-	path := &command.GTPPath{
-		Version:       2,
-		InterfaceType: uint32(m.Sender.InterfaceType),
-		Ebi:           uint32(m.Bearer.EBI),
-		PeerC:         fteidRecord(m.Sender),
-		PeerU:         fteidRecord(m.Bearer.User),
-		RatType:       uint32(m.RAT),
-		ServingPlmn:   m.ServingNetwork.String(),
-		UserLocation:  m.UserLocation,
-		Imei:          m.IMEI.String(),
-		AmbrUpKbps:    within(m.AMBRUpKbps, apn.AMBRUpKbps),
-		AmbrDownKbps:  within(m.AMBRDownKbps, apn.AMBRDownKbps),
-		Qci:           uint32(qci(m.Bearer.QCI)),
-		Arp:           uint32(m.Bearer.ARP),
-	}
-	if m.Recovery != nil {
-		path.PeerRestartCounter, path.PeerRestartKnown = uint32(*m.Recovery), true
+	path := a.path(apn)
+	path.PeerC, path.PeerU = fteidRecord(a.control), fteidRecord(a.user)
+	path.RatType, path.ServingPlmn, path.Imei = uint32(a.rat), a.plmn.String(), a.imei.String()
+	path.PdnType = uint32(pdnType)
+	if a.recovery != nil {
+		path.PeerRestartCounter, path.PeerRestartKnown = uint32(*a.recovery), true
 	}
 	return d.propose(o, &command.OpenSession{
 		Imsi: o.IMSI, Apn: o.APN, Gtp: path, GatewayAddress: d.Name,
@@ -94,43 +170,37 @@ func (d *deciding) stands(a Answer) bool {
 	return a.Session == nil || d.State.SessionByTEIDC(a.Session.GetGtp().GetLocalTeidC()) != nil
 }
 
-// created turns the result of OpenSession into a Create Session Response
-// (TS 29.274 7.2.2).
-func (d *deciding) created(m *gtp.CreateSessionRequest, cause gtp.Cause, r *command.Result) Answer {
+// opened turns the result of OpenSession into the answer.
+func (d *deciding) opened(a *attach, r *command.Result) Answer {
 	var opened command.Opened
-	if a, ok := d.unwrap(r, &opened, m.Sender.TEID); !ok {
-		return a
+	if answer, ok := d.unwrap(r, &opened, a.control.TEID); !ok {
+		return answer
 	}
 	s := opened.GetSession()
-	path := s.GetGtp()
-	address, _ := netip.AddrFromSlice(s.GetAddress())
-	apn, _ := d.Rules.APN(m.APN)
-	response := gtp.CreateSessionResponse{
-		TEID: m.Sender.TEID, Seq: m.Seq, Cause: cause, PeerType: m.Sender.InterfaceType,
-		ControlTEID: path.GetLocalTeidC(), UserTEID: path.GetLocalTeidU(), Outer: d.Outer, PAA: gtp.PAA{IPv4: address},
-		AMBRUpKbps: path.GetAmbrUpKbps(), AMBRDownKbps: path.GetAmbrDownKbps(),
-		PCO:        m.PCO.Answer(gtp.PCOValues{DNS: apn.DNS, MTU: apn.MTU}),
-		Bearer:     gtp.Bearer{EBI: uint8(path.GetEbi()), QCI: uint8(path.GetQci()), ARP: uint8(path.GetArp())},
-		ChargingID: path.GetChargingId(), Surplus: m.Surplus, Recovery: d.restartCounter(),
-	}
-	return Answer{Response: response.Marshal(), Cause: cause, Session: s}
+	apn, _ := d.Rules.APN(a.apn)
+	cause := narrowed(a.pdnType, pdnTypeOf(s), apn)
+	return Answer{Response: a.answer(cause, s, d.options(a.pco, s)), Cause: cause, Session: s}
 }
 
-// within keeps a bit rate asked for within the APN's; not asked for, or 0, is
-// the APN's own.
-func within(asked, limit uint32) uint32 {
-	if asked == 0 || limit != 0 && asked > limit {
-		return limit
-	}
-	return asked
+// options answers the terminal's protocol configuration options. Who has a
+// session has authenticated, as far as it was asked to.
+func (d *deciding) options(pco *gtp.PCO, s *command.Session) *gtp.PCOAnswer {
+	name, _ := ident.ParseAPN(s.GetApn())
+	apn, _ := d.Rules.APN(name)
+	return pco.Answer(gtp.PCOValues{DNS: apn.DNS, MTU: apn.MTU, Authenticated: true})
 }
 
-// qci keeps what a default bearer can have: a standardised class without
-// guaranteed bit rate (TS 23.203 6.1.7.2) or an operator's own.
-func qci(asked uint8) uint8 {
-	switch {
-	case asked >= 5 && asked <= 9, asked == 69, asked == 70, asked == 79, asked == 80, asked >= 128 && asked <= 254:
-		return asked
+// addressesOf are the addresses that a session's path through the carrier was
+// given. The session may have another, for the fallback path.
+func addressesOf(s *command.Session) gtp.PAA {
+	var p gtp.PAA
+	typ := pdnTypeOf(s)
+	if typ != gtp.PDNTypeIPv6 {
+		p.IPv4, _ = netip.AddrFromSlice(s.GetAddress())
 	}
-	return defaultQCI
+	if typ == gtp.PDNTypeIPv6 || typ == gtp.PDNTypeIPv4v6 {
+		p.Prefix6, _ = netip.AddrFromSlice(s.GetPrefix6())
+		p.InterfaceID = InterfaceID(s.GetId())
+	}
+	return p
 }

@@ -9,16 +9,30 @@ import (
 // the path through the carrier. The session itself lives on as long as the
 // terminal is attached over the fallback path.
 func (d *deciding) delete(m *gtp.DeleteSessionRequest) Outcome {
+	return d.detach(m.LinkedEBI, func(teid uint32) []byte {
+		r := gtp.DeleteSessionResponse{TEID: teid, Seq: m.Seq, Cause: gtp.CauseAccepted, Recovery: d.restartCounter()}
+		return r.Marshal()
+	})
+}
+
+// deletePDP carries out a Delete PDP Context Request (TS 29.060 7.3.5). There is
+// one context only, so that it goes with the teardown indication or without.
+func (d *deciding) deletePDP(m *gtp.DeletePDPContextRequest) Outcome {
+	return d.detach(m.NSAPI, func(teid uint32) []byte {
+		r := gtp.DeletePDPContextResponse{Header: gtp.Header{Version: 1, TEID: teid, Seq: m.Seq}, Cause: gtp.CauseAccepted}
+		return r.Marshal()
+	})
+}
+
+// detach closes the path whose bearer is named; answer makes the response to the
+// TEID given.
+func (d *deciding) detach(bearer uint8, answer func(teid uint32) []byte) Outcome {
 	finish := func(r *command.Result) Answer {
 		var closed command.Closed
 		if a, ok := d.unwrap(r, &closed, d.peerTEID()); !ok {
 			return a
 		}
-		response := gtp.DeleteSessionResponse{
-			TEID: closed.GetSession().GetGtp().GetPeerC().GetTeid(), Seq: m.Seq,
-			Cause: gtp.CauseAccepted, Recovery: d.restartCounter(),
-		}
-		return Answer{Response: response.Marshal(), Cause: gtp.CauseAccepted}
+		return Answer{Response: answer(closed.GetSession().GetGtp().GetPeerC().GetTeid()), Cause: gtp.CauseAccepted}
 	}
 	// The session of a duplicate is gone already; its answer isn't.
 	if r := d.State.Answered(ClientID, d.requestID()); r != nil {
@@ -31,7 +45,7 @@ func (d *deciding) delete(m *gtp.DeleteSessionRequest) Outcome {
 		return d.refuse(Outcome{}, &notFound, 0)
 	}
 	o := Outcome{IMSI: s.GetImsi(), APN: s.GetApn()}
-	if uint32(m.LinkedEBI) != s.GetGtp().GetEbi() {
+	if uint32(bearer) != s.GetGtp().GetEbi() {
 		return d.refuse(o, &notFound, s.GetGtp().GetPeerC().GetTeid())
 	}
 	return d.propose(o, &command.ClosePath{

@@ -45,6 +45,9 @@ type Gateway struct {
 type View struct {
 	State *state.Machine
 	Rules *policy.Rules
+	// Authentication is what Authenticate made of the request; the zero value
+	// for requests that have nothing to be checked.
+	Authentication Authentication
 }
 
 // Outcome is what came of a request. With Command nil, Response is the answer;
@@ -53,6 +56,14 @@ type View struct {
 type Outcome struct {
 	Response []byte
 	Command  *command.Command
+	// Update is sent instead of a response to a command (TS 29.274 7.2.14): a
+	// request with the command's own sequence number, which the peer answers.
+	Update *gtp.UpdateBearerRequest
+	// Stale: the subscriber's record changed since View.Authentication was made.
+	// Authenticate anew and decide again; nothing else is set.
+	Stale bool
+	// Restart: the request shows that its peer has restarted.
+	Restart  *Restart
 	Cause    gtp.Cause        // of Response
 	Decision *policy.Decision // when policy was asked; nil otherwise
 	Record   *command.Command // an audit record of a refusal, to be proposed without waiting; or nil
@@ -67,10 +78,21 @@ type Outcome struct {
 type Answer struct {
 	Response []byte
 	Cause    gtp.Cause
-	Session  *command.Session // as it is after the command; nil when there is none
+	Session  *command.Session         // as it is after the command; nil when there is none
+	Update   *gtp.UpdateBearerRequest // as in Outcome, instead of Response
 	// Again: what the decision was based on had changed. Decide once more, with
 	// the next attempt number and a fresh view.
 	Again bool
+	// More: the command did a part of the work. Decide and propose again, with
+	// the next attempt number, however often it takes.
+	More bool
+}
+
+// Restart is a peer's restart counter that is newer than the one on record
+// (TS 23.007 18): the peer has lost the sessions that were made before.
+type Restart struct {
+	Peer    netip.Addr // of its control plane
+	Counter uint8
 }
 
 // Finish turns the command's result into the answer.
@@ -82,10 +104,8 @@ func (o Outcome) Fail(cause gtp.Cause) Answer {
 	return Answer{Response: o.refuse(cause), Cause: cause}
 }
 
-// Decide carries out a request that is not Echo: it must be a
-// *gtp.CreateSessionRequest, *gtp.ModifyBearerRequest,
-// *gtp.DeleteSessionRequest, *gtp.Other or *gtp.Faulty. Any other message gets
-// the zero Outcome. peer is where it came from; attempt counts from 0 the times
+// Decide carries out a request of either version that is not Echo. A message
+// that is no request gets the zero Outcome. peer is where it came from; attempt counts from 0 the times
 // that this request was decided.
 func (g Gateway) Decide(m gtp.Message, peer netip.AddrPort, v View, attempt int) Outcome {
 	d := deciding{Gateway: g, View: v, peer: peer, head: m.Head(), message: m, attempt: attempt}
@@ -96,11 +116,31 @@ func (g Gateway) Decide(m gtp.Message, peer netip.AddrPort, v View, attempt int)
 		return d.modify(m)
 	case *gtp.DeleteSessionRequest:
 		return d.delete(m)
+	case *gtp.CreatePDPContextRequest:
+		return d.createPDP(m)
+	case *gtp.UpdatePDPContextRequest:
+		return d.updatePDP(m)
+	case *gtp.DeletePDPContextRequest:
+		return d.deletePDP(m)
+	case *gtp.ModifyBearerCommand:
+		return d.modifyQoS(m)
+	case *gtp.ChangeNotificationRequest:
+		return d.changeNotification(m)
+	case *gtp.SuspendNotification:
+		return d.suspension(command.Suspension_SUSPEND_PATH, func(teid uint32) []byte {
+			return (&gtp.SuspendAcknowledge{TEID: teid, Seq: m.Seq, Cause: gtp.CauseAccepted}).Marshal()
+		})
+	case *gtp.ResumeNotification:
+		return d.suspension(command.Suspension_RESUME_PATH, func(teid uint32) []byte {
+			return (&gtp.ResumeAcknowledge{TEID: teid, Seq: m.Seq, Cause: gtp.CauseAccepted}).Marshal()
+		})
+	case *gtp.DeletePDNConnectionSetRequest:
+		return d.deleteSets(m)
 	case *gtp.Faulty:
 		return d.other(m.Err)
 	case *gtp.Other:
-		// Dedicated bearers, QoS changes, suspension and PDN connection sets are
-		// not offered. A peer that gets this cause keeps the session as it is.
+		// Dedicated bearers, and whatever else no seal needs, are not offered. A
+		// peer that gets this cause keeps the session as it is.
 		return d.other(&gtp.Error{Cause: gtp.CauseServiceNotSupported, Reason: "not-supported"})
 	}
 	return Outcome{}

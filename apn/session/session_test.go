@@ -59,7 +59,7 @@ func (w *world) policy() {
 	w.rules = &policy.Rules{
 		Revision: revision + 1,
 		APNs: map[ident.APN]policy.APN{apn: {
-			Name: apn, DNS: []netip.Addr{netip.MustParseAddr("10.90.0.1")}, MTU: 1400, AMBRUpKbps: 50000, AMBRDownKbps: 300000,
+			Name: apn, GatewayAddress: netip.MustParseAddr("10.90.0.1"), DNS: []netip.Addr{netip.MustParseAddr("10.90.0.1")}, MTU: 1400, AMBRUpKbps: 50000, AMBRDownKbps: 300000,
 		}},
 		Admission: policy.Admission{PLMNs: []ident.PLMN{must(ident.ParsePLMN("46001"))}, RATs: []policy.RAT{6}},
 		Fallback:  policy.Fallback{Allowed: true},
@@ -159,7 +159,8 @@ func TestQoSIsAnsweredWithinLimits(t *testing.T) {
 	}
 }
 
-func TestPDNTypes(t *testing.T) {
+// The address that a request asks for is never trusted.
+func TestRequestedAddressIsNotTrusted(t *testing.T) {
 	s := gtptest.New()
 	v4v6 := append([]byte{3}, make([]byte, 21)...)
 	for _, c := range []struct {

@@ -39,9 +39,12 @@ func subscriberView(s *command.Subscriber) policy.Subscriber {
 
 // record makes the audit record of a refusal.
 func (d *deciding) record(kind, subject string, decision policy.Decision) *command.Command {
+	return d.recordDenial(kind, subject, string(decision.Code), decision.Revision, decision.Denials()...)
+}
+
+func (d *deciding) recordDenial(kind, subject, code string, revision uint64, reasons ...string) *command.Command {
 	return command.New(ClientID, d.requestID()+"-r", d.actor(), &command.RecordDecision{
-		Kind: kind, Subject: subject, Allowed: decision.Allowed, Reasons: decision.Denials(),
-		Code: string(decision.Code), PolicyRevision: decision.Revision,
+		Kind: kind, Subject: subject, Reasons: reasons, Code: code, PolicyRevision: revision,
 	})
 }
 

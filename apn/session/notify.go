@@ -1,0 +1,68 @@
+package session
+
+import (
+	"bytes"
+
+	"github.com/sealedge/sealedge/apn/gtp"
+	"github.com/sealedge/sealedge/cluster/command"
+)
+
+// changeNotification takes over where the terminal is (TS 29.274 7.3.14, over
+// GTPv1 TS 29.060 7.5B.1).
+func (d *deciding) changeNotification(m *gtp.ChangeNotificationRequest) Outcome {
+	s := d.find(gtp.FTEID{})
+	if s == nil {
+		return d.refuse(Outcome{}, &notFound, 0)
+	}
+	path := s.GetGtp()
+	o := Outcome{IMSI: s.GetImsi(), APN: s.GetApn()}
+	teid := path.GetPeerC().GetTeid()
+	if m.LinkedEBI != 0 && uint32(m.LinkedEBI) != path.GetEbi() {
+		return d.refuse(o, &notFound, teid)
+	}
+	c := &command.ModifySession{Session: s.GetId(), LocalTeidC: path.GetLocalTeidC()}
+	if d.relocate(&o, s, &move{rat: uint32(m.RAT)}, c, teid) {
+		return o
+	}
+	changed := c.RatType != 0
+	if len(m.UserLocation) > 0 && !bytes.Equal(m.UserLocation, path.GetUserLocation()) {
+		c.UserLocation, changed = m.UserLocation, true
+	}
+	return d.change(o, s, c, changed, teid, func(*command.Session) []byte {
+		r := gtp.ChangeNotificationResponse{Version: m.Version, TEID: teid, Seq: m.Seq, Cause: gtp.CauseAccepted, EBI: m.LinkedEBI}
+		return r.Marshal()
+	})
+}
+
+// suspension carries out a Suspend or Resume Notification (TS 29.274 7.4): while
+// a path is suspended its terminal gets nothing.
+func (d *deciding) suspension(to command.Suspension, acknowledge func(teid uint32) []byte) Outcome {
+	s := d.find(gtp.FTEID{})
+	if s == nil {
+		return d.refuse(Outcome{}, &notFound, 0)
+	}
+	path := s.GetGtp()
+	o := Outcome{IMSI: s.GetImsi(), APN: s.GetApn()}
+	teid := path.GetPeerC().GetTeid()
+	c := &command.ModifySession{Session: s.GetId(), LocalTeidC: path.GetLocalTeidC(), Suspension: to}
+	changed := path.GetSuspended() != (to == command.Suspension_SUSPEND_PATH)
+	return d.change(o, s, c, changed, teid, func(*command.Session) []byte { return acknowledge(teid) })
+}
+
+// deleteSets releases the sessions that a partial failure of the peer took
+// (TS 29.274 7.9.1, TS 23.007): those that depend on one of the sets named. Only
+// sessions that the sender holds are touched.
+func (d *deciding) deleteSets(m *gtp.DeletePDNConnectionSetRequest) Outcome {
+	c := &command.ReleasePaths{Peer: d.peer.Addr().Unmap().AsSlice(), Csids: m.CSIDs, Reason: "the peer has lost connection sets"}
+	return d.propose(Outcome{}, c, func(r *command.Result) Answer {
+		var released command.Released
+		if a, ok := d.unwrap(r, &released, 0); !ok {
+			return a
+		}
+		if released.GetMore() {
+			return Answer{More: true}
+		}
+		response := gtp.DeletePDNConnectionSetResponse{Seq: m.Seq, Cause: gtp.CauseAccepted, Recovery: d.restartCounter()}
+		return Answer{Response: response.Marshal(), Cause: gtp.CauseAccepted}
+	})
+}

@@ -1,0 +1,33 @@
+package session
+
+import (
+	"net/netip"
+
+	"github.com/sealedge/sealedge/cluster/command"
+	"github.com/sealedge/sealedge/cluster/state"
+)
+
+// restarted compares the restart counter that a request brought with the one on
+// record for its sender (TS 23.007 18). Nil: it didn't restart.
+func (d *deciding) restarted(peer netip.Addr, counter *uint8) *Restart {
+	if counter == nil || !HasRestarted(d.State, peer, *counter) {
+		return nil
+	}
+	return &Restart{Peer: peer, Counter: *counter}
+}
+
+// HasRestarted tells whether a restart counter that a peer sends means that it
+// has lost its sessions: it is newer than the one on record. An older one is a
+// message that was overtaken (TS 23.007 18). Counters wrap at 256.
+func HasRestarted(m *state.Machine, peer netip.Addr, counter uint8) bool {
+	p := m.Peer(peer)
+	return p.GetRestartKnown() && int8(counter-uint8(p.GetRestartCounter())) > 0
+}
+
+// AfterRestart is the command that releases what a restarted peer has lost; to
+// be proposed until its result says that there is no more.
+func AfterRestart(r Restart) *command.Command {
+	return command.New("restoration", "", "carrier:"+r.Peer.String(), &command.ReleasePaths{
+		Peer: r.Peer.AsSlice(), RestartCounter: uint32(r.Counter), RestartKnown: true, Reason: "the peer has restarted",
+	})
+}
