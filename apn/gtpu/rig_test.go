@@ -3,11 +3,13 @@ package gtpu_test
 import (
 	"context"
 	"encoding/binary"
+	"fmt"
 	"net"
 	"net/netip"
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/sealedge/sealedge/apn/gtpu"
 )
@@ -20,9 +22,12 @@ var (
 )
 
 type datagram struct {
+	at   time.Time
 	addr netip.AddrPort
 	b    []byte
 }
+
+func (d datagram) String() string { return fmt.Sprintf("%x to %v", d.b, d.addr) }
 
 // network is a socket without a network: what is put in arrives, what is
 // written is kept.
@@ -49,7 +54,7 @@ func (n *network) ReadFromUDPAddrPort(b []byte) (int, netip.AddrPort, error) {
 func (n *network) WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.out = append(n.out, datagram{to, append([]byte(nil), b...)})
+	n.out = append(n.out, datagram{time.Now(), to, append([]byte(nil), b...)})
 	return len(b), nil
 }
 
@@ -82,7 +87,7 @@ func bubble(t *testing.T, cfg gtpu.Config, scenario func(t *testing.T, r *rig)) 
 		cfg.Uplink = func(pkt []byte) { r.uplink = append(r.uplink, append([]byte(nil), pkt...)) }
 		cfg.OnErrorIndication = func(s uint64, _ uint32) { r.errors = append(r.errors, s) }
 		cfg.OnUplinkPath = func(s uint64) { r.paths = append(r.paths, s) }
-		cfg.Outer = []netip.Addr{local.Addr()}
+		cfg.Outer = append(cfg.Outer, local.Addr())
 		r.Plane = gtpu.New(cfg)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
@@ -99,7 +104,7 @@ func bubble(t *testing.T, cfg gtpu.Config, scenario func(t *testing.T, r *rig)) 
 
 // arrive delivers a datagram and waits until it was handled.
 func (r *rig) arrive(from netip.AddrPort, b []byte) {
-	r.net.in <- datagram{from, b}
+	r.net.in <- datagram{time.Now(), from, b}
 	synctest.Wait()
 }
 

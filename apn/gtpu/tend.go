@@ -2,6 +2,7 @@ package gtpu
 
 import (
 	"context"
+	"math/bits"
 	"time"
 )
 
@@ -88,7 +89,11 @@ func (p *Plane) sweep(s *socket, at int, now int64) int {
 			continue
 		}
 		const due = int64(advertiseInterval - sweepTime)
-		if last := max(f.use.advertised.Load(), s.since-spread(f.session(), due)); now-last >= due {
+		last := s.since - spread(f.session(), due) // may be before the clock's begin
+		if told := f.use.advertised.Load(); told != 0 {
+			last = max(last, told)
+		}
+		if now-last >= due {
 			p.advertise(s, f, now)
 		}
 	}
@@ -96,7 +101,9 @@ func (p *Plane) sweep(s *socket, at int, now int64) int {
 }
 
 // spread is a time under whole, another for each session: as if that long before
-// this node began to serve, the terminal had been told.
+// this node began to serve, the terminal had been told. The factor isn't the
+// index's: what is due together must not stand together there.
 func spread(session uint64, whole int64) int64 {
-	return int64(session * 0x9e3779b97f4a7c15 >> 1 % uint64(whole))
+	part, _ := bits.Mul64(session*0xd1342543de82ef95, uint64(whole))
+	return int64(part)
 }
