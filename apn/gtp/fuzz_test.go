@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/wmnsk/go-gtp/gtpv2/ie"
+	"github.com/wmnsk/go-gtp/gtpv2/message"
 
 	"github.com/sealedge/sealedge/apn/gtp/gtptest"
 )
@@ -14,12 +15,12 @@ import (
 // FuzzParse: whatever comes, Parse doesn't panic, keeps to its word about nil
 // messages, and what is refused gets an answer that can be read.
 func FuzzParse(f *testing.F) {
+	for _, b := range samples(f) {
+		f.Add(b)
+	}
 	s := gtptest.New()
 	for _, b := range [][]byte{
-		s.Create(), s.Modify(1, true), s.Modify(1, false), s.Delete(1), s.Echo(),
-		s.Request(TypeDeleteBearerResponse, 1, ie.NewCause(16, 0, 0, 0, nil)),
-		s.Request(typeBearerResourceCommand, 1, ie.NewEPSBearerID(5), ie.NewProcedureTransactionID(1)),
-		s.Request(typeDeleteBearerCommand, 1, ie.NewGroupedIE(ie.BearerContext, ie.NewEPSBearerID(6))),
+		s.Modify(1, false), s.Request(message.MsgTypeUpdatePDNConnectionSetRequest, 0, s.ConnectionSet(0, 1)),
 		{0x32, 1, 0, 4, 0, 0, 0, 0, 0, 1, 0, 0},
 		{0x40, 3, 0, 4, 0, 0, 1, 0},
 		{},
@@ -42,7 +43,7 @@ func FuzzParse(f *testing.F) {
 			return // FuzzParseV1
 		}
 		switch m := m.(type) {
-		case nil, *VersionNotSupported, *EchoRequest, *EchoResponse, *DeleteBearerResponse:
+		case nil, *VersionNotSupported, *EchoRequest, *EchoResponse, *DeleteBearerResponse, *UpdateBearerResponse:
 		case *OtherVersion:
 			if len(m.Marshal()) != 8 {
 				t.Fatal("answer to another version")
@@ -52,6 +53,16 @@ func FuzzParse(f *testing.F) {
 				TEID: m.Sender.TEID, Seq: m.Seq, Cause: CauseAccepted, PeerType: m.Sender.InterfaceType, ControlTEID: 1, UserTEID: 2,
 				Outer: m.Sender.Addr, PAA: PAA{IPv4: netip.AddrFrom4([4]byte{10, 90, 0, 2})}, PCO: m.PCO.Answer(PCOValues{MTU: 1400}), Bearer: m.Bearer, Surplus: m.Surplus,
 			}).Marshal())
+		case *ChangeNotificationRequest:
+			readable(t, (&ChangeNotificationResponse{Version: 2, TEID: 1, Seq: m.Seq, Cause: CauseAccepted, IMSI: m.IMSI, MEI: m.MEI}).Marshal())
+		case *ModifyBearerCommand:
+			readable(t, (&UpdateBearerRequest{TEID: 1, Seq: m.Seq, AMBRUpKbps: m.AMBRUpKbps, AMBRDownKbps: m.AMBRDownKbps, Bearer: m.Bearer}).Marshal())
+		case *DeletePDNConnectionSetRequest:
+			for _, set := range m.CSIDs {
+				if len(set) != 8 && len(set) != 20 {
+					t.Fatalf("connection set % x", set)
+				}
+			}
 		default:
 			if e == nil {
 				e = &Error{Cause: CauseServiceNotSupported}
@@ -71,6 +82,37 @@ func readable(t *testing.T, b []byte) {
 	if _, err := splitElements(b[12:]); err != nil {
 		t.Fatalf("%v in % x", err, b)
 	}
+}
+
+// FuzzPCO: whatever a terminal asks for, the answer can be read and fits into its
+// element.
+func FuzzPCO(f *testing.F) {
+	f.Add(everything)
+	f.Add(gtptest.PCO().Payload)
+	f.Add([]byte{0x80, 0, 0x41, 0, 3, 1, 2, 3, 0, 0x0d, 0})
+	f.Add([]byte{0x80, 0xc0, 0x23, 6, 1, 0, 0, 6, 0, 0})
+	f.Add([]byte{0x80, 0xc2, 0x23, 6, 1, 1, 0, 6, 1, 2, 0xc2, 0x23, 6, 2, 1, 0, 6, 1, 2})
+	f.Add([]byte{0x80})
+	f.Fuzz(func(t *testing.T, v []byte) {
+		p := parsePCO(ie.ProtocolConfigurationOptions, v)
+		if c := p.CHAP; c != nil && (len(c.Challenge) == 0 || len(c.Response) == 0) {
+			t.Fatalf("%+v", c)
+		}
+		o := p.Answer(PCOValues{DNS: []netip.Addr{netip.MustParseAddr("10.90.0.1"), netip.MustParseAddr("2001:db8::1")}, MTU: 1400}).octets()
+		if len(o) > maxPCO {
+			t.Fatalf("%d octets", len(o))
+		}
+		if o == nil {
+			return
+		}
+		read := 1
+		for _, content := range containers(o[1:]).all {
+			read += 3 + len(content)
+		}
+		if read != len(o) {
+			t.Fatalf("can't be read: % x", o)
+		}
+	})
 }
 
 // FuzzParseUser: nothing panics, and a payload lies within the datagram.

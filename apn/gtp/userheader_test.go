@@ -2,6 +2,7 @@ package gtp
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"net/netip"
 	"testing"
@@ -21,6 +22,12 @@ func TestParseUser(t *testing.T) {
 		{"extension that may be ignored", []byte{0x34, 255, 0, 9, 0, 0, 0, 1, 0, 0, 0, 0x40, 1, 0, 0, 0, 9}, UserHeader{Type: 255, TEID: 1, Payload: []byte{9}}, nil},
 		{"two extensions", []byte{0x34, 255, 0, 13, 0, 0, 0, 1, 0, 0, 0, 0x40, 1, 0, 0, 0x85, 1, 0, 0x3f, 0, 9}, UserHeader{Type: 255, TEID: 1, QFI: 0x3f, HasQFI: true, Payload: []byte{9}}, nil},
 		{"extension that must be understood", []byte{0x36, 255, 0, 8, 0, 0, 0, 1, 0, 7, 0, 0xc0, 1, 0, 0, 0}, UserHeader{Type: 255, TEID: 1, Seq: 7, HasSeq: true}, ErrUserNotComprehended},
+		{"sequence number, N-PDU number and extension", []byte{0x37, 255, 0, 9, 0, 0, 0, 1, 0x12, 0x34, 7, 0x85, 1, 0x10, 0x05, 0, 9}, UserHeader{Type: 255, TEID: 1, Seq: 0x1234, HasSeq: true, QFI: 5, HasQFI: true, Payload: []byte{9}}, nil},
+		{"extension without its flag", []byte{0x32, 255, 0, 5, 0, 0, 0, 1, 0x12, 0x34, 7, 0xc0, 9}, UserHeader{Type: 255, TEID: 1, Seq: 0x1234, HasSeq: true, Payload: []byte{9}}, nil},
+		{"extension of eight octets", []byte{0x34, 255, 0, 13, 0, 0, 0, 1, 0, 0, 0, 0x85, 2, 0x10, 0x45, 0, 0, 0, 0, 0, 9}, UserHeader{Type: 255, TEID: 1, QFI: 5, HasQFI: true, Payload: []byte{9}}, nil},
+		{"End Marker with extension", []byte{0x34, 254, 0, 8, 0, 0, 0, 1, 0, 0, 0, 0x85, 1, 0, 9, 0}, UserHeader{Type: 254, TEID: 1, QFI: 9, HasQFI: true}, nil},
+		{"spare bit set", []byte{0x38, 255, 0, 1, 0, 0, 0, 1, 9}, UserHeader{Type: 255, TEID: 1, Payload: []byte{9}}, nil},
+		{"empty G-PDU", []byte{0x30, 255, 0, 0, 0, 0, 0, 1}, UserHeader{Type: 255, TEID: 1}, nil},
 		{"extension of length 0", []byte{0x34, 255, 0, 8, 0, 0, 0, 1, 0, 0, 0, 0x40, 0, 0, 0, 0}, UserHeader{}, ErrUserExtension},
 		{"extension beyond the end", []byte{0x34, 255, 0, 8, 0, 0, 0, 1, 0, 0, 0, 0x40, 2, 0, 0, 0}, UserHeader{}, ErrUserExtension},
 		{"extension missing", []byte{0x34, 255, 0, 4, 0, 0, 0, 1, 0, 0, 0, 0x40}, UserHeader{}, ErrUserExtension},
@@ -98,8 +105,9 @@ func TestParseUserDoesNotAllocate(t *testing.T) {
 	if n := testing.AllocsPerRun(100, func() {
 		_, _ = ParseUser(b)
 		_, _ = ParseUser(bad)
+		PutUserGPDUSequenced(b, 1, 2, 5)
 		PutUserGPDU(b, 1, 9)
-		b[0], b[1], b[3] = 0x34, 255, 9
+		b[0], b[1], b[3], b[11] = 0x34, 255, 9, pduSessionContainerType
 	}); n != 0 {
 		t.Errorf("%.0f allocations", n)
 	}
@@ -115,5 +123,49 @@ func TestPutUserGPDUSequenced(t *testing.T) {
 	h, err := ParseUser(b)
 	if err != nil || h.Type != UserGPDU || h.TEID != 0x11223344 || !h.HasSeq || h.Seq != 0xfffe || !bytes.Equal(h.Payload, b[12:]) {
 		t.Errorf("read as %+v, %v", h, err)
+	}
+}
+
+// Every type of extension header: bits 8 and 7 say whether an endpoint must
+// understand it (TS 29.281 figure 5.2.1-2), and of those that it must we
+// understand one.
+func TestUserExtensionTypes(t *testing.T) {
+	for typ := range 256 {
+		b := []byte{0x36, UserGPDU, 0, 9, 0, 0, 0, 1, 0, 7, 0, byte(typ), 1, 0, 3, 0, 9}
+		h, err := ParseUser(b)
+		switch {
+		case typ == 0: // no extension: what follows is the packet
+			if err != nil || len(h.Payload) != 5 {
+				t.Errorf("no extension: %+v, %v", h, err)
+			}
+		case typ < 0x80, typ == int(pduSessionContainerType):
+			if err != nil || !bytes.Equal(h.Payload, []byte{9}) || h.HasQFI != (typ == 0x85) {
+				t.Errorf("type %02x: %+v, %v", typ, h, err)
+			}
+		default: // the answer repeats what the fixed part says
+			if !errors.Is(err, ErrUserNotComprehended) || h.Seq != 7 || h.TEID != 1 || h.Payload != nil {
+				t.Errorf("type %02x: %+v, %v", typ, h, err)
+			}
+		}
+	}
+}
+
+// The longest chain that a datagram holds is read to its end, and one that is
+// broken at its end is not believed.
+func TestUserExtensionChain(t *testing.T) {
+	b := make([]byte, 65535)
+	b[0], b[1], b[11] = 0x34, UserGPDU, 0x40
+	b = b[:12+4*16000+1]
+	for at := 12; at < len(b)-1; at += 4 {
+		b[at], b[at+3] = 1, 0x40
+	}
+	b[len(b)-2] = 0
+	binary.BigEndian.PutUint16(b[2:], uint16(len(b)-UserHeaderLen))
+	if h, err := ParseUser(b); err != nil || len(h.Payload) != 1 {
+		t.Errorf("%d octets of payload, %v", len(h.Payload), err)
+	}
+	b[len(b)-2] = 0x40
+	if _, err := ParseUser(b); !errors.Is(err, ErrUserExtension) {
+		t.Errorf("a chain without end: %v", err)
 	}
 }
