@@ -23,9 +23,20 @@ func deviceCommand() *cli.Command {
 			{Name: "list", Usage: "list terminals", Action: deviceList},
 			{Name: "show", Usage: "show one terminal", ArgsUsage: "IMSI", Action: deviceShow},
 			{
+				Name: "add", Usage: "add a terminal", ArgsUsage: "IMSI", Flags: terminalFlags(), Action: deviceAdd,
+				Description: "It must not be there yet. Name at least one --apn.",
+			},
+			{
+				Name: "update", Usage: "change a terminal", ArgsUsage: "IMSI",
+				Flags:       append(terminalFlags(), &cli.BoolFlag{Name: "no-credentials", Usage: "remove user name and password"}),
+				Description: "What no flag names stays as it is; an empty value removes it.",
+				Action:      deviceUpdate,
+			},
+			{
 				Name: "import", Usage: "add or replace the terminals and barrels of a file", ArgsUsage: "FILE",
-				Description: "FILE is YAML with the lists terminals and barrels; \"checked_out_to\" of a barrel hands it out.",
-				Action:      deviceImport,
+				Description: "FILE is YAML with the lists terminals and barrels; \"checked_out_to\" of a barrel hands it out. " +
+					"A terminal's \"credentials\" are user, password and chap; without them those that are stored stay, and {} removes them.",
+				Action: deviceImport,
 			},
 			{Name: "checkout", Usage: "hand a barrel to a terminal", ArgsUsage: "BARREL IMSI", Action: deviceCheckOut},
 			{Name: "checkin", Usage: "take a barrel back", ArgsUsage: "BARREL", Action: deviceCheckIn},
@@ -36,44 +47,6 @@ func deviceCommand() *cli.Command {
 			},
 		},
 	}
-}
-
-func deviceList(c *cli.Context) error {
-	if _, err := arguments(c); err != nil {
-		return err
-	}
-	var list []adminapi.Terminal
-	if err := get(c, "/v1/terminals", &list); err != nil {
-		return err
-	}
-	return showTerminals(c, list, list)
-}
-
-func showTerminals[T any](c *cli.Context, v T, list []adminapi.Terminal) error {
-	var rows [][]string
-	for _, t := range list {
-		rows = append(rows, []string{t.IMSI, t.Label, t.State, t.MSISDN, strings.Join(t.IMEIs, ","), strings.Join(t.APNs, ","), t.Address, yes(t.WireGuardPublicKey != "")})
-	}
-	return show(c, v, []string{"IMSI", "LABEL", "STATE", "MSISDN", "IMEI", "APN", "ADDRESS", "FALLBACK"}, rows)
-}
-
-func yes(b bool) string {
-	if b {
-		return "yes"
-	}
-	return "no"
-}
-
-func deviceShow(c *cli.Context) error {
-	a, err := arguments(c, "IMSI")
-	if err != nil {
-		return err
-	}
-	var t adminapi.Terminal
-	if err := get(c, "/v1/terminals/"+url.PathEscape(a[0]), &t); err != nil {
-		return err
-	}
-	return showTerminals(c, t, []adminapi.Terminal{t})
 }
 
 // deviceFile is what `device import` reads.
@@ -181,42 +154,4 @@ func deviceRevoke(c *cli.Context) error {
 	}
 	return show(c, out, []string{"SESSIONS ENDED", "USES STOPPED", "LOCKS SENT"},
 		[][]string{{strconv.Itoa(len(out.Sessions)), strconv.Itoa(len(out.Uses)), strconv.Itoa(len(out.Locks))}})
-}
-
-func barrelCommand() *cli.Command {
-	return &cli.Command{
-		Name:  "barrel",
-		Usage: "smart seal barrels",
-		Subcommands: []*cli.Command{
-			{Name: "list", Usage: "list barrels", Action: barrelList},
-			{
-				Name: "lock", Usage: "lock a barrel now, ending its use and the order", ArgsUsage: "BARREL",
-				Flags:  []cli.Flag{&cli.StringFlag{Name: "reason", Usage: "why; it goes into the audit chain", Required: true}},
-				Action: barrelLock,
-			},
-		},
-	}
-}
-
-func barrelList(c *cli.Context) error {
-	if _, err := arguments(c); err != nil {
-		return err
-	}
-	var list []adminapi.Barrel
-	if err := get(c, "/v1/barrels", &list); err != nil {
-		return err
-	}
-	var rows [][]string
-	for _, b := range list {
-		rows = append(rows, []string{b.ID, b.Label, b.State, b.SealType, b.MAC, b.CheckedOutTo, strconv.FormatUint(b.GrantCounter, 10), yes(b.Alive)})
-	}
-	return show(c, list, []string{"BARREL", "LABEL", "STATE", "SEAL", "MAC", "CHECKED OUT TO", "GRANTS", "ALIVE"}, rows)
-}
-
-func barrelLock(c *cli.Context) error {
-	a, err := arguments(c, "BARREL")
-	if err != nil {
-		return err
-	}
-	return post(c, "/v1/barrels/"+url.PathEscape(a[0])+"/lock", adminapi.Reason{Reason: c.String("reason")}, a[0]+": the lock is sent; it is repeated until the barrel acknowledges it")
 }

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -102,49 +101,4 @@ func useList(c *cli.Context) error {
 		rows = append(rows, []string{strconv.FormatUint(u.ID, 10), u.Order, u.Barrel, u.IMSI, u.User, u.State, fmt.Sprintf("%d/%d", u.Confirmed, u.Count), fmt.Sprintf("%d/%d", stored, len(u.Stamps)), u.Reason})
 	}
 	return show(c, list, []string{"USE", "ORDER", "BARREL", "IMSI", "USER", "STATE", "STAMPED", "EVIDENCE", "REASON"}, rows)
-}
-
-func sessionCommand() *cli.Command {
-	return &cli.Command{
-		Name:  "session",
-		Usage: "PDN sessions of the terminals",
-		Subcommands: []*cli.Command{
-			{Name: "list", Usage: "list sessions", Action: sessionList},
-			{Name: "end", Usage: "end a session on every path", ArgsUsage: "ID", Action: sessionEnd},
-		},
-	}
-}
-
-func sessionList(c *cli.Context) error {
-	if _, err := arguments(c); err != nil {
-		return err
-	}
-	var list []adminapi.Session
-	if err := get(c, "/v1/sessions", &list); err != nil {
-		return err
-	}
-	var rows [][]string
-	for _, s := range list {
-		rows = append(rows, []string{strconv.FormatUint(s.ID, 10), s.IMSI, s.APN, s.Address, s.Path, strings.Join(s.Paths, ","), s.Peer, s.Opened.Format(time.RFC3339)})
-	}
-	return show(c, list, []string{"ID", "IMSI", "APN", "ADDRESS", "PATH", "PATHS", "PEER", "OPENED"}, rows)
-}
-
-func sessionEnd(c *cli.Context) error {
-	a, err := arguments(c, "ID")
-	if err != nil {
-		return err
-	}
-	if err := confirm(c, "end session", a[0]); err != nil {
-		return err
-	}
-	cl, err := newClient(c)
-	if err != nil {
-		return err
-	}
-	if err := cl.call(c.Context, http.MethodDelete, "/v1/sessions/"+url.PathEscape(a[0]), nil, nil); err != nil {
-		return err
-	}
-	fmt.Fprintln(c.App.ErrWriter, "session "+a[0]+" is ended")
-	return nil
 }

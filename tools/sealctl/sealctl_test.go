@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -9,6 +10,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/big"
@@ -29,6 +31,7 @@ import (
 	"github.com/sealedge/sealedge/edge/adminapi"
 	"github.com/sealedge/sealedge/edge/keywrap"
 	"github.com/sealedge/sealedge/policy/bundle"
+	"github.com/sealedge/sealedge/policy/credential"
 )
 
 func TestMain(m *testing.M) {
@@ -61,6 +64,15 @@ func TestScripts(t *testing.T) {
 				defer n.mu.Unlock()
 				n.lost = slices.Equal(args, []string{"lost"})
 			},
+			// attach IMSI: a session through the carrier.
+			"attach": func(ts *testscript.TestScript, _ bool, args []string) {
+				ts.Check(ts.Value("node").(*node).attach(args[0]))
+			},
+			// kept IMSI PASSWORD: the record verifies the password, and the log doesn't
+			// have it.
+			"kept": func(ts *testscript.TestScript, _ bool, args []string) {
+				ts.Check(ts.Value("node").(*node).kept(args[0], args[1]))
+			},
 		},
 	})
 }
@@ -85,6 +97,40 @@ func (n *node) Propose(_ context.Context, c *command.Command) (*command.Result, 
 		n.entries = append(n.entries, e)
 	}
 	return r, err
+}
+
+// attach opens a session of a terminal on its first APN.
+func (n *node) attach(imsi string) error {
+	var s *command.Subscriber
+	var revision uint64
+	n.View(func(m *state.Machine) { s, revision = m.Subscriber(imsi), m.Policy().GetRevision() })
+	r, err := n.Propose(context.Background(), command.New("test", "", "test", &command.OpenSession{
+		Imsi: imsi, Apn: s.GetApns()[0], PolicyRevision: revision, SubscriberVersion: s.GetVersion(), Entropy: make([]byte, 16), GatewayAddress: "gw1",
+		Gtp: &command.GTPPath{
+			Version: 2, Ebi: 5, RatType: 6, ServingPlmn: "46001", PeerC: &command.FTEID{Teid: 1, Address: []byte{127, 0, 20, 1}},
+			PeerRestartKnown: true, PeerRestartCounter: 9,
+		},
+	}))
+	if err == nil && r.Code != command.Code_OK {
+		err = fmt.Errorf("%v %s", r.Code, r.Message)
+	}
+	return err
+}
+
+// kept fails when a password can be read in the record or in the log.
+func (n *node) kept(imsi, password string) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	c := n.machine.Subscriber(imsi).GetCredentials()
+	if !credential.VerifyPAP([]byte(password), c.GetPapSalt(), c.GetPapHash(), c.GetPapIterations()) {
+		return errors.New("the record has another password")
+	}
+	for _, e := range n.entries {
+		if bytes.Contains(e.Command, []byte(password)) || bytes.Contains(e.Result, []byte(password)) {
+			return fmt.Errorf("entry %d of the audit chain has the password", e.Sequence)
+		}
+	}
+	return nil
 }
 
 func (n *node) View(fn func(*state.Machine)) {

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/sealedge/sealedge/edge/adminapi"
+)
+
+func sessionCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "session",
+		Usage: "PDN sessions of the terminals",
+		Subcommands: []*cli.Command{
+			{Name: "list", Usage: "list sessions", Action: sessionList},
+			{
+				Name: "end", Usage: "end a session on every path", ArgsUsage: "ID", Action: sessionEnd,
+				Flags:       []cli.Flag{&cli.StringFlag{Name: "reason", Usage: "why; it goes into the audit chain"}},
+				Description: "The carrier and the terminal are told. The terminal may attach again; to keep it out, revoke it.",
+			},
+		},
+	}
+}
+
+func sessionList(c *cli.Context) error {
+	if _, err := arguments(c); err != nil {
+		return err
+	}
+	var list []adminapi.Session
+	if err := get(c, "/v1/sessions", &list); err != nil {
+		return err
+	}
+	var rows [][]string
+	for _, s := range list {
+		rows = append(rows, []string{
+			strconv.FormatUint(s.ID, 10), s.IMSI, s.APN, s.PDNType, s.Address, s.Prefix6, s.Path, strings.Join(s.Paths, ","), s.Protocol,
+			s.RAT, s.ServingPLMN, s.Peer, s.Opened.Format(time.RFC3339),
+		})
+	}
+	return show(c, list, []string{"ID", "IMSI", "APN", "TYPE", "ADDRESS", "PREFIX6", "PATH", "PATHS", "PROTOCOL", "RAT", "PLMN", "PEER", "OPENED"}, rows)
+}
+
+func sessionEnd(c *cli.Context) error {
+	a, err := arguments(c, "ID")
+	if err != nil {
+		return err
+	}
+	if err := confirm(c, "end session", a[0]); err != nil {
+		return err
+	}
+	cl, err := newClient(c)
+	if err != nil {
+		return err
+	}
+	if err := cl.call(c.Context, http.MethodDelete, "/v1/sessions/"+url.PathEscape(a[0])+"?reason="+url.QueryEscape(c.String("reason")), nil, nil); err != nil {
+		return err
+	}
+	fmt.Fprintln(c.App.ErrWriter, "session "+a[0]+" is ended")
+	return nil
+}
