@@ -8,7 +8,8 @@
 // ones the first was taken. What fails a check comes out as a *Faulty message
 // with an *Error that says which cause to answer with and which element
 // offended; what the specification orders to be discarded in silence comes out
-// as an *Error with cause 0.
+// as an *Error with cause 0. A response that can't be read still ends the
+// transaction that it answers, so it comes out as itself, with cause 0.
 //
 // The GTP-U header codec (3GPP TS 29.281 clause 5) is our own, because it runs
 // once for each packet and must not allocate.

@@ -54,6 +54,12 @@ func cut(t testing.TB, b []byte) (head []byte, list [][]byte) {
 	return b[:n:n], list
 }
 
+func bodyOf(t testing.TB, b []byte) []byte {
+	t.Helper()
+	head, _ := cut(t, b)
+	return b[len(head):]
+}
+
 // raw is an element, whatever go-gtp would make of it.
 func raw(typ, instance uint8, value []byte) []byte {
 	b := binary.BigEndian.AppendUint16([]byte{typ}, uint16(len(value)))
@@ -234,6 +240,13 @@ func TestEveryHeader(t *testing.T) {
 			if err != nil || !reflect.DeepEqual(withoutDigest(m), withoutDigest(want)) {
 				t.Errorf("%s with P and %s behind: %+v, %v", name, behind, m, err)
 			}
+		}
+		// A message priority (TS 29.274 5.5.1) and the spare bits change nothing.
+		marked := slices.Clone(b)
+		marked[0] |= 0x07
+		marked[len(b)-len(bodyOf(t, b))-1] = 0x5f
+		if m, err := Parse(marked); err != nil || !reflect.DeepEqual(withoutDigest(m), withoutDigest(want)) {
+			t.Errorf("%s with a priority: %+v, %v", name, m, err)
 		}
 		for _, version := range []uint8{3, 4, 5, 6, 7} {
 			other := slices.Clone(b)
