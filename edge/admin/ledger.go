@@ -3,6 +3,7 @@ package admin
 import (
 	"fmt"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"strings"
 
@@ -71,6 +72,18 @@ func (s *Server) sessions(*http.Request, Caller) (any, *problem) {
 	s.cfg.Cluster.View(func(m *state.Machine) {
 		for ses := range m.Sessions() {
 			list = append(list, adminapi.SessionOf(ses))
+		}
+	})
+	return list, nil
+}
+
+func (s *Server) peers(*http.Request, Caller) (any, *problem) {
+	list := []adminapi.Peer{}
+	s.cfg.Cluster.View(func(m *state.Machine) {
+		for p := range m.Peers() {
+			if a, ok := netip.AddrFromSlice(p.Address); ok {
+				list = append(list, adminapi.PeerOf(p, m.SessionsByPeer(a)))
+			}
 		}
 	})
 	return list, nil

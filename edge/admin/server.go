@@ -105,6 +105,7 @@ func (s *Server) routes() []route {
 
 		{"GET /v1/sessions", Viewer, s.sessions},
 		{"DELETE /v1/sessions/{id}", Operator, s.endSession},
+		{"GET /v1/peers", Viewer, s.peers},
 
 		{"GET /v1/policy", Viewer, s.policy},
 		{"PUT /v1/policy", SealAdministrator, s.putPolicy},

@@ -1,6 +1,8 @@
 package adminapi
 
 import (
+	"iter"
+	"slices"
 	"time"
 
 	"github.com/sealedge/sealedge/cluster/command"
@@ -48,6 +50,36 @@ func SessionOf(s *command.Session) Session {
 	return v
 }
 
+// Peer is a carrier's control plane address that sessions have their path to.
+type Peer struct {
+	Address string `json:"address"`
+	// RestartCounter is the last that the peer told (TS 23.007 18); nil when it
+	// hasn't.
+	RestartCounter *uint32  `json:"restart_counter,omitempty"`
+	Sessions       int      `json:"sessions"`
+	Suspended      int      `json:"suspended"` // of them
+	Protocols      []string `json:"protocols"` // of their paths: "GTPv1", "GTPv2"
+}
+
+// PeerOf shows a peer and the sessions whose path leads there.
+func PeerOf(p *command.GTPPeer, sessions iter.Seq[*command.Session]) Peer {
+	v := Peer{Address: addressText(p.Address), Protocols: []string{}}
+	if p.RestartKnown {
+		v.RestartCounter = &p.RestartCounter
+	}
+	for s := range sessions {
+		v.Sessions++
+		if s.Gtp.GetSuspended() {
+			v.Suspended++
+		}
+		if name := versionText(s.Gtp); !slices.Contains(v.Protocols, name) {
+			v.Protocols = append(v.Protocols, name)
+		}
+	}
+	slices.Sort(v.Protocols)
+	return v
+}
+
 // pdnType is of the session, which may have more than its carrier path was
 // answered: the other family comes through the fallback.
 func pdnType(s *command.Session) string {
@@ -74,10 +106,15 @@ func protocolText(s *command.Session) string {
 	switch {
 	case s.Active == command.PathKind_WIREGUARD:
 		return "WireGuard"
-	case s.Active == command.PathKind_GTP && s.Gtp.GetVersion() == 1:
-		return "GTPv1"
 	case s.Active == command.PathKind_GTP:
-		return "GTPv2"
+		return versionText(s.Gtp)
 	}
 	return ""
+}
+
+func versionText(g *command.GTPPath) string {
+	if g.GetVersion() == 1 {
+		return "GTPv1"
+	}
+	return "GTPv2"
 }

@@ -2,6 +2,7 @@ package adminapi
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -33,6 +34,29 @@ func TestSessionOf(t *testing.T) {
 	} {
 		if got := marshal(t, SessionOf(c.s)); !strings.Contains(got, c.want) {
 			t.Errorf("%s:\ngot  %s\nwant %s", c.name, got, c.want)
+		}
+	}
+}
+
+func TestPeerOf(t *testing.T) {
+	sessions := func(versions ...uint32) []*command.Session {
+		var out []*command.Session
+		for i, v := range versions {
+			out = append(out, &command.Session{Id: uint64(i), Gtp: &command.GTPPath{Version: v, Suspended: v == 1}})
+		}
+		return out
+	}
+	for _, c := range []struct {
+		name string
+		p    *command.GTPPeer
+		s    []*command.Session
+		want string
+	}{
+		{"both versions", &command.GTPPeer{Address: []byte{198, 51, 100, 1}, RestartCounter: 0, RestartKnown: true}, sessions(2, 1, 2), `{"address":"198.51.100.1","restart_counter":0,"sessions":3,"suspended":1,"protocols":["GTPv1","GTPv2"]}`},
+		{"no counter told", &command.GTPPeer{Address: netip.MustParseAddr("2001:db8::1").AsSlice(), RestartCounter: 7}, sessions(2), `{"address":"2001:db8::1","sessions":1,"suspended":0,"protocols":["GTPv2"]}`},
+	} {
+		if got := marshal(t, PeerOf(c.p, slices.Values(c.s))); got != c.want {
+			t.Errorf("%s: got %s, want %s", c.name, got, c.want)
 		}
 	}
 }

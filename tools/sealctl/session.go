@@ -64,3 +64,29 @@ func sessionEnd(c *cli.Context) error {
 	fmt.Fprintln(c.App.ErrWriter, "session "+a[0]+" is ended")
 	return nil
 }
+
+func peersCommand() *cli.Command {
+	return &cli.Command{
+		Name: "peers", Usage: "the carriers' gateways that sessions are with", Action: peers,
+		Description: "RESTARTS is the peer's own counter: when it rises, the peer has lost its sessions and those with it are released.",
+	}
+}
+
+func peers(c *cli.Context) error {
+	if _, err := arguments(c); err != nil {
+		return err
+	}
+	var list []adminapi.Peer
+	if err := get(c, "/v1/peers", &list); err != nil {
+		return err
+	}
+	var rows [][]string
+	for _, p := range list {
+		restarts := ""
+		if p.RestartCounter != nil {
+			restarts = count(*p.RestartCounter)
+		}
+		rows = append(rows, []string{p.Address, strings.Join(p.Protocols, ","), restarts, strconv.Itoa(p.Sessions), strconv.Itoa(p.Suspended)})
+	}
+	return show(c, list, []string{"PEER", "PROTOCOLS", "RESTARTS", "SESSIONS", "SUSPENDED"}, rows)
+}
