@@ -159,6 +159,28 @@ func TestLimits(t *testing.T) {
 	})
 }
 
+// A terminal with a /64 begins no more handshakes than one with an address.
+func TestHandshakesAreOfTheTerminal(t *testing.T) {
+	play(t, func(t *testing.T, w *world) {
+		w.close()
+		w.open(Limits{PerTerminal: 4, HandshakeTimeout: 3 * time.Second})
+		for n := range byte(10) {
+			w.inject(netip.AddrPortFrom(usetest.Address6(usetest.Terminal, n), 40001), hello(t))
+		}
+		w.inject(netip.AddrPortFrom(usetest.Address6(usetest.Other, 1), 40001), hello(t))
+		synctest.Wait()
+		if c := w.server.Counters(); c["drop-handshakes-of-terminal"] != 6 {
+			t.Errorf("counters %v, want 6 handshakes of one terminal dropped", c)
+		}
+		time.Sleep(4 * time.Second)
+		w.server.mu.Lock()
+		defer w.server.mu.Unlock()
+		if len(w.server.perHost) != 0 {
+			t.Errorf("%d terminals are left", len(w.server.perHost))
+		}
+	})
+}
+
 func TestStrayDatagrams(t *testing.T) {
 	play(t, func(t *testing.T, w *world) {
 		protected := append([]byte{23, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 0, 0, 0, 20}, make([]byte, 20)...)

@@ -1,10 +1,12 @@
 package barrel
 
 import (
+	"net/netip"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/plgd-dev/go-coap/v3/message"
 	"github.com/plgd-dev/go-coap/v3/message/codes"
 
 	"github.com/sealedge/sealedge/cluster/command"
@@ -79,6 +81,37 @@ func TestHeartbeatIsRefused(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A barrel behind a terminal with IPv6 has one of the addresses out of its /64,
+// whichever.
+func TestHeartbeatOverIPv6(t *testing.T) {
+	play(t, func(t *testing.T, w *world) {
+		w.AttachAs(usetest.Terminal, usetest.IPv6)
+		w.AttachAs(usetest.Other, usetest.IPv4v6)
+		beatAt := func(at netip.Addr, port uint16) message.Message {
+			t.Helper()
+			d, err := w.try(pskConfig(usetest.Barrel), netip.AddrPortFrom(at, port))
+			if err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			return d.beat(idle)
+		}
+		for n := range byte(3) {
+			wantCode(t, beatAt(usetest.Address6(usetest.Terminal, n), 40001), codes.Changed, "")
+			if !w.server.Alive(usetest.Barrel) {
+				t.Error("not alive")
+			}
+		}
+		// At another terminal it loses its lease.
+		wantCode(t, beatAt(usetest.Address6(usetest.Other, 1), 40001), codes.Forbidden, wire.CodeBarrelNotBound)
+		if w.server.Alive(usetest.Barrel) {
+			t.Error("alive all the same")
+		}
+		wantCode(t, beatAt(usetest.Address(usetest.Terminal), 40001), codes.Forbidden, wire.CodeTerminalUnknown) // it has no IPv4 any more
+		wantCode(t, beatAt(netip.MustParseAddr("fd00:90:0:d::1"), 40001), codes.Forbidden, wire.CodeTerminalUnknown)
+	})
 }
 
 // A lease ends at once when the barrel turns out not to be where it belongs.

@@ -64,12 +64,14 @@ type World struct {
 // New makes a world whose leader reads the time from clock.
 func New(t testing.TB, clock func() time.Time) *World {
 	w := &World{t: t, clock: clock, machine: state.New(), changed: make(chan struct{})}
-	w.Do(&command.PutPolicy{Document: []byte("by hand, see Rules"), Pools: []*command.Pool{{
-		Apn: APN, PrefixAddress: []byte{10, 90, 0, 0}, PrefixBits: 16, Excluded: [][]byte{{10, 90, 0, 1}},
-	}}})
-	for i, imsi := range []string{Terminal, Other} {
+	w.Do(&command.PutPolicy{Document: []byte("by hand, see Rules"), Pools: []*command.Pool{
+		{Apn: APN, PrefixAddress: []byte{10, 90, 0, 0}, PrefixBits: 16, Excluded: [][]byte{{10, 90, 0, 1}}},
+		{Apn: APN, PrefixAddress: netip.MustParseAddr("fd00:90::").AsSlice(), PrefixBits: 48},
+	}})
+	for _, imsi := range []string{Terminal, Other} {
 		w.Do(&command.PutSubscriber{Subscriber: &command.Subscriber{
-			Imsi: imsi, Apns: []string{APN}, State: command.DeviceState_ACTIVE, StaticAddress: []byte{10, 90, 0, byte(11 + i)},
+			Imsi: imsi, Apns: []string{APN}, State: command.DeviceState_ACTIVE,
+			StaticAddress: Address(imsi).AsSlice(), StaticPrefix6: Prefix6(imsi).Addr().AsSlice(),
 		}})
 		w.Attach(imsi)
 	}
@@ -85,15 +87,29 @@ func New(t testing.TB, clock func() time.Time) *World {
 	return w
 }
 
-// Attach opens a session of a terminal through the carrier.
+// PDN types (TS 29.274 8.34).
+const (
+	IPv4   = 1
+	IPv6   = 2
+	IPv4v6 = 3
+)
+
+// Attach opens a session of a terminal through the carrier, of IPv4.
 func (w *World) Attach(imsi string) *command.Session {
+	w.t.Helper()
+	return w.AttachAs(imsi, IPv4)
+}
+
+// AttachAs opens a session of a PDN type, in the place of another that the
+// terminal has.
+func (w *World) AttachAs(imsi string, pdnType uint32) *command.Session {
 	w.t.Helper()
 	var version uint64
 	w.View(func(m *state.Machine) { version = m.Subscriber(imsi).GetVersion() })
 	opened := new(command.Opened)
 	w.into(w.Do(&command.OpenSession{
 		Imsi: imsi, Apn: APN, PolicyRevision: 1, SubscriberVersion: version, Entropy: bytes.Repeat([]byte(imsi[14:]), 16),
-		Gtp: &command.GTPPath{Version: 2, Ebi: 5}, GatewayAddress: "outer",
+		Gtp: &command.GTPPath{Version: 2, Ebi: 5, PdnType: pdnType}, GatewayAddress: "outer",
 	}), opened)
 	return opened.Session
 }
@@ -104,6 +120,21 @@ func Address(imsi string) netip.Addr {
 		return netip.AddrFrom4([4]byte{10, 90, 0, 12})
 	}
 	return netip.AddrFrom4([4]byte{10, 90, 0, 11})
+}
+
+// Prefix6 is the /64 of a terminal with IPv6.
+func Prefix6(imsi string) netip.Prefix {
+	if imsi == Other {
+		return netip.MustParsePrefix("fd00:90:0:c::/64")
+	}
+	return netip.MustParsePrefix("fd00:90:0:b::/64")
+}
+
+// Address6 is the nth address that a terminal makes of its /64.
+func Address6(imsi string, n byte) netip.Addr {
+	a := Prefix6(imsi).Addr().As16()
+	a[8], a[15] = n, n
+	return netip.AddrFrom16(a)
 }
 
 // Propose applies a command at once, unless a failure was asked for.
