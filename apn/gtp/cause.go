@@ -100,8 +100,7 @@ func (e *Error) Error() string {
 
 // V1 is the GTPv1 cause value that stands for c (TS 29.060 table 38): what a
 // Gn/Gp peer is told. A refusal that GTPv1 has no word for is "no resources
-// available", which is temporary, as GTPv1 itself advises for what isn't known
-// (7.7.1).
+// available", its generic temporary error (7.7.1): the terminal may try again.
 func (c Cause) V1() uint8 {
 	if v, ok := causesV1[c]; ok {
 		return v
@@ -113,6 +112,7 @@ func (c Cause) V1() uint8 {
 }
 
 var causesV1 = map[Cause]uint8{
+	CauseReactivationRequested:  6,
 	CauseAccepted:               128,
 	CauseAcceptedPartially:      128,
 	CauseNewPDNTypeByPreference: 129,
@@ -136,4 +136,6 @@ var causesV1 = map[Cause]uint8{
 	CauseRequestRejected:        200,
 	CauseAPNCongestion:          229,
 	CauseEntityCongestion:       199,
+	96:                          194, // IMSI or IMEI not known
+	100:                         204, // remote peer not responding: the AAA server
 }
