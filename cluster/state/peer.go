@@ -105,10 +105,15 @@ func (m *Machine) releasePaths(p *command.ReleasePaths) outcome {
 	case p.Limit > maxReleaseLimit:
 		return invalid("%d paths at once; %d can be released", p.Limit, maxReleaseLimit)
 	}
-	limit := int(cmp.Or(p.Limit, releaseLimit))
 	answer := new(command.Released)
+	if r := m.peers.get(peer); p.RestartKnown && r != nil && !r.RestartKnown {
+		// The first counter that is heard of a peer shows no restart.
+		m.peers.set(peer, &command.GTPPeer{Address: r.Address, RestartCounter: p.RestartCounter, RestartKnown: true})
+		return done(answer, "")
+	}
+	limit := int(cmp.Or(p.Limit, releaseLimit))
 	for s := range m.sessionsBy(peer) {
-		if !lost(s.Gtp, p) {
+		if !Lost(s.Gtp, p) {
 			continue
 		}
 		if answer.More = len(answer.Sessions) == limit; answer.More {
@@ -125,8 +130,9 @@ func (m *Machine) releasePaths(p *command.ReleasePaths) outcome {
 	return done(answer, "")
 }
 
-// lost tells whether a path is among those that a command releases.
-func lost(path *command.GTPPath, p *command.ReleasePaths) bool {
+// Lost tells whether a path, which leads to the command's peer, is among those
+// that the command releases.
+func Lost(path *command.GTPPath, p *command.ReleasePaths) bool {
 	switch {
 	case p.RestartKnown && madeSince(path, p):
 		return false

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -56,6 +57,23 @@ func (e *endings) endedBy(c *command.Command) (teids []uint32) {
 		if proto.Unmarshal(c.Payload, p) == nil && p.LocalTeidC != 0 {
 			teids = append(teids, p.LocalTeidC)
 		}
+	case command.Type_RELEASE_PATHS:
+		// What a peer has lost it need not be told of.
+		p := new(command.ReleasePaths)
+		if proto.Unmarshal(c.Payload, p) != nil {
+			return nil
+		}
+		peer, ok := netip.AddrFromSlice(p.Peer)
+		if !ok {
+			return nil
+		}
+		e.View(func(m *state.Machine) {
+			for s := range m.SessionsByPeer(peer) {
+				if state.Lost(s.Gtp, p) {
+					teids = append(teids, s.Gtp.LocalTeidC)
+				}
+			}
+		})
 	case command.Type_OPEN_SESSION:
 		p := new(command.OpenSession)
 		if proto.Unmarshal(c.Payload, p) != nil {

@@ -17,6 +17,7 @@ import (
 	"github.com/sealedge/sealedge/apn/gtpc"
 	"github.com/sealedge/sealedge/apn/gtpu"
 	"github.com/sealedge/sealedge/apn/session"
+	"github.com/sealedge/sealedge/apn/trace"
 	"github.com/sealedge/sealedge/cluster"
 	"github.com/sealedge/sealedge/cluster/address"
 	"github.com/sealedge/sealedge/cluster/command"
@@ -51,8 +52,13 @@ type gateway struct {
 	tunnels  *tunnels
 	paths    *paths
 	endings  *endings
-	sockets  *outer
-	keeper   *address.Keeper
+	tracer   trace.Tracer
+
+	restoration *restoration
+	timers      *timers
+
+	sockets *outer
+	keeper  *address.Keeper
 
 	seals     *upstream.Client
 	phones    *phoneapi.Server
@@ -131,17 +137,27 @@ func (g *gateway) openPlanes() (err error) {
 	}
 	g.close = append(g.close, g.network.Close)
 
-	name := string(g.cfg.Gateway.Name)
+	name, gtp := string(g.cfg.Gateway.Name), g.cfg.Gateway.GTP
 	g.paths = newPaths(g.node, g.rules.inForce, name, g.component("paths"))
 	g.plane = gtpu.New(gtpu.Config{
 		Uplink:            g.uplink,
 		Holds:             g.node.Holds,
 		OnErrorIndication: g.paths.tunnelLost,
 		OnUplinkPath:      g.paths.backOnCarrier,
-		AllowedPeers:      g.cfg.Gateway.GTP.AllowedPeers,
+		AllowedPeers:      gtp.AllowedPeers,
 		Outer:             []netip.Addr{g.cfg.Gateway.Address},
-		Answers:           g.cfg.Gateway.GTP.Answers,
-		Logger:            g.component("gtpu"),
+		Answers:           gtp.Answers,
+		MTU:               uint32(in.MTU),
+		SequenceNumbers:   gtp.SequenceNumbers,
+		EchoInterval:      gtp.UserEchoInterval,
+		T3:                gtp.T3,
+		N3:                gtp.N3,
+		OnPathFailed: func(peer netip.Addr) {
+			// The control plane decides on sessions; a user-plane node may stand alone.
+			g.log.Warn("carrier's user plane is silent", "peer", peer)
+		},
+		OnPathRestored: func(peer netip.Addr) { g.log.Info("carrier's user plane answers again", "peer", peer) },
+		Logger:         g.component("gtpu"),
 	})
 	if wg := g.cfg.Gateway.WireGuard; wg.Enabled() {
 		key, err := wg.PrivateKey()
@@ -158,6 +174,10 @@ func (g *gateway) openPlanes() (err error) {
 		g.close = append(g.close, g.fallback.Close)
 	}
 	g.endings = newEndings(g.node)
+	g.restoration = newRestoration(g.endings, g.node.Holds, keepFor(gtp), g.component("restoration"))
+	g.timers = &timers{
+		cluster: g.node, rules: g.rules.inForce, holds: g.node.Holds, lastActive: g.plane.LastActive, log: g.component("timers"),
+	}
 	procedures := gtpc.NewProcedures(gtpc.ProceduresConfig{
 		Cluster: g.endings, Rules: g.rules.inForce,
 		Gateway: session.Gateway{Name: name, Outer: g.cfg.Gateway.Address, Secret: g.secrets.teid},
@@ -165,8 +185,12 @@ func (g *gateway) openPlanes() (err error) {
 		Logger:  g.component("gtpc"),
 	})
 	g.control = gtpc.New(gtpc.Config{
-		RestartCounter: g.restartCounter, Holds: g.node.Holds, AllowedPeers: g.cfg.Gateway.GTP.AllowedPeers,
-		T3: g.cfg.Gateway.GTP.T3, N3: g.cfg.Gateway.GTP.N3, Logger: g.component("gtpc"),
+		RestartCounter: g.restartCounter, Holds: g.node.Holds, AllowedPeers: gtp.AllowedPeers,
+		Rules: g.rules.inForce, CreateRate: gtp.Creates, T3: gtp.T3, N3: gtp.N3,
+		EchoInterval: gtp.EchoInterval, EchoPeers: g.restoration.peers,
+		OnPathFailed: g.restoration.pathFailed, OnPathRestored: g.restoration.pathRestored, OnPeerRestart: g.restoration.counterHeard,
+		Observe: func(e gtpc.Event) { g.tracer.Observe(trace.Event(e)) },
+		Logger:  g.component("gtpc"),
 	}, procedures)
 	g.tunnels = &tunnels{
 		node: g.node, plane: g.plane, fallback: g.fallback, network: g.network, log: g.component("tunnels"),
@@ -314,6 +338,7 @@ func (g *gateway) run(ctx context.Context) error {
 		})
 	}
 	part("tunnels", g.tunnels.run)
+	part("session timers", g.timers.run)
 	part("barrel API", func(ctx context.Context) error { return g.barrels.Serve(ctx, barrels) })
 	part("barrel API upkeep", g.barrels.Run)
 	part("phone API", func(ctx context.Context) error { return g.phones.Serve(ctx, phones) })
@@ -328,6 +353,7 @@ func (g *gateway) run(ctx context.Context) error {
 	stop()
 	err = parts.Wait()
 	g.paths.wait()
+	g.restoration.wait()
 	if ctx.Err() == nil { // nobody asked it to stop
 		err = errors.Join(context.Cause(failed), err)
 	}
