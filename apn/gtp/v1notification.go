@@ -63,7 +63,7 @@ func imsiV1(digits string) []byte {
 			return nil
 		}
 		if i%2 == 0 {
-			v[i/2] = 0xf0 | d - '0'
+			v[i/2] = 0xf0 | (d - '0')
 		} else {
 			v[i/2] = v[i/2]&0x0f | (d-'0')<<4
 		}
