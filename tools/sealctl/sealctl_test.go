@@ -64,9 +64,13 @@ func TestScripts(t *testing.T) {
 				defer n.mu.Unlock()
 				n.lost = slices.Equal(args, []string{"lost"})
 			},
-			// attach IMSI: a session through the carrier.
+			// attach IMSI [both]: a session through the carrier, of IPv4 or both families.
 			"attach": func(ts *testscript.TestScript, _ bool, args []string) {
-				ts.Check(ts.Value("node").(*node).attach(args[0]))
+				pdnType := uint32(1)
+				if len(args) > 1 && args[1] == "both" {
+					pdnType = 3
+				}
+				ts.Check(ts.Value("node").(*node).attach(args[0], pdnType))
 			},
 			// kept IMSI PASSWORD: the record verifies the password, and the log doesn't
 			// have it.
@@ -100,14 +104,14 @@ func (n *node) Propose(_ context.Context, c *command.Command) (*command.Result, 
 }
 
 // attach opens a session of a terminal on its first APN.
-func (n *node) attach(imsi string) error {
+func (n *node) attach(imsi string, pdnType uint32) error {
 	var s *command.Subscriber
 	var revision uint64
 	n.View(func(m *state.Machine) { s, revision = m.Subscriber(imsi), m.Policy().GetRevision() })
 	r, err := n.Propose(context.Background(), command.New("test", "", "test", &command.OpenSession{
 		Imsi: imsi, Apn: s.GetApns()[0], PolicyRevision: revision, SubscriberVersion: s.GetVersion(), Entropy: make([]byte, 16), GatewayAddress: "gw1",
 		Gtp: &command.GTPPath{
-			Version: 2, Ebi: 5, RatType: 6, ServingPlmn: "46001", PeerC: &command.FTEID{Teid: 1, Address: []byte{127, 0, 20, 1}},
+			Version: 2, Ebi: 5, RatType: 6, PdnType: pdnType, ServingPlmn: "46001", PeerC: &command.FTEID{Teid: 1, Address: []byte{127, 0, 20, 1}},
 			PeerRestartKnown: true, PeerRestartCounter: 9,
 		},
 	}))
