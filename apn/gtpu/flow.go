@@ -105,5 +105,5 @@ func (p *Plane) LastActive(session uint64) (time.Time, bool) {
 	if s == nil || f == nil {
 		return time.Time{}, false
 	}
-	return p.start.Add(time.Duration(max(f.use.last.Load(), s.since))), true
+	return p.at(max(f.use.last.Load(), s.since)), true
 }

@@ -191,6 +191,9 @@ func key6(a netip.Addr) uint64 {
 // clock is the plane's time in nanoseconds, never 0.
 func (p *Plane) clock() int64 { return int64(time.Since(p.start)) + 1 }
 
+// at is the time at which the clock showed now.
+func (p *Plane) at(now int64) time.Time { return p.start.Add(time.Duration(now - 1)) }
+
 // due tells whether a report may be made now, and notes that it was.
 func (p *Plane) due(last *atomic.Int64, now int64) bool {
 	was := last.Load()
