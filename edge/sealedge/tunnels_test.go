@@ -50,7 +50,10 @@ func (n *fakeNode) do(t *testing.T, payload, into proto.Message) {
 
 const imsi = "460011234567890"
 
-var gatewayInner = netip.MustParseAddr("10.90.0.1")
+var (
+	gatewayInner  = netip.MustParseAddr("10.90.0.1")
+	gatewayInner6 = netip.MustParseAddr("fd00:90::1")
+)
 
 // planes are tunnels over real planes without sockets, and a state with one
 // subscriber of two access points.
@@ -63,7 +66,7 @@ type planes struct {
 func newPlanes(t *testing.T, withFallback bool) *planes {
 	t.Helper()
 	p := &planes{fakeNode: &fakeNode{machine: state.New()}}
-	network, err := inner.New(inner.Config{Addresses: []netip.Addr{gatewayInner}})
+	network, err := inner.New(inner.Config{Addresses: []netip.Addr{gatewayInner, gatewayInner6}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,6 +86,10 @@ func newPlanes(t *testing.T, withFallback bool) *planes {
 	p.do(t, &command.PutPolicy{Document: []byte("policy"), Pools: []*command.Pool{
 		{Apn: "seal.corp", PrefixAddress: []byte{10, 90, 0, 0}, PrefixBits: 16, Excluded: [][]byte{{10, 90, 0, 1}}},
 		{Apn: "archive.corp", PrefixAddress: []byte{10, 91, 0, 0}, PrefixBits: 16},
+		{
+			Apn: "seal.corp", PrefixAddress: netip.MustParseAddr("fd00:90::").AsSlice(), PrefixBits: 48,
+			Excluded: [][]byte{netip.MustParseAddr("fd00:90::").AsSlice()}, // the gateway's
+		},
 	}}, nil)
 	p.do(t, &command.PutSubscriber{AnyVersion: true, Subscriber: &command.Subscriber{
 		Imsi: imsi, Apns: []string{"seal.corp", "archive.corp"}, State: command.DeviceState_ACTIVE, WireguardPublicKey: key[:],
@@ -92,14 +99,22 @@ func newPlanes(t *testing.T, withFallback bool) *planes {
 
 var key = [32]byte{9}
 
-// attach opens a session through the carrier.
+// attach opens a session of IPv4 through the carrier.
 func (p *planes) attach(t *testing.T, apn string, ebi, teid uint32) *command.Session {
+	t.Helper()
+	return p.attachAs(t, imsi, apn, ebi, teid, 1)
+}
+
+// attachAs opens a session of a PDN type (TS 29.274 8.34).
+func (p *planes) attachAs(t *testing.T, imsi, apn string, ebi, teid, pdnType uint32) *command.Session {
 	t.Helper()
 	fteid := &command.FTEID{Teid: teid, Address: []byte{127, 0, 20, 1}}
 	opened := new(command.Opened)
+	var version uint64
+	p.View(func(m *state.Machine) { version = m.Subscriber(imsi).GetVersion() })
 	p.do(t, &command.OpenSession{
-		Imsi: imsi, Apn: apn, PolicyRevision: 1, SubscriberVersion: 1, Entropy: binary.BigEndian.AppendUint32(make([]byte, 12), teid),
-		Gtp: &command.GTPPath{Version: 2, Ebi: ebi, PeerC: fteid, PeerU: fteid},
+		Imsi: imsi, Apn: apn, PolicyRevision: 1, SubscriberVersion: version, Entropy: binary.BigEndian.AppendUint32(make([]byte, 12), teid),
+		Gtp: &command.GTPPath{Version: 2, Ebi: ebi, PeerC: fteid, PeerU: fteid, PdnType: pdnType},
 	}, opened)
 	return opened.Session
 }
