@@ -31,6 +31,7 @@ const (
 	CauseAPNDenied              Cause = 93 // "APN access denied - no subscription"
 	CauseRequestRejected        Cause = 94
 	CauseConditionalMissing     Cause = 103
+	CauseInvalidPeer            Cause = 109
 	CauseAPNCongestion          Cause = 113
 	CauseEntityCongestion       Cause = 120
 )
@@ -69,6 +70,7 @@ var causeNames = map[Cause]string{
 	CauseAPNDenied:              "APN access denied - no subscription",
 	CauseRequestRejected:        "request rejected",
 	CauseConditionalMissing:     "conditional IE missing",
+	CauseInvalidPeer:            "invalid peer",
 	CauseAPNCongestion:          "APN congestion",
 	CauseEntityCongestion:       "GTP-C entity congestion",
 }

@@ -9,7 +9,7 @@ import (
 // the path through the carrier. The session itself lives on as long as the
 // terminal is attached over the fallback path.
 func (d *deciding) delete(m *gtp.DeleteSessionRequest) Outcome {
-	return d.detach(m.LinkedEBI, func(teid uint32) []byte {
+	return d.detach(m.LinkedEBI, m.Sender, func(teid uint32) []byte {
 		r := gtp.DeleteSessionResponse{TEID: teid, Seq: m.Seq, Cause: gtp.CauseAccepted, Recovery: d.restartCounter()}
 		return r.Marshal()
 	})
@@ -18,7 +18,7 @@ func (d *deciding) delete(m *gtp.DeleteSessionRequest) Outcome {
 // deletePDP carries out a Delete PDP Context Request (TS 29.060 7.3.5). There is
 // one context only, so that it goes with the teardown indication or without.
 func (d *deciding) deletePDP(m *gtp.DeletePDPContextRequest) Outcome {
-	return d.detach(m.NSAPI, func(teid uint32) []byte {
+	return d.detach(m.NSAPI, gtp.FTEID{}, func(teid uint32) []byte {
 		r := gtp.DeletePDPContextResponse{Header: gtp.Header{Version: 1, TEID: teid, Seq: m.Seq}, Cause: gtp.CauseAccepted}
 		return r.Marshal()
 	})
@@ -26,7 +26,7 @@ func (d *deciding) deletePDP(m *gtp.DeletePDPContextRequest) Outcome {
 
 // detach closes the path whose bearer is named; answer makes the response to the
 // TEID given.
-func (d *deciding) detach(bearer uint8, answer func(teid uint32) []byte) Outcome {
+func (d *deciding) detach(bearer uint8, sender gtp.FTEID, answer func(teid uint32) []byte) Outcome {
 	finish := func(r *command.Result) Answer {
 		var closed command.Closed
 		if a, ok := d.unwrap(r, &closed, d.peerTEID()); !ok {
@@ -47,6 +47,9 @@ func (d *deciding) detach(bearer uint8, answer func(teid uint32) []byte) Outcome
 	o := Outcome{IMSI: s.GetImsi(), APN: s.GetApn()}
 	if uint32(bearer) != s.GetGtp().GetEbi() {
 		return d.refuse(o, &notFound, s.GetGtp().GetPeerC().GetTeid())
+	}
+	if superseded(s, sender) {
+		return d.refuse(o, &invalidPeer, s.GetGtp().GetPeerC().GetTeid())
 	}
 	return d.propose(o, &command.ClosePath{
 		Session: s.GetId(), Path: command.PathKind_GTP, LocalTeidC: s.GetGtp().GetLocalTeidC(), Reason: "detached by the carrier",

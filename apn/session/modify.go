@@ -26,6 +26,15 @@ func (d *deciding) find(newPeer gtp.FTEID) *command.Session {
 	return nil
 }
 
+// superseded tells whether a request names another control plane than the last
+// one that the session's peer told: it comes from where the session has left, and
+// is not to be handled (TS 29.274 7.2.9.1, 7.2.14, 7.4).
+func superseded(s *command.Session, sender gtp.FTEID) bool {
+	return !sender.IsZero() && !same(s.GetGtp().GetPeerC(), sender)
+}
+
+var invalidPeer = gtp.Error{Cause: gtp.CauseInvalidPeer, Reason: "invalid-peer"}
+
 var notFound = gtp.Error{Cause: gtp.CauseContextNotFound, Reason: "context-not-found"}
 
 // modify carries out a Modify Bearer Request (TS 29.274 7.2.7): a handover, a
@@ -39,6 +48,13 @@ func (d *deciding) modify(m *gtp.ModifyBearerRequest) Outcome {
 	mv := move{
 		version: 2, control: m.Sender, userFault: wrongFamily(1, gtp.ElementBearerContext), rat: uint32(m.RAT), plmn: m.ServingNetwork,
 		location: m.UserLocation, recovery: m.Recovery, csids: m.CSIDs,
+		adjust: func(path *command.GTPPath, c *command.ModifySession) bool {
+			// Told when the session comes from an SGSN of Gn/Gp.
+			if m.AMBRUpKbps == 0 && m.AMBRDownKbps == 0 {
+				return false
+			}
+			return d.rates(s, m.AMBRUpKbps, m.AMBRDownKbps, c)
+		},
 		answer: func(s *command.Session) []byte { return d.modified(m, s) },
 	}
 	mine := len(m.Bearers) == 0

@@ -11,6 +11,11 @@ import (
 // GTPv1 TS 29.060 7.5B.1).
 func (d *deciding) changeNotification(m *gtp.ChangeNotificationRequest) Outcome {
 	s := d.find(gtp.FTEID{})
+	if d.head.TEID == 0 {
+		if s = d.named(m); s == nil {
+			return Outcome{} // an unknown IMSI is passed over in silence (7.3.15)
+		}
+	}
 	if s == nil {
 		return d.refuse(Outcome{}, &notFound, 0)
 	}
@@ -29,14 +34,29 @@ func (d *deciding) changeNotification(m *gtp.ChangeNotificationRequest) Outcome 
 		c.UserLocation, changed = m.UserLocation, true
 	}
 	return d.change(o, s, c, changed, teid, func(*command.Session) []byte {
-		r := gtp.ChangeNotificationResponse{Version: m.Version, TEID: teid, Seq: m.Seq, Cause: gtp.CauseAccepted, EBI: m.LinkedEBI}
+		r := gtp.ChangeNotificationResponse{
+			Version: m.Version, TEID: teid, Seq: m.Seq, Cause: gtp.CauseAccepted, IMSI: m.IMSI, MEI: m.MEI, EBI: m.LinkedEBI,
+		}
 		return r.Marshal()
 	})
 }
 
+// named finds the session of a notification that older implementations send
+// without a TEID (TS 29.274 7.3.14): by subscriber and default bearer.
+func (d *deciding) named(m *gtp.ChangeNotificationRequest) *command.Session {
+	from := d.peer.Addr().Unmap()
+	for s := range d.State.SessionsByIMSI(m.IMSI.String()) {
+		path := s.GetGtp()
+		if bytes.Equal(path.GetPeerC().GetAddress(), from.AsSlice()) && (m.LinkedEBI == 0 || uint32(m.LinkedEBI) == path.GetEbi()) {
+			return s
+		}
+	}
+	return nil
+}
+
 // suspension carries out a Suspend or Resume Notification (TS 29.274 7.4): while
 // a path is suspended its terminal gets nothing.
-func (d *deciding) suspension(to command.Suspension, acknowledge func(teid uint32) []byte) Outcome {
+func (d *deciding) suspension(sender gtp.FTEID, to command.Suspension, acknowledge func(teid uint32) []byte) Outcome {
 	s := d.find(gtp.FTEID{})
 	if s == nil {
 		return d.refuse(Outcome{}, &notFound, 0)
@@ -44,6 +64,9 @@ func (d *deciding) suspension(to command.Suspension, acknowledge func(teid uint3
 	path := s.GetGtp()
 	o := Outcome{IMSI: s.GetImsi(), APN: s.GetApn()}
 	teid := path.GetPeerC().GetTeid()
+	if superseded(s, sender) {
+		return d.refuse(o, &invalidPeer, teid)
+	}
 	c := &command.ModifySession{Session: s.GetId(), LocalTeidC: path.GetLocalTeidC(), Suspension: to}
 	changed := path.GetSuspended() != (to == command.Suspension_SUSPEND_PATH)
 	return d.change(o, s, c, changed, teid, func(*command.Session) []byte { return acknowledge(teid) })

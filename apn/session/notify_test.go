@@ -161,3 +161,38 @@ func TestPeerRestart(t *testing.T) {
 		t.Error("an older counter counts as a restart")
 	}
 }
+
+// A session that has moved to another SGW isn't the former one's any more, not
+// even at the same address (TS 29.274 7.2.9.1, note 6).
+func TestTheFormerPeerIsRefused(t *testing.T) {
+	w, s, teid := attached(t)
+	former := s
+	s.ControlTEID++
+	w.carry(s.Modify(teid, true))
+	former.Seq += 9
+	sender := ie.NewFullyQualifiedTEIDNetIP(6, former.ControlTEID, former.Addr.AsSlice(), nil)
+	for name, raw := range map[string][]byte{
+		"delete":  former.Request(36, teid, ie.NewEPSBearerID(5), sender),
+		"command": former.ModifyCommand(teid), "suspend": former.Suspend(teid), "resume": former.Resume(teid),
+	} {
+		if o := w.decide(raw, 0); o.Command != nil || o.Cause != gtp.CauseInvalidPeer {
+			t.Errorf("%s: %+v", name, o)
+		}
+	}
+	if a, _, _ := w.carry(s.Request(36, teid, ie.NewEPSBearerID(5), ie.NewFullyQualifiedTEIDNetIP(6, s.ControlTEID, s.Addr.AsSlice(), nil))); a.Cause() != 16 {
+		t.Errorf("the present peer: %+v", a)
+	}
+}
+
+// Older implementations send the notification without a TEID.
+func TestChangeNotificationByIMSI(t *testing.T) {
+	w, s, _ := attached(t)
+	a, _, _ := w.carry(s.Change(0))
+	if a.Type != 39 || a.Cause() != 16 || a.TEID != s.ControlTEID || a.Find(ie.IMSI, 0) == nil {
+		t.Errorf("%+v", a)
+	}
+	s.IMSI = "460019999999999"
+	if o := w.decide(s.Change(0), 0); o.Command != nil || o.Response != nil {
+		t.Errorf("an unknown IMSI is not silently discarded: %+v", o)
+	}
+}

@@ -127,11 +127,11 @@ func (g Gateway) Decide(m gtp.Message, peer netip.AddrPort, v View, attempt int)
 	case *gtp.ChangeNotificationRequest:
 		return d.changeNotification(m)
 	case *gtp.SuspendNotification:
-		return d.suspension(command.Suspension_SUSPEND_PATH, func(teid uint32) []byte {
+		return d.suspension(m.Sender, command.Suspension_SUSPEND_PATH, func(teid uint32) []byte {
 			return (&gtp.SuspendAcknowledge{TEID: teid, Seq: m.Seq, Cause: gtp.CauseAccepted}).Marshal()
 		})
 	case *gtp.ResumeNotification:
-		return d.suspension(command.Suspension_RESUME_PATH, func(teid uint32) []byte {
+		return d.suspension(m.Sender, command.Suspension_RESUME_PATH, func(teid uint32) []byte {
 			return (&gtp.ResumeAcknowledge{TEID: teid, Seq: m.Seq, Cause: gtp.CauseAccepted}).Marshal()
 		})
 	case *gtp.DeletePDNConnectionSetRequest:
@@ -190,12 +190,19 @@ func (d *deciding) propose(o Outcome, payload proto.Message, finish func(*comman
 // refuse ends the decision with a cause, answered to the TEID given.
 func (d *deciding) refuse(o Outcome, why *gtp.Error, teid uint32) Outcome {
 	o.Cause = why.Cause
-	o.Response = gtp.Refusal{TEID: teid, Reason: why}.Marshal(d.message)
+	o.Response = d.answerNo(why, teid)
 	return o
 }
 
 func (d *deciding) refusal(c gtp.Cause, teid uint32) []byte {
-	return gtp.Refusal{TEID: teid, Reason: &gtp.Error{Cause: c, Reason: "refused"}}.Marshal(d.message)
+	return d.answerNo(&gtp.Error{Cause: c, Reason: "refused"}, teid)
+}
+
+// answerNo makes a refusal. It tells our restart counter where its message can:
+// it may be the first that the peer hears of us.
+func (d *deciding) answerNo(why *gtp.Error, teid uint32) []byte {
+	counter := d.restartCounter()
+	return gtp.Refusal{TEID: teid, Reason: why, Recovery: &counter}.Marshal(d.message)
 }
 
 // unwrap reads an accepted result into payload. Otherwise ok is false and the

@@ -48,11 +48,15 @@ func (d *deciding) requalify(m *gtp.UpdatePDPContextRequest, s *command.Session,
 		c.Arp, changed = arp, true
 	}
 	up, down := askedKbps(m.QoS, m.AMBRUpKbps, m.AMBRDownKbps)
-	return d.rates(within(up, apn.AMBRUpKbps), within(down, apn.AMBRDownKbps), path, c) || changed
+	return d.rates(s, up, down, c) || changed
 }
 
-// rates takes over other bit rates.
-func (d *deciding) rates(up, down uint32, path *command.GTPPath, c *command.ModifySession) (changed bool) {
+// rates takes over bit rates that were asked for, within the APN's limits.
+func (d *deciding) rates(s *command.Session, up, down uint32, c *command.ModifySession) (changed bool) {
+	name, _ := ident.ParseAPN(s.GetApn())
+	apn, _ := d.Rules.APN(name)
+	up, down = within(up, apn.AMBRUpKbps), within(down, apn.AMBRDownKbps)
+	path := s.GetGtp()
 	if up != path.GetAmbrUpKbps() {
 		c.AmbrUpKbps, changed = up, true
 	}
@@ -90,10 +94,11 @@ func (d *deciding) modifyQoS(m *gtp.ModifyBearerCommand) Outcome {
 	if m.Bearer.EBI != 0 && uint32(m.Bearer.EBI) != path.GetEbi() {
 		return d.refuse(o, &notFound, path.GetPeerC().GetTeid())
 	}
-	name, _ := ident.ParseAPN(s.GetApn())
-	apn, _ := d.Rules.APN(name)
+	if superseded(s, m.Sender) {
+		return d.refuse(o, &invalidPeer, path.GetPeerC().GetTeid())
+	}
 	c := &command.ModifySession{Session: s.GetId(), LocalTeidC: path.GetLocalTeidC()}
-	changed := d.rates(within(m.AMBRUpKbps, apn.AMBRUpKbps), within(m.AMBRDownKbps, apn.AMBRDownKbps), path, c)
+	changed := d.rates(s, m.AMBRUpKbps, m.AMBRDownKbps, c)
 	if m.Bearer.QCI != 0 {
 		if q := uint32(qci(m.Bearer.QCI)); q != path.GetQci() {
 			c.Qci, changed = q, true
