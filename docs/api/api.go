@@ -13,3 +13,8 @@ var SealServer []byte
 //
 //go:embed phone.yaml
 var Phone []byte
+
+// Admin is the OpenAPI document of the admin API.
+//
+//go:embed admin.yaml
+var Admin []byte

@@ -1,7 +1,8 @@
 // Package keywrap keeps shared secrets unreadable where they are stored.
 //
 // A barrel's pre-shared key has to be in the replicated state, so that every
-// node can answer its handshake. The state, however, is copied into the Raft
+// node can answer its handshake; so has a terminal's password that is checked by
+// CHAP, which no hash of it can do (RFC 1994). The state, however, is copied into the Raft
 // log, snapshots, backups and the exported audit chain, whose readers have no
 // business with keys. So a secret enters a command only wrapped: encrypted with
 // a key that the nodes share by file and that is never replicated.
