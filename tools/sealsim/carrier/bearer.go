@@ -144,4 +144,3 @@ func (b *Bearer) deliver(packet []byte) bool {
 		return false
 	}
 }
-

@@ -98,10 +98,10 @@ type Carrier struct {
 	askedV1 transactions[*v1.Generic]      // and over GTPv1
 
 	mu        sync.Mutex
-	answered  answerCache         // guarded by mu
-	peerCount uint8               // the gateway's restart counter; guarded by mu
-	peerKnown bool                // guarded by mu
-	nextTEID  uint32              // guarded by tables
+	answered  answerCache // guarded by mu
+	peerCount uint8       // the gateway's restart counter; guarded by mu
+	peerKnown bool        // guarded by mu
+	nextTEID  uint32      // guarded by tables
 	closeOnce sync.Once
 	tables    sync.RWMutex
 	byControl map[uint32]*Bearer // by our control TEID; guarded by tables

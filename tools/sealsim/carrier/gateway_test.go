@@ -1,11 +1,11 @@
 package carrier
 
 import (
-	"fmt"
 	"net/netip"
 	"sync"
 	"testing"
 
+	v1 "github.com/wmnsk/go-gtp/gtpv1/message"
 	"github.com/wmnsk/go-gtp/gtpv2/ie"
 	"github.com/wmnsk/go-gtp/gtpv2/message"
 )
@@ -32,11 +32,20 @@ type gateway struct {
 	peer     map[uint32]tunnelEnd      // the carrier's TEIDs by our control TEID
 	answer   func(message.Message) any // overrides: nil goes on, []byte is sent as it is
 	seen     chan message.Message
+
+	// As a GGSN: see ggsn_test.go.
+	refuse   uint8 // cause of the next answers; 0: accepts
+	answerV1 func(v1.Message) v1.Message
+	seenV1   chan v1.Message
+	gives    gives
 }
 
 func newGateway(t *testing.T, n *fakeNetwork) *gateway {
 	t.Helper()
-	g := &gateway{t: t, cause: 16, recovery: 7, peer: make(map[uint32]tunnelEnd), seen: make(chan message.Message, 4096)}
+	g := &gateway{
+		t: t, cause: 16, recovery: 7, peer: make(map[uint32]tunnelEnd), seen: make(chan message.Message, 4096),
+		seenV1: make(chan v1.Message, 4096), gives: gives{types: IPv4v6},
+	}
 	var err error
 	if g.control, err = n.listen(netip.AddrPortFrom(pgw, ControlPort)); err != nil {
 		t.Fatal(err)
@@ -61,6 +70,10 @@ func (g *gateway) serve() {
 			return
 		}
 		own := append([]byte(nil), buf[:n]...)
+		if own[0]>>5 == 1 {
+			g.serveV1(own, from)
+			continue
+		}
 		msg, err := message.Parse(own)
 		if err != nil {
 			g.t.Errorf("the carrier sent what the library can't parse: %v", err)
@@ -103,6 +116,23 @@ func (g *gateway) reply(msg message.Message) []byte {
 		}
 		out = message.NewModifyBearerResponse(peer.control, m.Sequence(), ie.NewCause(cause, 0, 0, 0, nil),
 			ie.NewBearerContext(ie.NewCause(cause, 0, 0, 0, nil), ie.NewEPSBearerID(5)), ie.NewRecovery(g.recovery))
+	case *message.ModifyBearerCommand:
+		out = g.command(m)
+	case *message.DeleteBearerCommand:
+		out = message.NewDeleteBearerFailureIndication(g.peer[m.TEID()].control, m.Sequence(), ie.NewCause(64, 0, 0, 0, nil))
+	case *message.SuspendNotification:
+		out = message.NewSuspendAcknowledge(g.peer[m.TEID()].control, m.Sequence(), ie.NewCause(g.cause, 0, 0, 0, nil))
+	case *message.ResumeNotification:
+		out = message.NewResumeAcknowledge(g.peer[m.TEID()].control, m.Sequence(), ie.NewCause(g.cause, 0, 0, 0, nil))
+	case *message.ChangeNotificationRequest:
+		out = message.NewChangeNotificationResponse(g.peer[m.TEID()].control, m.Sequence(), m.IMSI, ie.NewCause(g.cause, 0, 0, 0, nil))
+	case *message.DeletePDNConnectionSetRequest:
+		out = message.NewDeletePDNConnectionSetResponse(0, m.Sequence(), ie.NewCause(g.cause, 0, 0, 0, nil), ie.NewRecovery(g.recovery))
+	case *message.Generic:
+		if m.MessageType() != message.MsgTypeBearerResourceCommand {
+			return nil
+		}
+		out = message.NewGeneric(message.MsgTypeBearerResourceFailureIndication, g.peer[m.TEID()].control, m.Sequence(), ie.NewCause(68, 0, 0, 0, nil))
 	case *message.DeleteSessionRequest:
 		cause := g.cause
 		peer, ok := g.peer[m.TEID()]
@@ -123,19 +153,37 @@ func (g *gateway) create(m *message.CreateSessionRequest) message.Message {
 	}
 	g.next++
 	g.peer[g.next] = tunnelEnd{peer, fteidOf(m.BearerContextsToBeCreated[0], 2)}
+	dual := m.IndicationFlags.Payload[0]&0x80 != 0
+	t, narrowed := g.gives.narrow(PDNType(m.PDNType.MustPDNType()), dual)
+	four, six := g.gives.addresses(g.next)
+	paa := map[PDNType]*ie.IE{
+		IPv4: ie.NewPDNAddressAllocation(four), IPv6: ie.NewPDNAddressAllocationIPv6(six, 64),
+		IPv4v6: ie.NewPDNAddressAllocationDual(four, six, 64),
+	}[t]
 	return message.NewCreateSessionResponse(peer, m.Sequence(),
-		ie.NewCause(16, 0, 0, 0, nil),
+		ie.NewCause(16+narrowed, 0, 0, 0, nil),
 		ie.NewFullyQualifiedTEID(ifS5PGWControl, g.next, pgw.String(), "").WithInstance(1),
-		ie.NewPDNAddressAllocation(fmt.Sprintf("10.90.%d.%d", g.next>>8, g.next&0xff)),
+		paa,
 		ie.NewAPNRestriction(0),
-		ie.NewProtocolConfigurationOptions(0,
-			ie.NewPCOContainer(0x000d, []byte{10, 90, 0, 53}), ie.NewPCOContainer(0x0010, []byte{0x05, 0x78})),
+		m.AMBR,
+		ie.New(ie.ProtocolConfigurationOptions, 0, answerPCO(g.t, m.PCO.Payload)),
 		ie.NewBearerContext(
 			ie.NewEPSBearerID(5), ie.NewCause(16, 0, 0, 0, nil),
+			find(m.BearerContextsToBeCreated[0].ChildIEs, ie.BearerQoS, 0),
 			ie.NewFullyQualifiedTEID(ifS5PGWUser, g.next, pgw.String(), "").WithInstance(2),
 			ie.NewChargingID(g.next),
 		),
 		ie.NewRecovery(g.recovery))
+}
+
+// command answers a Modify Bearer Command: with an Update Bearer Request that
+// grants what it asks for.
+func (g *gateway) command(m *message.ModifyBearerCommand) message.Message {
+	peer := g.peer[m.TEID()]
+	if g.cause != 16 {
+		return message.NewModifyBearerFailureIndication(peer.control, m.Sequence(), ie.NewCause(g.cause, 0, 0, 0, nil))
+	}
+	return message.NewUpdateBearerRequest(peer.control, m.Sequence(), m.APNAMBR, m.BearerContext)
 }
 
 // send pushes a message of the gateway's own.
