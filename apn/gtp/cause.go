@@ -138,6 +138,7 @@ var causesV1 = map[Cause]uint8{
 	CauseRequestRejected:        200,
 	CauseAPNCongestion:          229,
 	CauseEntityCongestion:       199,
+	CauseInvalidPeer:            192, // for that peer there is no such context any more
 	96:                          194, // IMSI or IMEI not known
 	100:                         204, // remote peer not responding: the AAA server
 }
