@@ -37,18 +37,20 @@ func (l *loop) answered(now time.Time, a arrival, p procedure) bool {
 	return true
 }
 
-// versionRefused ends a transaction with a peer that speaks another version.
+// versionRefused ends the transactions with a peer that speaks another version.
 func (l *loop) versionRefused(now time.Time, a arrival) {
-	r := l.asked.refused(a.peer.Addr(), a.m.Head())
-	if r == nil {
+	refused := l.asked.refused(a.peer.Addr(), a.m.Head())
+	if len(refused) == 0 {
 		l.orphan(a)
 		return
 	}
-	l.arrived(a, r.imsi, string(r.procedure)+", not understood")
-	l.s.counts.add(countVersionRefused, func() {
-		l.s.log.Warn("peer does not speak this version of GTP", "peer", a.peer, "version", r.version)
-	})
-	l.conclude(now, r, nil, ErrPeerVersion)
+	for _, r := range refused {
+		l.arrived(a, r.imsi, string(r.procedure)+": not in this version")
+		l.s.counts.add(countVersionRefused, func() {
+			l.s.log.Warn("peer does not speak this version of GTP", "peer", a.peer, "version", r.version)
+		})
+		l.conclude(now, r, nil, ErrPeerVersion)
+	}
 }
 
 func (l *loop) orphan(a arrival) {

@@ -136,18 +136,18 @@ func (a *asked) answered(k askedKey, p procedure) *request {
 	return r
 }
 
-// refused takes out the request that a peer can't read. What it names in its
-// indication is the version that it does speak, so the request was of another;
-// but there are those that name the one they were asked in.
-func (a *asked) refused(peer netip.Addr, h gtp.Header) *request {
-	for _, version := range [2]uint8{3 - h.Version, h.Version} {
-		k := askedKey{peer, version, h.Seq}
-		if r := a.byKey[k]; r != nil {
+// refused takes out the requests that a peer can't read. Its indication names
+// the version that it does speak, so all that it was asked in the other one goes;
+// the sequence number need not mean anything then (TS 29.060 8.2). There are peers
+// that name the version they were asked in, with the number.
+func (a *asked) refused(peer netip.Addr, h gtp.Header) (all []*request) {
+	for k, r := range a.byKey {
+		if k.peer == peer && (k.version != h.Version || k.seq == h.Seq) {
 			delete(a.byKey, k)
-			return r
+			all = append(all, r)
 		}
 	}
-	return nil
+	return all
 }
 
 func (a *asked) nextTimeout() (time.Time, bool) {

@@ -43,6 +43,16 @@ func (s *Server) DeleteSession(ctx context.Context, session *command.Session) er
 			done <- err
 		},
 	}
+	if path.GetVersion() == 1 {
+		r.version = 1
+		r.marshal = func(seq uint32) []byte {
+			m := gtp.DeletePDPContextRequest{
+				Header: gtp.Header{Version: 1, TEID: path.GetPeerC().GetTeid(), HasTEID: true, Seq: seq},
+				NSAPI:  uint8(path.GetEbi()), Teardown: true,
+			}
+			return m.Marshal()
+		}
+	}
 	s.mu.Lock()
 	l := s.loop
 	s.mu.Unlock()

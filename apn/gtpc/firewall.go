@@ -112,8 +112,5 @@ func says(c *policy.Carrier, imsi ident.IMSI, plmn ident.PLMN, rat uint8) (reaso
 // isCreate tells the requests that make sessions: Create Session Request
 // (TS 29.274 7.2.1) and Create PDP Context Request (TS 29.060 7.3.1).
 func isCreate(version, typ uint8) bool {
-	return version == 2 && typ == gtp.TypeCreateSessionRequest || version == 1 && typ == typeCreatePDPContextRequest
+	return version == 2 && typ == gtp.TypeCreateSessionRequest || version == 1 && typ == gtp.TypeCreatePDPContextRequest
 }
-
-// typeCreatePDPContextRequest is of GTPv1 (TS 29.060 table 1).
-const typeCreatePDPContextRequest = 16

@@ -136,6 +136,9 @@ func (l *loop) arrive(now time.Time, a arrival) {
 		return
 	}
 	l.heard(now, a.peer.Addr())
+	if a.header {
+		l.tellHeaders(a)
+	}
 	switch m := a.m.(type) {
 	case *gtp.EchoRequest:
 		l.arrived(a, "", "")
@@ -159,9 +162,19 @@ func (l *loop) arrive(now time.Time, a arrival) {
 	case *gtp.SupportedExtensionHeaders:
 		l.arrived(a, "", "")
 		l.s.counts.add(countExtensions, nil) // nothing of ours has extension headers
+	case nil:
+		l.arrived(a, "", "dropped: "+gtp.ReasonExtensionHeader)
 	default:
 		l.begin(now, a)
 	}
+}
+
+// tellHeaders says which extension headers we comprehend to a peer that sent
+// another (TS 29.060 6). It comes beside the answer, if there is one.
+func (l *loop) tellHeaders(a arrival) {
+	l.s.counts.add(countHeadersTold, nil)
+	m := gtp.SupportedExtensionHeaders{Header: gtp.Header{Version: 1}}
+	l.send(a.peer, m.Marshal(), "", "supported extension headers")
 }
 
 // begin starts a transaction of a peer's, or recognises one.

@@ -191,11 +191,21 @@ func TestQueueIsBounded(t *testing.T) {
 	q := queue{most: 3}
 	now := time.Unix(0, 0)
 	big := job{arrival: arrival{at: now, raw: make([]byte, queueBytes/2)}}
-	if !q.push(now, big) || !q.push(now, big) || q.push(now, job{arrival: arrival{raw: []byte{1}}}) {
+	for range 2 {
+		if !q.push(now, big) {
+			t.Fatal("no room for two")
+		}
+	}
+	if q.push(now, job{arrival: arrival{raw: []byte{1}}}) {
 		t.Error("octets don't count")
 	}
 	q.pop()
-	if !q.push(now, job{}) || !q.push(now, job{}) || q.push(now, job{}) {
+	for range 2 {
+		if !q.push(now, job{}) {
+			t.Fatal("no room for three")
+		}
+	}
+	if q.push(now, job{}) {
 		t.Error("jobs don't count")
 	}
 	for range 3 {

@@ -3,9 +3,12 @@ package gtpc
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
+	"runtime"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -35,6 +38,12 @@ type ProceduresConfig struct {
 	// the user plane has the tunnel, so that the terminal's first packet isn't
 	// lost. May be nil.
 	Prepare func(ctx context.Context, s *command.Session)
+	// Unwrap opens the secret that a CHAP response is checked with, which is
+	// wrapped for an owner, see session.Authenticate. Nil: none can be opened.
+	Unwrap func(owner string, wrapped []byte) ([]byte, error)
+	// OnPeerRestart hears of a request whose restart counter is newer than the
+	// peer's on record (TS 23.007 18). It must not block. May be nil.
+	OnPeerRestart func(peer netip.Addr, counter uint8)
 	// ProposeTime bounds how long the cluster is waited for in all; it should be
 	// shorter than the peers' T3 times N3. 4 s.
 	ProposeTime time.Duration
@@ -51,6 +60,8 @@ type Procedures struct {
 	log     *slog.Logger
 	records *rate.Limiter
 	slots   chan struct{} // one for each audit record being proposed
+	checks  chan struct{} // one for each authentication being checked
+	quiet   quiet
 }
 
 // maxAttempts is how often a request is decided when what it was decided upon
@@ -64,8 +75,12 @@ func NewProcedures(cfg ProceduresConfig) *Procedures {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	if cfg.Unwrap == nil {
+		cfg.Unwrap = func(string, []byte) ([]byte, error) { return nil, errors.New("this node has no key for it") }
+	}
 	return &Procedures{
-		cfg: cfg, log: cfg.Logger, slots: make(chan struct{}, 16),
+		cfg: cfg, log: cfg.Logger, slots: make(chan struct{}, 16), checks: make(chan struct{}, runtime.NumCPU()),
+		quiet:   quiet{peers: newBuckets()},
 		records: rate.NewLimiter(rate.Limit(cfg.RecordsPerSecond), 4*cfg.RecordsPerSecond),
 	}
 }
@@ -74,31 +89,49 @@ func NewProcedures(cfg ProceduresConfig) *Procedures {
 func (p *Procedures) Handle(ctx context.Context, peer netip.AddrPort, m gtp.Message) Reply {
 	bounded, cancel := context.WithTimeout(ctx, p.cfg.ProposeTime)
 	defer cancel()
-	var last session.Outcome
-	for attempt := range maxAttempts {
-		o := p.decide(m, peer, attempt)
-		last = o
-		if o.Command == nil {
+	changed, restarted := 0, false
+	for attempt := 0; ; attempt++ {
+		o, err := p.decide(bounded, m, peer, attempt)
+		if err != nil {
+			// Nothing was done; the retransmission may find more time.
+			p.warn(peer, "GTP-C request not carried out", "type", m.Head().Type, "err", err)
+			return Reply{Comment: err.Error()}
+		}
+		if o.Restart != nil && !restarted && p.cfg.OnPeerRestart != nil {
+			restarted = true
+			p.cfg.OnPeerRestart(o.Restart.Peer, o.Restart.Counter)
+		}
+		if o.Command == nil && !o.Stale {
 			p.tell(peer, m, o, o.Cause)
 			p.record(ctx, o)
-			return replyOf(o, session.Answer{Response: o.Response, Cause: o.Cause})
+			return replyOf(o, session.Answer{Response: o.Response, Cause: o.Cause, Update: o.Update})
 		}
-		result, err := p.propose(bounded, o.Command)
-		if err != nil {
-			return p.fail(peer, m, o, err)
+		if !o.Stale {
+			result, err := p.propose(bounded, o.Command)
+			if err != nil {
+				return p.fail(peer, m, o, err)
+			}
+			a := o.Finish(result)
+			switch {
+			case a.More:
+				continue // the next part; the time bounds how many there can be
+			case !a.Again:
+				if a.Session != nil && p.cfg.Prepare != nil {
+					p.cfg.Prepare(bounded, a.Session)
+				}
+				p.tell(peer, m, o, a.Cause)
+				return replyOf(o, a)
+			}
 		}
-		a := o.Finish(result)
-		if a.Again {
+		if changed++; changed < maxAttempts {
 			continue
 		}
-		if a.Session != nil && p.cfg.Prepare != nil {
-			p.cfg.Prepare(bounded, a.Session)
+		p.warn(peer, "GTP-C request given up: what it was decided upon kept changing", "type", m.Head().Type, "attempts", changed)
+		if o.Stale {
+			return Reply{Comment: "the subscriber's record kept changing"}
 		}
-		p.tell(peer, m, o, a.Cause)
-		return replyOf(o, a)
+		return replyOf(o, o.Fail(gtp.CauseSystemFailure))
 	}
-	p.log.Warn("GTP-C request given up: what it was decided upon kept changing", "peer", peer, "type", m.Head().Type, "attempts", maxAttempts)
-	return replyOf(last, last.Fail(gtp.CauseSystemFailure))
 }
 
 // replyOf is what the transport is to do.
@@ -107,15 +140,37 @@ func replyOf(o session.Outcome, a session.Answer) Reply {
 	if o.Decision != nil && !o.Decision.Allowed {
 		comment += ": " + strings.Join(o.Decision.Denials(), "; ")
 	}
-	return Reply{Datagram: a.Response, Cause: a.Cause, IMSI: o.IMSI, Comment: comment}
+	return Reply{Datagram: a.Response, Update: a.Update, Cause: a.Cause, IMSI: o.IMSI, Comment: comment}
 }
 
-func (p *Procedures) decide(m gtp.Message, peer netip.AddrPort, attempt int) (o session.Outcome) {
+func (p *Procedures) decide(ctx context.Context, m gtp.Message, peer netip.AddrPort, attempt int) (o session.Outcome, err error) {
 	rules := p.cfg.Rules()
+	shown, err := p.authenticate(ctx, m)
+	if err != nil {
+		return o, err
+	}
 	p.cfg.Cluster.View(func(s *state.Machine) {
-		o = p.cfg.Gateway.Decide(m, peer, session.View{State: s, Rules: rules}, attempt)
+		o = p.cfg.Gateway.Decide(m, peer, session.View{State: s, Rules: rules, Authentication: shown}, attempt)
 	})
-	return o
+	return o, nil
+}
+
+// authenticate checks PAP or CHAP, which takes milliseconds of a processor and so
+// happens outside of the view, and no more often at once than there are
+// processors.
+func (p *Procedures) authenticate(ctx context.Context, m gtp.Message) (shown session.Authentication, err error) {
+	if !session.NeedsAuthentication(m) {
+		return shown, nil
+	}
+	select {
+	case p.checks <- struct{}{}:
+		defer func() { <-p.checks }()
+	case <-ctx.Done():
+		return shown, fmt.Errorf("waiting to check a password: %w", ctx.Err())
+	}
+	var sub *command.Subscriber
+	p.cfg.Cluster.View(func(s *state.Machine) { sub = s.Subscriber(imsiOf(m)) })
+	return session.Authenticate(m, sub, p.cfg.Unwrap), nil
 }
 
 // propose repeats a command whose outcome is unknown, with the same request id,
@@ -144,7 +199,7 @@ func (p *Procedures) fail(peer netip.AddrPort, m gtp.Message, o session.Outcome,
 		err = errors.Join(command.ErrUnknownOutcome, err)
 	}
 	cause, answer := session.CauseOfError(err)
-	p.log.Warn("GTP-C request not carried out", "peer", peer, "type", m.Head().Type, "answered", answer, "err", err)
+	p.warn(peer, "GTP-C request not carried out", "type", m.Head().Type, "answered", answer, "err", err)
 	if !answer {
 		return Reply{IMSI: o.IMSI, Comment: err.Error()}
 	}
@@ -178,16 +233,55 @@ func (p *Procedures) record(ctx context.Context, o session.Outcome) {
 func (p *Procedures) tell(peer netip.AddrPort, m gtp.Message, o session.Outcome, cause gtp.Cause) {
 	imsi, _ := ident.ParseIMSI(o.IMSI)
 	h := m.Head()
-	args := []any{"peer", peer, "type", h.Type, "seq", h.Seq, "imsi", imsi, "apn", o.APN, "cause", cause.String()}
-	level := slog.LevelInfo
-	if !cause.Accepted() {
-		level = slog.LevelWarn
-	}
+	args := []any{"type", h.Type, "seq", h.Seq, "imsi", imsi, "apn", o.APN, "cause", cause.String()}
 	if f, ok := m.(*gtp.Faulty); ok {
 		args = append(args, "err", f.Err)
 	}
 	if o.Decision != nil {
 		args = append(args, "decision", *o.Decision)
 	}
-	p.log.Log(context.Background(), level, "GTP-C request", args...)
+	if !cause.Accepted() {
+		p.warn(peer, "GTP-C request", args...)
+		return
+	}
+	p.log.Info("GTP-C request", append(args, "peer", peer)...)
+}
+
+// warn writes a line about a request that came to nothing, unless its peer has
+// had too many of them: a peer that is let in must not fill the log either.
+func (p *Procedures) warn(peer netip.AddrPort, what string, args ...any) {
+	unlogged, ok := p.quiet.line(time.Now(), peer.Addr())
+	if !ok {
+		return
+	}
+	args = append(args, "peer", peer)
+	if unlogged > 0 {
+		args = append(args, "unlogged", unlogged)
+	}
+	p.log.Warn(what, args...)
+}
+
+// quiet bounds the lines about refusals: so many a second for each peer. It is
+// safe for concurrent use.
+type quiet struct {
+	mu       sync.Mutex
+	peers    *buckets // guarded by mu
+	unlogged int      // guarded by mu: since the last line
+}
+
+// refusalLines are a peer's in a second.
+var refusalLines = perSecond(10)
+
+// line tells whether a line may be written, and how many weren't before it.
+func (q *quiet) line(now time.Time, peer netip.Addr) (unlogged int, ok bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	own := q.peers.of(now, peer)
+	if !own.allows(now, refusalLines) {
+		q.unlogged++
+		return 0, false
+	}
+	own.spend(now, refusalLines)
+	unlogged, q.unlogged = q.unlogged, 0
+	return unlogged, true
 }

@@ -97,7 +97,7 @@ func newSite(t testing.TB, alter ...func(*ProceduresConfig)) *site {
 		Gateway: session.Gateway{Name: "gw", Outer: netip.MustParseAddr("127.0.10.1"), Secret: []byte("0123456789abcdef")},
 		Rules: func() *policy.Rules {
 			return &policy.Rules{Revision: 1, APNs: map[ident.APN]policy.APN{apn: {
-				Name: apn, DNS: []netip.Addr{netip.MustParseAddr("10.90.0.1")}, MTU: 1400, AMBRUpKbps: 50000, AMBRDownKbps: 50000,
+				Name: apn, GatewayAddress: netip.MustParseAddr("10.90.0.1"), DNS: []netip.Addr{netip.MustParseAddr("10.90.0.1")}, MTU: 1400, AMBRUpKbps: 50000, AMBRDownKbps: 50000,
 			}}}
 		},
 	}

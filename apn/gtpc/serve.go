@@ -64,6 +64,9 @@ type arrival struct {
 	m       gtp.Message
 	raw     []byte // for traces, and for the log of a panic
 	dropped string // why it is not to be carried out, only to be traced; empty: it is
+	// header tells that it came with an extension header of GTPv1 that nobody
+	// here comprehends; m may be nil then.
+	header bool
 }
 
 // read takes datagrams off the socket, keeps out what the firewall doesn't let
@@ -115,16 +118,18 @@ func (s *Server) admit(wall *firewall, rules *policy.Rules, now time.Time, from 
 	}
 	raw := append([]byte(nil), b...)
 	m, err := gtp.Parse(raw)
-	if m == nil {
-		reason := "unreadable"
-		var e *gtp.Error
-		if errors.As(err, &e) {
-			reason = e.Reason
-		}
-		s.drop(reason, from, raw, err)
-		return arrival{}, false
+	reason = "unreadable"
+	if e, ok := errors.AsType[*gtp.Error](err); ok {
+		reason = e.Reason
 	}
-	a := arrival{at: now, peer: from, name: s.peerName(carrier, from.Addr()), m: m, raw: raw}
+	a := arrival{
+		at: now, peer: from, name: s.peerName(carrier, from.Addr()), m: m, raw: raw,
+		header: err != nil && reason == gtp.ReasonExtensionHeader,
+	}
+	if m == nil {
+		s.drop(reason, from, raw, err)
+		return a, a.header
+	}
 	if a.dropped = wall.inspect(carrier, m); a.dropped != "" {
 		s.drop(a.dropped, from, raw, nil)
 		return a, s.cfg.Observe != nil // a trace shows what became of it

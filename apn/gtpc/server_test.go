@@ -15,24 +15,6 @@ import (
 	"github.com/sealedge/sealedge/apn/gtp/gtptest"
 )
 
-func TestAnswersWithoutHandler(t *testing.T) {
-	inBubble(t, Config{}, never(t), func(t *testing.T, r *rig) {
-		s := gtptest.New()
-		r.from(sgw, s.Echo())
-		r.from(sgw, []byte{0x32, 1, 0, 4, 0, 0, 0, 0, 0x12, 0x34, 0, 0}) // GTPv1
-		sent := r.conn.sent()
-		if len(sent) != 2 || sent[0].peer != sgw {
-			t.Fatalf("%d answers", len(sent))
-		}
-		if want := []byte{0x40, 2, 0, 9, 0x0a, 0x0b, 0x0c, 0, 3, 0, 1, 0, 3}; !bytes.Equal(sent[0].b, want) {
-			t.Errorf("Echo Response % x, want % x", sent[0].b, want)
-		}
-		if want := []byte{0x40, 3, 0, 4, 0, 0x12, 0x34, 0}; !bytes.Equal(sent[1].b, want) {
-			t.Errorf("Version Not Supported % x, want % x", sent[1].b, want)
-		}
-	})
-}
-
 // What must be met with silence is, and counts under its reason.
 func TestDrops(t *testing.T) {
 	s := gtptest.New()
@@ -41,7 +23,7 @@ func TestDrops(t *testing.T) {
 		gtp.ReasonShort:          {sgw, []byte{0x48, 32, 0}},
 		gtp.ReasonUnknownType:    {sgw, s.Request(255, 1)},
 		gtp.ReasonUnexpectedType: {sgw, s.Request(95, 1)},
-		gtp.ReasonOtherVersion:   {sgw, []byte{0x30, 3, 0, 0, 0, 0, 0, 0}},
+		gtp.ReasonOtherVersion:   {sgw, []byte{0x70, 3, 0, 0, 0, 0, 0, 0}},
 		gtp.ReasonBadResponse:    {sgw, s.Request(gtp.TypeEchoResponse, 1)},
 		countOrphan:              {sgw, []byte{0x40, 2, 0, 9, 0, 0, 1, 0, 3, 0, 1, 0, 3}},
 	} {

@@ -120,7 +120,19 @@ func TestLifeOnTheWire(t *testing.T) {
 		t.Errorf("modify: %+v", a)
 	}
 	children := []*ie.IE{ie.NewEPSBearerID(5), ie.NewProcedureTransactionID(1), ie.NewGroupedIE(ie.BearerContext, ie.NewEPSBearerID(6))}
-	for typ, to := range map[uint8]uint32{38: teid, 40: teid, 64: teid, 66: teid, 68: teid, 101: 0, 162: teid, 164: teid, 200: 0} {
+	for _, request := range [][]byte{next().Change(teid), next().Suspend(teid), next().Resume(teid), next().LostSets(3)} {
+		if a := w.ask(request); a.Cause() != 16 {
+			t.Errorf("type %d: %+v", request[1], a)
+		}
+	}
+	command := next()
+	update := w.ask(command.ModifyCommand(teid))
+	if update.Type != gtp.TypeUpdateBearerRequest || update.Seq != command.Seq|0x800000 || update.TEID != s.ControlTEID {
+		t.Errorf("command: %+v", update)
+	}
+	command.Seq |= 0x800000
+	w.send(command.Request(gtp.TypeUpdateBearerResponse, teid, ie.NewCause(16, 0, 0, 0, nil), ie.NewGroupedIE(ie.BearerContext, ie.NewEPSBearerID(5), ie.NewCause(16, 0, 0, 0, nil))))
+	for typ, to := range map[uint8]uint32{40: teid, 66: teid, 68: teid, 200: 0} {
 		if a := w.ask(next().Request(typ, to, children...)); a.Cause() != 68 {
 			t.Errorf("type %d: %+v", typ, a)
 		}
