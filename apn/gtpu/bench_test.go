@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"runtime"
@@ -24,6 +25,8 @@ func nth(i int) Tunnel {
 	return Tunnel{
 		Session: uint64(i), Local: uint32(i+1) * 0x9e3779b1, Peer: uint32(i + 1), Active: true,
 		PeerAddr: netip.AddrFrom4([4]byte{127, 0, 0, 1}), Inner: netip.AddrFrom4(a),
+		Prefix6:     netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, a[0], a[1], a[2], a[3]}),
+		InterfaceID: interfaceID(uint64(i)),
 	}
 }
 
@@ -35,9 +38,17 @@ func populate(p *Plane, n int) {
 	p.Carry(plan)
 }
 
+// packet makes a TCP packet of one family.
 func packet(src, dst netip.Addr, size int) []byte {
 	b := make([]byte, size)
-	b[0], b[8], b[9] = 0x45, 64, 6
+	if src.Is6() {
+		b[0], b[6], b[7] = 0x60, protocolTCP, 64
+		binary.BigEndian.PutUint16(b[4:], uint16(size-ipv6HeaderLen))
+		copy(b[8:], src.AsSlice())
+		copy(b[24:], dst.AsSlice())
+		return b
+	}
+	b[0], b[8], b[9] = 0x45, 64, protocolTCP
 	binary.BigEndian.PutUint16(b[2:], uint16(size))
 	copy(b[12:], src.AsSlice())
 	copy(b[16:], dst.AsSlice())
@@ -51,49 +62,97 @@ func datagramOf(t Tunnel, pkt []byte) []byte {
 
 var gatewayInner = netip.MustParseAddr("10.90.0.1")
 
-// BenchmarkUplink is the cost of one G-PDU among 100,000 tunnels without the
-// socket.
-func BenchmarkUplink(b *testing.B) {
-	p := New(Config{Uplink: func([]byte) {}})
-	populate(p, population)
-	s := &socket{conn: &sink{}}
-	from := netip.MustParseAddrPort("127.0.0.1:2152")
-	for _, size := range sizes {
-		b.Run(fmt.Sprint(size), func(b *testing.B) {
-			var ds [1024][]byte
-			for i := range ds {
-				t := nth(i * 97)
-				ds[i] = datagramOf(t, packet(t.Inner, gatewayInner, size))
+// families are what terminals speak inside.
+var families = []struct {
+	name    string
+	gateway netip.Addr
+	of      func(Tunnel) netip.Addr
+}{
+	{"IPv4", gatewayInner, func(t Tunnel) netip.Addr { return t.Inner }},
+	{"IPv6", netip.MustParseAddr("2001:db8:ffff::1"), func(t Tunnel) netip.Addr { return t.Prefix6.Next() }},
+}
+
+// rates are no maximum bit rate, and one that lets everything through.
+var rates = []struct {
+	name string
+	kbps uint32
+}{{"unlimited", 0}, {"limited", math.MaxUint32}}
+
+// perPacket runs a benchmark for each family, rate and size, among 100,000
+// tunnels.
+func perPacket(b *testing.B, run func(b *testing.B, p *Plane, gateway netip.Addr, terminal func(i int) (Tunnel, netip.Addr), size int)) {
+	for _, rate := range rates {
+		p := New(Config{Uplink: func([]byte) {}})
+		var plan Plan
+		for i := range population {
+			t := nth(i)
+			t.UpKbps, t.DownKbps = rate.kbps, rate.kbps
+			plan.Put = append(plan.Put, t)
+		}
+		p.Carry(plan)
+		p.socket.Store(&socket{conn: &sink{}})
+		for _, f := range families {
+			for _, size := range sizes {
+				b.Run(fmt.Sprint(f.name, "/", rate.name, "/", size), func(b *testing.B) {
+					b.SetBytes(int64(size))
+					b.ReportAllocs()
+					run(b, p, f.gateway, func(i int) (Tunnel, netip.Addr) { return nth(i * 97), f.of(nth(i * 97)) }, size)
+					if n := p.count[dropAMBRUp].n.Load() + p.count[dropAMBRDown].n.Load() + p.count[dropInnerSource].n.Load(); n != 0 {
+						b.Errorf("%d packets were dropped", n)
+					}
+				})
 			}
-			b.SetBytes(int64(size))
-			b.ReportAllocs()
-			for i := 0; b.Loop(); i++ {
-				p.receive(s, from, ds[i%len(ds)], p.clock())
-			}
-		})
+		}
 	}
 }
 
-// BenchmarkDownlink is the cost of one packet down among 100,000 tunnels
-// without the socket.
+// BenchmarkUplink is the cost of one G-PDU without the socket and the clock,
+// which is read once a batch.
+func BenchmarkUplink(b *testing.B) {
+	from := netip.MustParseAddrPort("127.0.0.1:2152")
+	perPacket(b, func(b *testing.B, p *Plane, gateway netip.Addr, terminal func(int) (Tunnel, netip.Addr), size int) {
+		var ds [1024][]byte
+		for i := range ds {
+			t, addr := terminal(i)
+			ds[i] = datagramOf(t, packet(addr, gateway, size))
+		}
+		s := p.socket.Load()
+		now := p.clock()
+		for i := 0; b.Loop(); i++ {
+			if i%batchSize == 0 {
+				now = p.clock()
+			}
+			p.receive(s, from, ds[i%len(ds)], now)
+		}
+	})
+}
+
+// BenchmarkDownlink is the cost of one packet down without the socket.
 func BenchmarkDownlink(b *testing.B) {
-	p := New(Config{Uplink: func([]byte) {}})
-	populate(p, population)
-	p.socket.Store(&socket{conn: &sink{}})
-	for _, size := range sizes {
-		b.Run(fmt.Sprint(size), func(b *testing.B) {
-			var pkts [1024][]byte
-			for i := range pkts {
-				pkts[i] = packet(gatewayInner, nth(i*97).Inner, size)
+	perPacket(b, func(b *testing.B, p *Plane, gateway netip.Addr, terminal func(int) (Tunnel, netip.Addr), size int) {
+		var pkts [1024][]byte
+		for i := range pkts {
+			_, addr := terminal(i)
+			pkts[i] = packet(gateway, addr, size)
+		}
+		for i := 0; b.Loop(); i++ {
+			if err := p.Send(pkts[i%len(pkts)]); err != nil {
+				b.Fatal(err)
 			}
-			b.SetBytes(int64(size))
-			b.ReportAllocs()
-			for i := 0; b.Loop(); i++ {
-				if err := p.Send(pkts[i%len(pkts)]); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
+		}
+	})
+}
+
+// BenchmarkBucket is the cost of a maximum bit rate for one packet.
+func BenchmarkBucket(b *testing.B) {
+	var u bucket
+	l := newLimit(math.MaxUint32)
+	now := int64(1)
+	for b.Loop() {
+		now += 1000
+		if !u.take(now, l, 1400) {
+			b.Fatal("dropped")
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -144,7 +145,7 @@ func TestSolicitationMalformed(t *testing.T) {
 func TestSolicitationsAreLimited(t *testing.T) {
 	bubble(t, gtpu.Config{}, func(t *testing.T, r *rig) {
 		r.Carry(put(tunnel(2, dual), tunnel(3, dual)))
-		time.Sleep(3 * time.Second)
+		r.pass(3 * time.Second)
 		r.written()
 		r.before = r.Counters()
 		for range 20 {
@@ -156,7 +157,7 @@ func TestSolicitationsAreLimited(t *testing.T) {
 			"router-solicitations-received": 21, "neighbour-solicitations-received": 1,
 			"router-advertisements-sent": 6, "solicitation-limit": 16,
 		})
-		time.Sleep(2 * time.Second)
+		r.pass(2 * time.Second)
 		for range 5 {
 			r.arrive(sgw, solicitRouter(2))
 		}
@@ -172,26 +173,26 @@ func TestUnsolicitedAdvertisement(t *testing.T) {
 		if out := r.written(); len(out) != 0 {
 			t.Errorf("sent at once: %v", out)
 		}
-		time.Sleep(10 * time.Second)
+		r.pass(10 * time.Second)
 		if out := r.written(); len(out) != 1 || !bytes.Equal(out[0].b, gpdu(0x2002, advertised(2, 1400))) {
 			t.Errorf("sent %v", out)
 		}
 		r.Carry(put(tunnel(2, func(t *gtpu.Tunnel) { only6(t); t.UpKbps = 100 })))
-		time.Sleep(10 * time.Second)
+		r.pass(10 * time.Second)
 		if out := r.written(); len(out) != 0 {
 			t.Errorf("sent %v after a change", out)
 		}
 		// The terminal attached anew: another tunnel of the same session.
 		again := tunnel(2, func(t *gtpu.Tunnel) { dual(t); t.Local = 0x9002 })
 		r.Carry(gtpu.Diff([]gtpu.Tunnel{tunnel(2, only6)}, []gtpu.Tunnel{again}))
-		time.Sleep(10 * time.Second)
+		r.pass(10 * time.Second)
 		if out := r.written(); len(out) != 1 {
 			t.Errorf("sent %v", out)
 		}
 		// What is gone again gets nothing.
 		r.Carry(put(tunnel(4, dual)))
 		r.Carry(gtpu.Plan{Delete: []gtpu.Tunnel{tunnel(4, dual)}})
-		time.Sleep(10 * time.Second)
+		r.pass(10 * time.Second)
 		if out := r.written(); len(out) != 0 {
 			t.Errorf("sent %v to a tunnel that is gone", out)
 		}
@@ -263,23 +264,24 @@ func TestAdvertisementsWithheld(t *testing.T) {
 	bubble(t, gtpu.Config{}, func(t *testing.T, r *rig) {
 		r.Carry(put(tunnel(2, func(t *gtpu.Tunnel) { dual(t); t.Suspended = true })))
 		r.arrive(sgw, solicitRouter(2))
-		time.Sleep(24 * time.Hour)
+		r.pass(24 * time.Hour)
 		if out := r.written(); len(out) != 0 {
 			t.Errorf("sent %d datagrams to a suspended session", len(out))
 		}
 		r.counted(t, counts{"router-solicitations-received": 1, "suspended": 1})
 		r.Carry(put(tunnel(2, dual)))
-		time.Sleep(10 * time.Minute)
+		r.pass(10 * time.Minute)
 		if out := r.written(); len(out) != 1 {
 			t.Errorf("%d advertisements after it was resumed, want the one that was due", len(out))
 		}
 	})
-	holds := true
-	bubble(t, gtpu.Config{Holds: func() bool { return holds }}, func(t *testing.T, r *rig) {
+	var holds atomic.Bool
+	holds.Store(true)
+	bubble(t, gtpu.Config{Holds: holds.Load}, func(t *testing.T, r *rig) {
 		r.Carry(put(tunnel(2, dual)))
-		holds = false
+		holds.Store(false)
 		r.arrive(sgw, solicitRouter(2))
-		time.Sleep(24 * time.Hour)
+		r.pass(24 * time.Hour)
 		if out := r.written(); len(out) != 0 {
 			t.Errorf("a fenced node sent %d datagrams", len(out))
 		}
@@ -296,7 +298,7 @@ func TestDiscoveryDissected(t *testing.T) {
 			r.arrive(sgw, solicitRouter(2))
 			r.arrive(sgw, gpdu(0x1002, solicitNeighbour(onLink(2), linkLocal1)))
 			r.arrive(sgw, gpdu(0x1002, solicitNeighbour(inner6(2), linkLocal1)))
-			time.Sleep(3 * time.Second)
+			r.pass(3 * time.Second)
 			for _, d := range r.written() {
 				frames = append(frames, gtptest.Frame{Port: 2152, Payload: d.b})
 			}

@@ -113,6 +113,23 @@ func TestCarry(t *testing.T) {
 			1,
 		},
 		{
+			"one takes what two had",
+			[]gtpu.Plan{
+				put(with(1, 0x11, 2), with(2, 0x22, 3)),
+				put(tunnel(3, func(t *gtpu.Tunnel) { t.Local, t.Inner, t.Prefix6 = 0x11, inner(3), prefix6(2) })),
+			},
+			map[uint32]byte{0x11: 3, 0x22: 0},
+			map[byte]uint32{2: 0, 3: 0x2003},
+			1,
+		},
+		{
+			"a session's new tunnel comes before the old one is deleted",
+			[]gtpu.Plan{put(with(1, 0x11, 2)), put(with(1, 0x12, 2)), {Delete: []gtpu.Tunnel{with(1, 0x11, 2)}}},
+			map[uint32]byte{0x11: 0, 0x12: 2},
+			map[byte]uint32{2: 0x2001},
+			1,
+		},
+		{
 			"all gone",
 			[]gtpu.Plan{put(with(1, 0x11, 2)), {Delete: []gtpu.Tunnel{with(1, 0x11, 2)}}},
 			map[uint32]byte{0x11: 0},
@@ -179,5 +196,59 @@ func TestPeersComeAndGo(t *testing.T) {
 		r.Carry(put(moved, moved))
 		r.Carry(gtpu.Plan{Delete: []gtpu.Tunnel{moved}})
 		knows(other, false)
+		// One tunnel that takes the place of two leaves one.
+		r.Carry(put(tunnel(2, dual), tunnel(3, dual)))
+		r.Carry(put(tunnel(4, func(t *gtpu.Tunnel) { dual(t); t.Local, t.Inner, t.Prefix6 = 0x1002, inner(2), prefix6(3) })))
+		knows(sgw, true)
+		r.Carry(gtpu.Plan{Delete: []gtpu.Tunnel{tunnel(4, func(t *gtpu.Tunnel) { t.Local = 0x1002 })}})
+		knows(sgw, false)
 	})
+}
+
+// A /64 passes from session to session like an IPv4 address, and a tunnel may
+// come by one and lose it.
+func TestCarryPrefixes(t *testing.T) {
+	has := func(id uint64, prefix byte) gtpu.Tunnel {
+		return tunnel(id, func(t *gtpu.Tunnel) { only6(t); t.Prefix6 = prefix6(prefix) })
+	}
+	both := tunnel(1, dual)
+	for _, c := range []struct {
+		name  string
+		plans []gtpu.Plan
+		down  map[byte]uint32
+		n     int
+	}{
+		{"one each", []gtpu.Plan{put(has(1, 1), has(2, 2))}, map[byte]uint32{1: 0x2001, 2: 0x2002}, 2},
+		{"taken over", []gtpu.Plan{put(has(1, 1)), put(has(2, 1)), {Delete: []gtpu.Tunnel{has(1, 1)}}}, map[byte]uint32{1: 0x2002}, 1},
+		{
+			"swapped",
+			[]gtpu.Plan{put(has(1, 1), has(2, 2)), gtpu.Diff([]gtpu.Tunnel{has(1, 1), has(2, 2)}, []gtpu.Tunnel{has(1, 2), has(2, 1)})},
+			map[byte]uint32{1: 0x2002, 2: 0x2001},
+			2,
+		},
+		{"given", []gtpu.Plan{put(tunnel(1, nil)), gtpu.Diff([]gtpu.Tunnel{tunnel(1, nil)}, []gtpu.Tunnel{both})}, map[byte]uint32{1: 0x2001}, 1},
+		{"given in place", []gtpu.Plan{put(tunnel(1, nil)), put(both)}, map[byte]uint32{1: 0x2001}, 1},
+		{"taken away in place", []gtpu.Plan{put(both), put(tunnel(1, nil))}, map[byte]uint32{1: 0}, 1},
+		{"gone", []gtpu.Plan{put(both), {Delete: []gtpu.Tunnel{both}}}, map[byte]uint32{1: 0}, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			bubble(t, gtpu.Config{}, func(t *testing.T, r *rig) {
+				for _, plan := range c.plans {
+					r.Carry(plan)
+				}
+				if n := r.Tunnels(); n != c.n {
+					t.Errorf("%d tunnels, want %d", n, c.n)
+				}
+				r.written()
+				for prefix, teid := range c.down {
+					pkt := udp6(gateway6, inner6(prefix), 53)
+					err := r.Send(pkt)
+					out := r.written()
+					if teid == 0 && !errors.Is(err, gtpu.ErrNoTunnel) || teid != 0 && (len(out) != 1 || !bytes.Equal(out[0].b, gpdu(teid, pkt))) {
+						t.Errorf("to %v: %v, sent %v", inner6(prefix), err, out)
+					}
+				}
+			})
+		})
+	}
 }

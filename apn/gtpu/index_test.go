@@ -2,8 +2,10 @@ package gtpu
 
 import (
 	"math/rand/v2"
+	"net/netip"
 	"sync"
 	"testing"
+	"time"
 )
 
 // flowWith has key as its TEID, and the key turned round as its IPv4 address.
@@ -113,4 +115,52 @@ func TestIndexReadersNeverMiss(t *testing.T) {
 	}
 	close(done)
 	wg.Wait()
+}
+
+// However many peers the control plane names, a bounded number is asked, and
+// who comes after one of them went takes its place.
+func TestPathsAreBounded(t *testing.T) {
+	p := New(Config{Uplink: func([]byte) {}, EchoInterval: minEchoInterval})
+	at := func(i int) Tunnel {
+		a := netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})
+		return Tunnel{Session: uint64(i), Local: uint32(i + 1), Peer: 1, PeerAddr: a, Inner: a}
+	}
+	const peers = maxPaths + 100
+	for i := range peers {
+		p.Carry(Plan{Put: []Tunnel{at(i)}})
+	}
+	out := new(sink)
+	s := &socket{conn: out}
+	now := p.clock()
+	p.supervise(s, now)
+	if len(p.paths) != maxPaths {
+		t.Fatalf("%d paths", len(p.paths))
+	}
+	// All of them within an interval, each once; and again as none answers.
+	for now += int64(minEchoInterval); out.sent < maxPaths; now += int64(time.Second) {
+		was := out.sent
+		p.supervise(s, now)
+		if out.sent == was {
+			t.Fatalf("%d requests", was)
+		}
+	}
+	if out.sent != maxPaths {
+		t.Errorf("%d requests", out.sent)
+	}
+	for i := range peers {
+		if p.paths[at(i).PeerAddr] == nil {
+			continue
+		}
+		p.Carry(Plan{Delete: []Tunnel{at(i)}})
+		if p.supervise(s, now); len(p.paths) != maxPaths {
+			t.Fatalf("%d paths after one went", len(p.paths))
+		}
+		break
+	}
+	for i := range peers {
+		p.Carry(Plan{Delete: []Tunnel{at(i)}})
+	}
+	if len(p.paths) != 0 || len(p.peers) != 0 || len(p.byPeer) != 0 {
+		t.Errorf("left: %d paths, %d peers, %d of peers", len(p.paths), len(p.peers), len(p.byPeer))
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -15,15 +16,34 @@ import (
 // supervised is a plane that asks its peers every minute, and what it reports.
 type supervised struct {
 	*rig
-	failed, restored []netip.Addr
+	mu           sync.Mutex
+	fails, backs []netip.Addr // guarded by mu
+}
+
+func (s *supervised) failed() []netip.Addr {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.fails)
+}
+
+func (s *supervised) restored() []netip.Addr {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.backs)
 }
 
 func supervise(t *testing.T, cfg gtpu.Config, scenario func(t *testing.T, r *supervised)) {
 	t.Helper()
 	s := new(supervised)
 	cfg.T3, cfg.N3 = 2*time.Second, 3
-	cfg.OnPathFailed = func(peer netip.Addr) { s.failed = append(s.failed, peer) }
-	cfg.OnPathRestored = func(peer netip.Addr) { s.restored = append(s.restored, peer) }
+	note := func(to *[]netip.Addr) func(netip.Addr) {
+		return func(peer netip.Addr) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			*to = append(*to, peer)
+		}
+	}
+	cfg.OnPathFailed, cfg.OnPathRestored = note(&s.fails), note(&s.backs)
 	bubble(t, cfg, func(t *testing.T, r *rig) {
 		s.rig = r
 		scenario(t, s)
@@ -41,7 +61,7 @@ func (s *supervised) asked(t *testing.T) datagram {
 			}
 			return d
 		}
-		time.Sleep(time.Second)
+		s.pass(time.Second)
 	}
 	t.Fatal("no Echo Request in ten minutes")
 	return datagram{}
@@ -75,9 +95,9 @@ func TestPathAnswers(t *testing.T) {
 		r.counted(t, counts{"echo-requests-sent": 5, "echo-responses-received": 5})
 		// Without tunnels nobody is asked.
 		r.Carry(gtpu.Plan{Delete: []gtpu.Tunnel{tunnel(2, nil), tunnel(3, nil)}})
-		time.Sleep(time.Hour)
-		if out := r.written(); len(out) != 0 || len(r.failed)+len(r.restored) != 0 {
-			t.Errorf("sent %v, reported %v, %v", out, r.failed, r.restored)
+		r.pass(time.Hour)
+		if out := r.written(); len(out) != 0 || len(r.failed())+len(r.restored()) != 0 {
+			t.Errorf("sent %v, reported %v, %v", out, r.failed(), r.restored())
 		}
 	})
 }
@@ -98,18 +118,18 @@ func TestPathFailsAndComesBack(t *testing.T) {
 			return first
 		}
 		first := round()
-		if len(r.failed) != 0 {
+		if len(r.failed()) != 0 {
 			t.Error("reported before the last request had its time")
 		}
-		time.Sleep(3 * time.Second)
-		if !slices.Equal(r.failed, []netip.Addr{sgw.Addr()}) {
-			t.Fatalf("reported %v", r.failed)
+		r.pass(3 * time.Second)
+		if !slices.Equal(r.failed(), []netip.Addr{sgw.Addr()}) {
+			t.Fatalf("reported %v", r.failed())
 		}
 		second := round()
 		if gap := second.at.Sub(first.at); gap < time.Minute {
 			t.Errorf("asked anew after %v", gap)
 		}
-		time.Sleep(10 * time.Second)
+		r.pass(10 * time.Second)
 		r.counted(t, counts{"echo-requests-sent": 6, "path-failures": 1})
 
 		// Only what was asked is answered: not by another, nor late, nor ahead.
@@ -127,20 +147,20 @@ func TestPathFailsAndComesBack(t *testing.T) {
 			r.arrive(c.addr, c.b)
 		}
 		r.counted(t, counts{"echo-requests-sent": 1, "echo-response-unexpected": 5})
-		if len(r.restored) != 0 {
-			t.Fatalf("reported %v for answers to nothing", r.restored)
+		if len(r.restored()) != 0 {
+			t.Fatalf("reported %v for answers to nothing", r.restored())
 		}
 		r.arrive(sgw, answerTo(d))
 		r.arrive(sgw, answerTo(d))
 		r.counted(t, counts{"echo-responses-received": 1, "echo-response-unexpected": 1, "path-recoveries": 1})
-		if !slices.Equal(r.restored, []netip.Addr{sgw.Addr()}) || len(r.failed) != 1 {
-			t.Errorf("restored %v, failed %v", r.restored, r.failed)
+		if !slices.Equal(r.restored(), []netip.Addr{sgw.Addr()}) || len(r.failed()) != 1 {
+			t.Errorf("restored %v, failed %v", r.restored(), r.failed())
 		}
 		// And it may fail again.
 		round()
-		time.Sleep(3 * time.Second)
-		if len(r.failed) != 2 {
-			t.Errorf("failed %v", r.failed)
+		r.pass(3 * time.Second)
+		if len(r.failed()) != 2 {
+			t.Errorf("failed %v", r.failed())
 		}
 	})
 }
@@ -154,8 +174,8 @@ func TestPathLosesSome(t *testing.T) {
 			r.asked(t)
 			r.arrive(sgw, answerTo(r.asked(t)))
 		}
-		if len(r.failed)+len(r.restored) != 0 {
-			t.Errorf("failed %v, restored %v", r.failed, r.restored)
+		if len(r.failed())+len(r.restored()) != 0 {
+			t.Errorf("failed %v, restored %v", r.failed(), r.restored())
 		}
 	})
 }
@@ -167,18 +187,18 @@ func TestPathsOfSeveralPeers(t *testing.T) {
 	supervise(t, gtpu.Config{EchoInterval: time.Minute}, func(t *testing.T, r *supervised) {
 		r.Carry(put(tunnel(2, nil), tunnel(3, toDead)))
 		for range 10 * 60 {
-			time.Sleep(time.Second)
+			r.pass(time.Second)
 			for _, d := range r.written() {
 				if d.addr == sgw {
 					r.arrive(sgw, answerTo(d))
 				}
 			}
 		}
-		if !slices.Equal(r.failed, []netip.Addr{dead.Addr()}) || len(r.restored) != 0 {
-			t.Errorf("failed %v, restored %v", r.failed, r.restored)
+		if !slices.Equal(r.failed(), []netip.Addr{dead.Addr()}) || len(r.restored()) != 0 {
+			t.Errorf("failed %v, restored %v", r.failed(), r.restored())
 		}
 		r.Carry(put(tunnel(3, nil)))
-		time.Sleep(time.Hour)
+		r.pass(time.Hour)
 		for _, d := range r.written()[1:] { // the first is the End Marker
 			if d.addr == dead {
 				t.Error("asked a peer without tunnels")
@@ -192,15 +212,15 @@ func TestPathsOfSeveralPeers(t *testing.T) {
 func TestPathsAreLeftAlone(t *testing.T) {
 	supervise(t, gtpu.Config{}, func(t *testing.T, r *supervised) {
 		r.Carry(put(tunnel(2, nil)))
-		time.Sleep(time.Hour)
+		r.pass(time.Hour)
 		r.counted(t, counts{})
 	})
 	supervise(t, gtpu.Config{EchoInterval: time.Minute, Holds: func() bool { return false }}, func(t *testing.T, r *supervised) {
 		r.Carry(put(tunnel(2, nil)))
-		time.Sleep(time.Hour)
+		r.pass(time.Hour)
 		r.counted(t, counts{})
-		if len(r.failed) != 0 {
-			t.Errorf("reported %v, which wasn't asked", r.failed)
+		if len(r.failed()) != 0 {
+			t.Errorf("reported %v, which wasn't asked", r.failed())
 		}
 	})
 	supervise(t, gtpu.Config{EchoInterval: time.Second}, func(t *testing.T, r *supervised) {

@@ -108,6 +108,12 @@ func (r *rig) arrive(from netip.AddrPort, b []byte) {
 	synctest.Wait()
 }
 
+// pass lets time pass, and what is due then be done.
+func (r *rig) pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
 // counted checks which counters rose since the last call, and by how much.
 func (r *rig) counted(t *testing.T, want map[string]uint64) {
 	t.Helper()

@@ -145,6 +145,32 @@ func TestServeLoopback(t *testing.T) {
 	}
 }
 
+// Over a real socket in batches: both families, with sequence numbers.
+func TestServeLoopbackSequenced(t *testing.T) {
+	l := serveLoopback(t, gtpu.Config{Uplink: func([]byte) {}, SequenceNumbers: true})
+	l.plane.Carry(put(tunnel(2, func(t *gtpu.Tunnel) { dual(t); t.PeerAddr = netip.MustParseAddr("127.0.0.1") })))
+	var pkts [][]byte
+	for i := range 100 {
+		pkts = append(pkts, udp(gateway, inner(2), 9, byte(i)), udp6(gateway6, inner6(2), 9, byte(i)))
+	}
+	if n, err := l.plane.SendBatch(pkts); n != 200 || err != nil {
+		t.Fatalf("SendBatch = %d, %v", n, err)
+	}
+	seq := uint16(0)
+	for i := 0; i < len(pkts); seq++ {
+		got := l.hear(t)
+		want := gpdu(0x2002, append([]byte{byte(seq >> 8), byte(seq), 0, 0}, pkts[i]...))
+		want[0] |= 0x02
+		switch {
+		case bytes.Equal(got, want):
+			i++
+		case len(got) > 52 && got[52] == 134: // the Router Advertisement came between
+		default:
+			t.Fatalf("packet %d came as %x, want %x", i, got, want)
+		}
+	}
+}
+
 // The address goes away and comes back, with the tunnels as they were.
 func TestServeAgain(t *testing.T) {
 	plane := gtpu.New(gtpu.Config{Uplink: func([]byte) {}})

@@ -27,7 +27,7 @@ func TestMaximumBitRate(t *testing.T) {
 	}
 	bubble(t, gtpu.Config{}, func(t *testing.T, r *rig) {
 		r.Carry(put(tunnel(2, limited(80, 160)), tunnel(3, nil)))
-		time.Sleep(3 * time.Second)
+		r.pass(3 * time.Second)
 		r.before = r.Counters()
 		for i := range 20 {
 			r.arrive(sgw, up[i%2])

@@ -53,11 +53,29 @@ func TestWant(t *testing.T) {
 		session(7, func(s *command.Session) { s.Gtp.PeerU.Teid = 0 }),
 		session(8, func(s *command.Session) { s.Address = nil }),
 		session(9, func(s *command.Session) { s.Gtp.PeerU.Address = make([]byte, 16) }),
+		session(10, func(s *command.Session) { s.Address = make([]byte, 16) }),
+		session(11, func(s *command.Session) { s.Address, s.Prefix6 = nil, []byte{10, 90, 0, 1} }),
+		session(12, func(s *command.Session) { s.Address, s.Gtp.PdnType = nil, 2 }),
+		// What the session has isn't always what the carrier was answered.
+		session(13, func(s *command.Session) { s.Address, s.Prefix6 = nil, prefix6(13).AsSlice() }),
+		session(14, func(s *command.Session) { s.Gtp.PdnType = 2 }),
+		session(15, func(s *command.Session) { s.Prefix6 = prefix6(15).AsSlice() }),
+		session(16, func(s *command.Session) { s.Prefix6, s.Gtp.PdnType = prefix6(16).AsSlice(), 1 }),
+		session(17, func(s *command.Session) { s.Prefix6, s.Gtp.PdnType = prefix6(17).AsSlice(), 2 }),
+		session(18, func(s *command.Session) { s.Prefix6, s.Gtp.PdnType = prefix6(18).AsSlice(), 3 }),
+		session(19, func(s *command.Session) {
+			s.Gtp.AmbrUpKbps, s.Gtp.AmbrDownKbps, s.Gtp.Suspended = 50_000, 300_000, true
+		}),
 	}
 	want := []gtpu.Tunnel{
 		tunnel(1, func(t *gtpu.Tunnel) { t.Active = false }),
 		tunnel(2, nil),
 		tunnel(3, nil),
+		tunnel(15, nil),
+		tunnel(16, nil),
+		tunnel(17, only6),
+		tunnel(18, dual),
+		tunnel(19, func(t *gtpu.Tunnel) { t.UpKbps, t.DownKbps, t.Suspended = 50_000, 300_000, true }),
 	}
 	if got := gtpu.Want(slices.Values(sessions)); !slices.Equal(got, want) {
 		t.Errorf("Want:\n got %+v\nwant %+v", got, want)
@@ -69,6 +87,9 @@ func TestDiff(t *testing.T) {
 	inner := func(t *gtpu.Tunnel) { t.Inner = netip.MustParseAddr("10.90.9.9") }
 	peer := func(t *gtpu.Tunnel) { t.PeerAddr = netip.MustParseAddr("127.0.20.2") }
 	idle := func(t *gtpu.Tunnel) { t.Active = false }
+	other6 := func(t *gtpu.Tunnel) { dual(t); t.Prefix6 = prefix6(99) }
+	rate := func(t *gtpu.Tunnel) { t.UpKbps = 1 }
+	suspended := func(t *gtpu.Tunnel) { t.Suspended = true }
 	type ts = []gtpu.Tunnel
 	for _, c := range []struct {
 		name     string
@@ -84,6 +105,9 @@ func TestDiff(t *testing.T) {
 		{"to fallback", ts{tunnel(1, nil)}, ts{tunnel(1, idle)}, gtpu.Plan{Put: ts{tunnel(1, idle)}}},
 		{"new TEID", ts{tunnel(1, nil)}, ts{tunnel(1, teid)}, gtpu.Plan{Delete: ts{tunnel(1, nil)}, Put: ts{tunnel(1, teid)}}},
 		{"new address", ts{tunnel(1, nil)}, ts{tunnel(1, inner)}, gtpu.Plan{Delete: ts{tunnel(1, nil)}, Put: ts{tunnel(1, inner)}}},
+		{"another /64", ts{tunnel(1, dual)}, ts{tunnel(1, other6)}, gtpu.Plan{Delete: ts{tunnel(1, dual)}, Put: ts{tunnel(1, other6)}}},
+		{"another rate", ts{tunnel(1, nil)}, ts{tunnel(1, rate)}, gtpu.Plan{Put: ts{tunnel(1, rate)}}},
+		{"suspended", ts{tunnel(1, nil)}, ts{tunnel(1, suspended)}, gtpu.Plan{Put: ts{tunnel(1, suspended)}}},
 		{
 			"all at once",
 			ts{tunnel(1, nil), tunnel(2, nil), tunnel(4, nil)},

@@ -22,6 +22,8 @@ func taken(pkt []byte) counts {
 // peer may wrap it.
 func TestUplinkForms(t *testing.T) {
 	pkt := udp(inner(2), gateway, 5684, 1, 2, 3)
+	recorded := slices.Insert(bytes.Clone(pkt), 20, 1, 7, 3, 4) // a route to be recorded
+	recorded[0], recorded[3] = 0x46, recorded[3]+4
 	optional := func(flags byte, opt ...byte) []byte {
 		d := gpdu(0x1002, append(opt, pkt...))
 		d[0] |= flags
@@ -39,16 +41,21 @@ func TestUplinkForms(t *testing.T) {
 		{"unknown extension that needn't be understood", optional(0x04, 0, 0, 0, 0x7f, 2, 0, 0, 0, 0, 0, 0, 0)},
 		{"two extensions", optional(0x06, 0, 7, 0, 0x40, 1, 8, 0x68, 0x85, 1, 0x10, 9, 0)},
 		{"octets after the G-PDU", append(gpdu(0x1002, pkt), 1, 2, 3, 4)},
+		{"IP options", gpdu(0x1002, recorded)},
 		{"octets after the packet", gpdu(0x1002, append(slices.Clone(pkt), 0, 0))},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			bubble(t, gtpu.Config{}, func(t *testing.T, r *rig) {
 				r.Carry(put(tunnel(2, nil)))
 				r.arrive(sgw, c.d)
-				if len(r.uplink) != 1 || !bytes.Equal(r.uplink[0], pkt) {
-					t.Errorf("uplink got %x, want %x", r.uplink, pkt)
+				want := pkt
+				if c.name == "IP options" {
+					want = recorded
 				}
-				r.counted(t, taken(pkt))
+				if len(r.uplink) != 1 || !bytes.Equal(r.uplink[0], want) {
+					t.Errorf("uplink got %x, want %x", r.uplink, want)
+				}
+				r.counted(t, taken(want))
 			})
 		})
 	}
@@ -70,6 +77,18 @@ func TestUplinkDrops(t *testing.T) {
 	badIHL[0] = 0x44
 	later := udp(me, gw, 2152)
 	later[7] = 100 // a later fragment: no ports to look at
+	options := func(o ...byte) []byte {
+		pkt := udp(me, gw, 53)
+		pkt[0] += byte(len(o) / 4)
+		pkt[3] += byte(len(o))
+		return slices.Insert(pkt, 20, o...)
+	}
+	gtpBehind := options(7, 7, 4, 0, 0, 0, 0, 0)
+	gtpBehind[30], gtpBehind[31] = 0x08, 0x68 // 2152
+	first := udp(me, gw, 2152)
+	first[6] = 0x20 // more fragments
+	tiny := ip(me, gw, 17, 0x30, 0x39, 0x08, 0x68)
+	tiny[6] = 0x20
 	for _, c := range []struct {
 		name   string
 		from   netip.AddrPort
@@ -96,6 +115,17 @@ func TestUplinkDrops(t *testing.T) {
 		{"header length under five", sgw, in(badIHL), "inner-malformed"},
 		{"length beyond the payload", sgw, in(badLen), "inner-malformed"},
 		{"UDP cut", sgw, in(ip(me, gw, 17, 0, 1, 2)), "inner-malformed"},
+		{"loose source route", sgw, in(options(131, 7, 4, 10, 90, 0, 3, 0)), "inner-source-route"},
+		{"strict source route", sgw, in(options(1, 137, 7, 4, 10, 90, 0, 3)), "inner-source-route"},
+		{"option of length 0", sgw, in(options(7, 0, 0, 0)), "inner-malformed"},
+		{"option of length 1", sgw, in(options(7, 1, 0, 0)), "inner-malformed"},
+		{"option longer than the header", sgw, in(options(1, 7, 4, 4)), "inner-malformed"},
+		{"option without a length", sgw, in(options(1, 1, 1, 7)), "inner-malformed"},
+		{"GTP-U behind options", sgw, in(gtpBehind), "gtp-in-gtp"},
+		{"GTP-U in a first fragment", sgw, in(first), "gtp-in-gtp"},
+		{"UDP header in pieces", sgw, in(tiny), "inner-malformed"},
+		{"broadcast", sgw, in(udp(me, netip.MustParseAddr("255.255.255.255"), 67)), "multicast"},
+		{"multicast", sgw, in(udp(me, netip.MustParseAddr("224.0.0.251"), 5353)), "multicast"},
 		{"source of another", sgw, in(udp(inner(3), gw, 53)), "inner-source"},
 		{"source of the gateway", sgw, in(udp(gw, gw, 53)), "inner-source"},
 		{"to another terminal", sgw, in(udp(me, inner(3), 53)), "phone-to-phone"},
