@@ -3351,7 +3351,8 @@ type ReleasePaths struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Peer  []byte                 `protobuf:"bytes,1,opt,name=peer,proto3" json:"peer,omitempty"` // its control plane address, 4 or 16 bytes
 	// A restart: paths made since, which carry this counter, stay. With the last
-	// of the others the counter becomes the peer's.
+	// of the others the counter becomes the peer's. The first counter that is
+	// heard of a peer shows no restart: it becomes the peer's, and nothing ends.
 	RestartCounter uint32   `protobuf:"varint,2,opt,name=restart_counter,json=restartCounter,proto3" json:"restart_counter,omitempty"`
 	RestartKnown   bool     `protobuf:"varint,3,opt,name=restart_known,json=restartKnown,proto3" json:"restart_known,omitempty"`
 	Csids          [][]byte `protobuf:"bytes,4,rep,name=csids,proto3" json:"csids,omitempty"`                                    // not empty: only paths that depend on one of these

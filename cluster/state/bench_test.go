@@ -97,6 +97,20 @@ func BenchmarkOpenSessionInFullPool(b *testing.B) {
 	}
 }
 
+// A peer that holds 100,000 sessions has restarted: what one command does to the
+// log, a thousand paths.
+func BenchmarkReleasePaths(b *testing.B) {
+	l := crowd(b, many, true)
+	raw := command.Marshal(command.New("gtpc", "", "", &command.ReleasePaths{Peer: []byte{127, 0, 20, 1}, Reason: "restarted"}))
+	b.ReportAllocs()
+	for b.Loop() {
+		m := l.m.Clone()
+		if r, _, err := m.Apply(m.index+1, 1, raw); err != nil || r.Code != command.Code_OK {
+			b.Fatal(r, err)
+		}
+	}
+}
+
 func (l *testLog) do(request string, payload proto.Message) {
 	l.Helper()
 	if r := l.apply(command.New("gtpc", request, "", payload)); r.Code != command.Code_OK {

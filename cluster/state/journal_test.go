@@ -63,6 +63,23 @@ func TestSinceFallsBehind(t *testing.T) {
 	}
 }
 
+// Sessions that end with their peer's memory are reported like any others, and
+// so is one that goes on without the path.
+func TestSinceReleasedPaths(t *testing.T) {
+	l := demo(t)
+	l.put(&command.PutSubscriber{Subscriber: &command.Subscriber{Imsi: "460010000000002", Apns: []string{"seal.corp"}, State: command.DeviceState_ACTIVE}})
+	l.put(&command.OpenSession{Imsi: "460010000000002", Apn: "seal.corp", Gtp: &command.GTPPath{Ebi: 5, PeerC: &command.FTEID{Teid: 8, Address: []byte{127, 0, 20, 1}}}})
+	l.put(&command.AttachWireGuard{Imsi: "460010000000001", Apn: "seal.corp"})
+	_, at := l.m.Since(Cursor{})
+	l.put(&command.ReleasePaths{Peer: []byte{127, 0, 20, 1}})
+	if c, _ := l.m.Since(at); c.All || !slices.Equal(c.Sessions, []uint64{1, 2}) {
+		t.Errorf("after both paths were released: %+v", c)
+	}
+	if l.m.Session(1).GetActive() != command.PathKind_WIREGUARD || l.m.Session(2) != nil {
+		t.Errorf("sessions %v and %v", l.m.Session(1), l.m.Session(2))
+	}
+}
+
 // A cursor of a machine that was replaced says nothing about the new one.
 func TestSinceOfAnotherMachine(t *testing.T) {
 	m := New()

@@ -190,6 +190,8 @@ func (s *script) ask(words []string, want string) {
 		got = m.BarrelByPSKIdentity(key(1))
 	case "session":
 		got = m.Session(id())
+	case "path": // of a session, through the carrier
+		got = m.Session(id()).GetGtp()
 	case "session-of":
 		got = m.SessionByKey(key(1), key(2))
 	case "session-by-address":
@@ -266,7 +268,7 @@ func (s *script) message(name string) proto.Message {
 	return t.New().Interface()
 }
 
-var literal = regexp.MustCompile(`@(\d+\.\d+\.\d+\.\d+|[0-9a-f]+:[0-9a-f:]*:[0-9a-f]*|\d+:\d+|\d+[hms]\w*)`)
+var literal = regexp.MustCompile(`@(\d+\.\d+\.\d+\.\d+|[0-9a-f]*:[0-9a-f:]*:[0-9a-f.]*|\d+:\d+|\d+[hms]\w*)`)
 
 // parse reads FIELDS into m, and tells which fields were named at its top.
 func (s *script) parse(text string, m proto.Message) map[string]bool {

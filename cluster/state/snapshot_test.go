@@ -105,6 +105,23 @@ func TestSnapshotContradictions(t *testing.T) {
 	lease := func(apn string, last byte, use bool) *command.SnapshotRecord {
 		return &command.SnapshotRecord{Record: &command.SnapshotRecord_Lease{Lease: &command.AddressLease{Imsi: "1", Apn: apn, Address: []byte{10, 0, 0, last}, InUse: use, ReleasedSeq: 1}}}
 	}
+	lease6 := func(apn string, last byte, use bool) *command.SnapshotRecord {
+		return &command.SnapshotRecord{Record: &command.SnapshotRecord_Lease{Lease: &command.AddressLease{Imsi: "1", Apn: apn, Address: []byte{0xfd, 7: last, 15: 0}, InUse: use, ReleasedSeq: 1}}}
+	}
+	dual := func(id uint64, pdnType uint32, prefix6 []byte) *command.SnapshotRecord {
+		r := session(id, "a", 1, 2)
+		s := r.GetSession()
+		s.Gtp.PdnType, s.Prefix6 = pdnType, prefix6
+		s.Gtp.PeerC = &command.FTEID{Address: []byte{127, 0, 20, 1}}
+		return r
+	}
+	former := func(r *command.SnapshotRecord) *command.SnapshotRecord {
+		r.GetLease().Former = true
+		return r
+	}
+	peer := func(address ...byte) *command.SnapshotRecord {
+		return &command.SnapshotRecord{Record: &command.SnapshotRecord_Peer{Peer: &command.GTPPeer{Address: address}}}
+	}
 	use := func(id uint64, barrel, request string, stamps ...*command.Stamp) *command.SnapshotRecord {
 		return &command.SnapshotRecord{Record: &command.SnapshotRecord_Use{Use: &command.Use{Id: id, Imsi: "1", Barrel: barrel, RequestId: request, Stamps: stamps}}}
 	}
@@ -125,7 +142,33 @@ func TestSnapshotContradictions(t *testing.T) {
 	if _, err := ReadSnapshot(bytes.NewReader(forge(t, head(), good...))); err != nil {
 		t.Fatalf("a good snapshot: %v", err)
 	}
+	both, at := []byte{0xfd, 7: 1, 15: 0}, peer(127, 0, 20, 1)
 	for name, records := range map[string][]*command.SnapshotRecord{
+		"both families, and a peer": {dual(1, 3, both), lease("a", 1, true), lease6("a", 1, true), at},
+		"a former lease":            {dual(1, 1, nil), lease("a", 1, true), former(lease("a", 2, false)), at},
+	} {
+		if _, err := ReadSnapshot(bytes.NewReader(forge(t, head(), records...))); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for name, records := range map[string][]*command.SnapshotRecord{
+		"IPv6 without a lease":         {dual(1, 3, both), lease("a", 1, true), at},
+		"IPv6 with an idle lease":      {dual(1, 3, both), lease("a", 1, true), lease6("a", 1, false), at},
+		"IPv6 with another lease":      {dual(1, 3, both), lease("a", 1, true), lease6("a", 2, true), at},
+		"IPv6 that no path uses":       {dual(1, 1, both), lease("a", 1, true), lease6("a", 1, true), at},
+		"a family that is missing":     {dual(1, 3, nil), lease("a", 1, true), at},
+		"IPv6 lease without a session": {dual(1, 1, nil), lease("a", 1, true), lease6("a", 1, true), at},
+		"families out of order":        {lease6("a", 1, false), lease("b", 2, false)},
+		"a /64 twice":                  {lease6("a", 1, false), lease6("b", 1, false)},
+		"a lease with a host":          {{Record: &command.SnapshotRecord_Lease{Lease: &command.AddressLease{Imsi: "1", Address: both[:15:15]}}}},
+		"a lease beyond a /64":         {{Record: &command.SnapshotRecord_Lease{Lease: &command.AddressLease{Imsi: "1", Address: []byte{0xfd, 15: 1}}}}},
+		"a subscriber's lease twice":   {lease("a", 1, false), lease("a", 2, false)},
+		"a former lease in use":        {dual(1, 1, nil), former(lease("a", 1, true)), at},
+		"a path without its peer":      {dual(1, 1, nil), lease("a", 1, true)},
+		"a peer without a path":        {at},
+		"a peer twice":                 {dual(1, 1, nil), lease("a", 1, true), at, at},
+		"a peer in another form":       {dual(1, 1, nil), lease("a", 1, true), peer(append(make([]byte, 10), 0xff, 0xff, 127, 0, 20, 1)...)},
+		"a peer without an address":    {peer()},
 		"two alike":                    {sub("1", 0), sub("1", 0)},
 		"out of order":                 {sub("2", 0), sub("1", 0)},
 		"kinds out of order":           {barrel("B-1", ""), sub("1", 0)},
