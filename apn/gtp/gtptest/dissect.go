@@ -3,6 +3,7 @@ package gtptest
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -31,28 +32,51 @@ func Dissect(t *testing.T, frames []Frame) {
 
 func complaints(t *testing.T, frames []Frame) []string {
 	t.Helper()
-	tshark, err := exec.LookPath("tshark")
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("tshark is not installed on this CI machine; .ci/run must install it")
-		}
-		t.Skip("tshark is not installed: nothing to judge the messages with (install the package tshark)")
+	if err := installed(); errors.Is(err, errLacking) {
+		t.Fatal(err)
+	} else if err != nil {
+		t.Skip(err)
 	}
-	file := filepath.Join(t.TempDir(), "frames.pcap")
-	if err := os.WriteFile(file, pcap(frames), 0o600); err != nil {
+	all, err := judge(t.TempDir(), frames)
+	if err != nil {
 		t.Fatal(err)
 	}
+	return all
+}
+
+// errLacking: this machine has to have the dissector, and has not.
+var errLacking = errors.New("tshark is not installed on this CI machine; .ci/run must install it")
+
+// installed is nil when there is a dissector.
+func installed() error {
+	_, err := exec.LookPath("tshark")
+	switch {
+	case err == nil:
+		return nil
+	case os.Getenv("CI") == "true":
+		return errLacking
+	}
+	return errors.New("tshark is not installed: nothing to judge the messages with (install the package tshark)")
+}
+
+// judge has tshark read the frames, by way of a file in dir, and lists its
+// complaints.
+func judge(dir string, frames []Frame, options ...string) ([]string, error) {
+	file := filepath.Join(dir, "frames.pcap")
+	if err := os.WriteFile(file, pcap(frames), 0o600); err != nil {
+		return nil, err
+	}
 	var stderr bytes.Buffer
-	cmd := exec.Command(tshark, "-r", file, "-n", "-T", "fields", "-E", "separator=|",
-		"-e", "frame.number", "-e", "frame.protocols", "-e", "_ws.malformed", "-e", "_ws.expert.message", "-e", "_ws.expert.severity")
+	cmd := exec.Command("tshark", append(options, "-r", file, "-n", "-T", "fields", "-E", "separator=|",
+		"-e", "frame.number", "-e", "frame.protocols", "-e", "_ws.malformed", "-e", "_ws.expert.message", "-e", "_ws.expert.severity")...)
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("tshark: %v\n%s", err, stderr.Bytes())
+		return nil, fmt.Errorf("tshark: %w\n%s", err, stderr.Bytes())
 	}
 	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
 	if len(lines) != len(frames) {
-		t.Fatalf("tshark read %d frames of %d:\n%s", len(lines), len(frames), out)
+		return nil, fmt.Errorf("tshark read %d frames of %d:\n%s", len(lines), len(frames), out)
 	}
 	var all []string
 	for i, line := range lines {
@@ -61,7 +85,7 @@ func complaints(t *testing.T, frames []Frame) []string {
 			all = append(all, fmt.Sprintf("frame %d: tshark says %q of % x", i+1, line, frames[i].Payload))
 		}
 	}
-	return all
+	return all, nil
 }
 
 // worries tells whether one of the severities, separated by commas, is a warning

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -32,9 +33,9 @@ type Status string
 // The statuses. Only NotApplicable needs no test.
 const (
 	Yes           Status = "yes"
-	Refused       Status = "refused" // with the cause in the note
-	PassedOver    Status = "passed over"
-	NotApplicable Status = "n/a"
+	Refused       Status = "refused"     // with the cause in the note
+	PassedOver    Status = "passed over" // received, and as good as not there
+	NotApplicable Status = "n/a"         // never received or sent, for the reason in the note
 )
 
 // ID names the row: "29.274/create-session-request/imsi".
@@ -52,9 +53,9 @@ func slug(s string) string {
 	}), "-")
 }
 
-// Catalogue reads the catalogue, conformance.txt. A line that can't be read is an error, as is a
-// row that is there twice or says n/a without a reason.
-func Catalogue() ([]Row, error) { return parse(catalogueText) }
+// Catalogue reads the catalogue, conformance.txt. A line that can't be read is
+// an error, as is a row that is there twice or says n/a without a reason.
+var Catalogue = sync.OnceValues(func() ([]Row, error) { return parse(catalogueText) })
 
 func parse(text string) ([]Row, error) {
 	var rows []Row
@@ -91,8 +92,12 @@ func parse(text string) ([]Row, error) {
 }
 
 // ResultsVariable names the directory that Shows leaves its results in; unset,
-// it leaves none.
-const ResultsVariable = "SEALEDGE_CONFORMANCE"
+// it leaves none. ResultsSuffix is what its files' names end in: each line is a
+// row's ID, the directory of the test's package and the test, between tabs.
+const (
+	ResultsVariable = "SEALEDGE_CONFORMANCE"
+	ResultsSuffix   = ".shown"
+)
 
 // Shows says that the calling test shows rows of the catalogue, by their IDs. It
 // fails the test when a row isn't there. When the test passes, that is recorded
@@ -135,7 +140,7 @@ func record(dir, test string, ids []string) error {
 	if err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(dir, "*.shown")
+	f, err := os.CreateTemp(dir, "*"+ResultsSuffix)
 	if err != nil {
 		return err
 	}
