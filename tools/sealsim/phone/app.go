@@ -25,8 +25,8 @@ type AppConfig struct {
 	RootCAs *x509.CertPool // that vouch for the gateway
 	// Certificate is the device's own, if it has one.
 	Certificate *tls.Certificate
-	// ServerName is expected in the gateway's certificate; its inner address
-	// if empty.
+	// ServerName is expected in the gateway's certificate; the inner address
+	// that is dialled if empty.
 	ServerName string
 	// SealServer is the address of the seal server, told in use requests.
 	SealServer string
@@ -43,7 +43,6 @@ type App struct {
 	phone  *Phone
 	cfg    AppConfig
 	client *http.Client
-	base   string
 	token  atomic.Pointer[string]
 
 	mu    sync.Mutex
@@ -56,16 +55,12 @@ func newApp(p *Phone) *App {
 	if cfg.AttemptTimeout <= 0 {
 		cfg.AttemptTimeout = 5 * time.Second
 	}
-	if cfg.ServerName == "" {
-		cfg.ServerName = p.cfg.Gateway.String()
-	}
 	config := &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: cfg.RootCAs, ServerName: cfg.ServerName, Time: p.cfg.Clock}
 	if cfg.Certificate != nil {
 		config.Certificates = []tls.Certificate{*cfg.Certificate}
 	}
 	return &App{
 		phone: p, cfg: cfg, acked: make(map[uint64]bool),
-		base: "https://" + netip.AddrPortFrom(p.cfg.Gateway, wire.PhonePort).String(),
 		client: &http.Client{Transport: &http.Transport{
 			DialContext: p.stack.DialContext, TLSClientConfig: config,
 			// HTTP/1.1: a call that is given up takes its connection
@@ -125,7 +120,8 @@ func (a *App) do(ctx context.Context, c call, out any) error {
 }
 
 func (a *App) request(ctx context.Context, method, path string, body io.Reader) (*http.Request, error) {
-	r, err := http.NewRequestWithContext(ctx, method, a.base+path, body)
+	_, gateway := a.phone.way()
+	r, err := http.NewRequestWithContext(ctx, method, "https://"+netip.AddrPortFrom(gateway, wire.PhonePort).String()+path, body)
 	if err != nil {
 		return nil, err
 	}

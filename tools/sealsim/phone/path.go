@@ -1,9 +1,12 @@
 package phone
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
+	"time"
 
 	"github.com/sealedge/sealedge/tools/sealsim/carrier"
 )
@@ -21,11 +24,13 @@ func (p *Phone) attach(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := p.stack.SetAddress(netip.PrefixFrom(b.Address(), 32)); err != nil {
+	if err := p.configure(ctx, b); err != nil {
+		// What can't be used is given back, also when nobody waits any more. If
+		// that fails too, the network finds out.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), detachTimeout)
+		defer cancel()
+		_ = b.Detach(ctx)
 		return err
-	}
-	if b.MTU() > 0 {
-		p.stack.SetMTU(b.MTU())
 	}
 	b.Handle(p.deliver)
 	p.mu.Lock()
@@ -34,6 +39,33 @@ func (p *Phone) attach(ctx context.Context) error {
 	p.tasks.Go(func() { p.watch(b) })
 	p.activate(CarrierPath, func(packet []byte) { _ = b.Send(packet) })
 	return nil
+}
+
+// detachTimeout bounds the giving back of a bearer.
+const detachTimeout = 5 * time.Second
+
+// configure gives the stack what the bearer has: the IPv4 address, and an IPv6
+// address that the phone makes itself of what the gateway advertises.
+func (p *Phone) configure(ctx context.Context, b *carrier.Bearer) error {
+	var router carrier.Router
+	if b.Granted().Prefix.IsValid() {
+		var err error
+		if router, err = b.Autoconfigure(ctx); err != nil {
+			return err
+		}
+	}
+	if mtu := cmp.Or(b.MTU(), router.MTU); mtu > 0 {
+		p.stack.SetMTU(mtu)
+	}
+	return errors.Join(p.stack.SetAddress(host(b.Address())), p.stack.SetAddress6(host(router.Address)))
+}
+
+// host is an address as the stack takes it; the zero Addr is the zero Prefix.
+func host(a netip.Addr) netip.Prefix {
+	if !a.IsValid() {
+		return netip.Prefix{}
+	}
+	return netip.PrefixFrom(a, a.BitLen())
 }
 
 // watch notices the end of a bearer.
@@ -73,8 +105,8 @@ func (p *Phone) Detach(ctx context.Context) error {
 }
 
 // SwitchToFallback opens the WireGuard tunnel, makes it the active path and
-// waits until the gateway answers through it. The address stays; a phone that
-// has none yet takes the one of its configuration. The carrier's bearer is left
+// waits until the gateway answers through it. The IPv4 address stays; a phone
+// that has none takes the one of its configuration. The carrier's bearer is left
 // as it is. On an error the fallback stays the active path and keeps trying.
 func (p *Phone) SwitchToFallback(ctx context.Context) error {
 	p.procedure.Lock()
@@ -85,8 +117,11 @@ func (p *Phone) SwitchToFallback(ctx context.Context) error {
 	if p.ctx.Err() != nil {
 		return ErrClosed
 	}
+	if !p.cfg.Gateway.IsValid() || !p.stack.Address().IsValid() && !p.cfg.Fallback.Address.IsValid() {
+		return errors.New("fallback: it takes an IPv4 address of the phone and one of the gateway")
+	}
 	if !p.stack.Address().IsValid() {
-		if err := p.stack.SetAddress(netip.PrefixFrom(p.cfg.Fallback.Address, 32)); err != nil {
+		if err := p.stack.SetAddress(host(p.cfg.Fallback.Address)); err != nil {
 			return err
 		}
 	}
@@ -119,6 +154,10 @@ func (p *Phone) SwitchToCarrier(ctx context.Context) error {
 		err := b.ModifyBearer(ctx, carrier.Move{})
 		switch {
 		case err == nil:
+			// What the fallback gave a phone of IPv6 goes with it.
+			if err := p.stack.SetAddress(host(b.Address())); err != nil {
+				return err
+			}
 			p.activate(CarrierPath, func(packet []byte) { _ = b.Send(packet) })
 		case b.Err() == nil:
 			return fmt.Errorf("carrier: %w", err)

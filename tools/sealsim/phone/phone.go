@@ -2,9 +2,12 @@
 // through the carrier, or over WireGuard where the carrier fails, with one IP
 // stack over both; a Wi-Fi hotspot for the barrel; and the app that uses a seal.
 //
-// The address and the connections of the stack outlive a change of the path.
+// The addresses and the connections of the stack outlive a change of the path.
 // Both the phone's own packets and those that the hotspot translates for the
 // barrel take the path that is active.
+//
+// What the phone gets of IPv4 and IPv6 is up to SIM.PDNType and the gateway. With
+// both it uses IPv4 unless told otherwise; the fallback path has IPv4 only.
 package phone
 
 import (
@@ -49,8 +52,11 @@ type Operator interface {
 type Config struct {
 	SIM      carrier.Subscriber
 	Operator Operator
-	// Gateway is the seal gateway's address inside the tunnel.
-	Gateway netip.Addr
+	// Gateway and Gateway6 are the seal gateway's addresses inside the tunnel;
+	// one of them may be the zero Addr.
+	Gateway, Gateway6 netip.Addr
+	// PreferIPv6 makes a phone that has both families speak IPv6 to the gateway.
+	PreferIPv6 bool
 	// Fallback is the WireGuard path; nil if the phone has none.
 	Fallback *Fallback
 	// Hotspot is the phone's address on its own Wi-Fi network; the zero
@@ -88,8 +94,13 @@ type Phone struct {
 
 // New switches a phone on. It is on no path before Attach.
 func New(cfg Config) (*Phone, error) {
-	if !cfg.Gateway.Is4() {
+	switch {
+	case !cfg.Gateway.IsValid() && !cfg.Gateway6.IsValid():
+		return nil, errors.New("phone: Gateway or Gateway6 is missing")
+	case cfg.Gateway.IsValid() && !cfg.Gateway.Is4():
 		return nil, errors.New("phone: Gateway must be an IPv4 address")
+	case cfg.Gateway6.IsValid() && (!cfg.Gateway6.Is6() || cfg.Gateway6.Is4In6()):
+		return nil, errors.New("phone: Gateway6 must be an IPv6 address")
 	}
 	if cfg.Clock == nil {
 		cfg.Clock = time.Now
@@ -144,9 +155,28 @@ func (p *Phone) Hotspot() *wifi.AccessPoint { return p.hotspot }
 // Stack is the phone's own IP stack inside the tunnel.
 func (p *Phone) Stack() *ipstack.Stack { return p.stack }
 
-// Address is the phone's address inside the tunnel, the zero Addr before it
-// got one.
-func (p *Phone) Address() netip.Addr { return p.stack.Address() }
+// Address is the phone's address inside the tunnel that it speaks to the gateway
+// from, the zero Addr before it got one.
+func (p *Phone) Address() netip.Addr {
+	own, _ := p.way()
+	return own
+}
+
+// way is the phone's address and the gateway's in the family that the phone
+// uses now.
+func (p *Phone) way() (own, gateway netip.Addr) {
+	four, six := p.stack.Address(), p.stack.Address6()
+	active, _ := p.Path()
+	with4 := four.IsValid() && p.cfg.Gateway.IsValid()
+	with6 := six.IsValid() && p.cfg.Gateway6.IsValid() && active != FallbackPath
+	switch {
+	case with6 && (p.cfg.PreferIPv6 || !with4):
+		return six, p.cfg.Gateway6
+	case p.cfg.Gateway.IsValid():
+		return four, p.cfg.Gateway
+	}
+	return six, p.cfg.Gateway6
+}
 
 // Path tells which path is active, and returns a channel that is closed when
 // another one is.
@@ -169,7 +199,7 @@ func (p *Phone) setPath(path Path, send func([]byte)) {
 	p.active = path
 	close(p.changed)
 	p.changed = make(chan struct{})
-	p.log.Info("path changed", "path", path, "address", p.stack.Address())
+	p.log.Info("path changed", "path", path, "address", p.stack.Address(), "address6", p.stack.Address6())
 }
 
 // Bearer is the carrier's bearer, nil if there is none.
@@ -182,7 +212,8 @@ func (p *Phone) Bearer() *carrier.Bearer {
 // Ping asks for an echo of the gateway until it comes, and returns how long it
 // took.
 func (p *Phone) Ping(ctx context.Context) (time.Duration, error) {
-	return p.stack.Ping(ctx, p.cfg.Gateway)
+	_, gateway := p.way()
+	return p.stack.Ping(ctx, gateway)
 }
 
 // Close switches the phone off, without a word to anybody.

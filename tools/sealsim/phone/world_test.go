@@ -26,6 +26,8 @@ import (
 	"golang.zx2c4.com/wireguard/conn/bindtest"
 	"golang.zx2c4.com/wireguard/device"
 	"golang.zx2c4.com/wireguard/tun"
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
 
 	"github.com/sealedge/sealedge/edge/wire"
 	"github.com/sealedge/sealedge/policy/ident"
@@ -38,6 +40,10 @@ var (
 	pgw     = netip.MustParseAddr("127.0.10.1")
 	gateway = netip.MustParseAddr("10.90.0.1")
 	given   = netip.MustParseAddr("10.90.0.7")
+
+	gateway6     = netip.MustParseAddr("fd00:90::1")
+	givenPrefix6 = netip.MustParseAddr("fd00:90:0:7::")
+	given6       = netip.MustParseAddr("fd00:90:0:7::700")
 )
 
 // world is everything around the phone: a carrier's network, a gateway with
@@ -52,6 +58,9 @@ type world struct {
 	overGTP atomic.Int32 // uplink packets
 	overWG  atomic.Int32
 
+	solicited func() bool   // a router is asked for; false: none answers. Set before anything is attached
+	detached  chan struct{} // holds a token when a session was deleted
+
 	mu      sync.Mutex
 	cause   uint8  // of Modify Bearer Responses
 	lastWG  bool   // which path the last uplink packet came by
@@ -63,9 +72,12 @@ type world struct {
 // newWorld switches everything on. The HTTP handlers are set by the test.
 func newWorld(t *testing.T, change func(*Config)) *world {
 	t.Helper()
-	w := &world{t: t, cause: 16, mux: http.NewServeMux()}
+	w := &world{t: t, cause: 16, mux: http.NewServeMux(), solicited: func() bool { return true }, detached: make(chan struct{}, 1)}
 	var err error
 	if w.inner, err = ipstack.New(netip.PrefixFrom(gateway, 32), 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.inner.SetAddress6(netip.PrefixFrom(gateway6, 128)); err != nil {
 		t.Fatal(err)
 	}
 	w.inner.SetLink(w.downlink)
@@ -112,7 +124,7 @@ func newWorld(t *testing.T, change func(*Config)) *world {
 	})
 
 	cfg := Config{
-		SIM: subscriber(), Operator: w.carrier, Gateway: gateway,
+		SIM: subscriber(), Operator: w.carrier, Gateway: gateway, Gateway6: gateway6,
 		Fallback: &Fallback{
 			PrivateKey: [32]byte(phoneKey.Bytes()), GatewayKey: [32]byte(gatewayKey.PublicKey().Bytes()),
 			Gateway: netip.MustParseAddrPort("127.0.0.1:1"), Address: given,
@@ -182,7 +194,7 @@ func (w *world) serveControl(conn *pipeEnd) {
 			w.mu.Unlock()
 			answer = message.NewCreateSessionResponse(m.SenderFTEIDC.MustTEID(), m.Sequence(), accepted,
 				ie.NewFullyQualifiedTEID(7, 1, pgw.String(), "").WithInstance(1),
-				ie.NewPDNAddressAllocation(given.String()),
+				ie.New(ie.PDNAddressAllocation, 0, addresses(m.PDNType.MustPDNType())),
 				ie.NewBearerContext(ie.NewEPSBearerID(5), accepted, ie.NewFullyQualifiedTEID(5, 1, pgw.String(), "").WithInstance(2)))
 		case *message.ModifyBearerRequest:
 			w.mu.Lock()
@@ -190,6 +202,10 @@ func (w *world) serveControl(conn *pipeEnd) {
 			w.mu.Unlock()
 		case *message.DeleteSessionRequest:
 			answer = message.NewDeleteSessionResponse(0, m.Sequence(), accepted)
+			select {
+			case w.detached <- struct{}{}:
+			default:
+			}
 		default:
 			continue
 		}
@@ -199,6 +215,38 @@ func (w *world) serveControl(conn *pipeEnd) {
 		}
 		_, _ = conn.WriteToUDPAddrPort(b, from)
 	}
+}
+
+// addresses is a PDN Address Allocation (TS 29.274 8.14).
+func addresses(pdnType uint8) []byte {
+	b := []byte{pdnType}
+	if pdnType != 1 {
+		b = append(append(b, 64), givenPrefix6.AsSlice()[:8]...)
+		b = append(b, given6.AsSlice()[8:]...)
+	}
+	if pdnType != 2 {
+		b = append(b, given.AsSlice()...)
+	}
+	return b
+}
+
+// advertise answers a router solicitation (RFC 4861 4.2).
+func (w *world) advertise(solicitation []byte) {
+	router := netip.MustParseAddr("fe80::1")
+	body := make([]byte, 16+32)
+	body[0], body[6], body[7] = 134, 0x23, 0x28
+	o := body[16:]
+	o[0], o[1], o[2], o[3] = 3, 4, 64, 0x40
+	copy(o[4:12], "\xff\xff\xff\xff\xff\xff\xff\xff")
+	copy(o[16:], givenPrefix6.AsSlice())
+	packet := append([]byte{0x60, 0, 0, 0, 0, byte(len(body)), 58, 255}, router.AsSlice()...)
+	packet = append(packet, solicitation[8:24]...)
+	packet = append(packet, body...)
+	sum := header.ICMPv6Checksum(header.ICMPv6ChecksumParams{
+		Header: packet[40:], Src: tcpip.AddrFromSlice(packet[8:24]), Dst: tcpip.AddrFromSlice(packet[24:40]),
+	})
+	header.ICMPv6(packet[40:]).SetChecksum(sum)
+	w.downlink(packet)
 }
 
 func (w *world) serveUser() {
@@ -214,6 +262,12 @@ func (w *world) serveUser() {
 				w.mu.Lock()
 				w.lastWG = false
 				w.mu.Unlock()
+				if p := packet.Payload; len(p) > 40 && p[0]>>4 == 6 && p[6] == 58 && p[40] == 133 {
+					if w.solicited() {
+						w.advertise(p)
+					}
+					continue
+				}
 				w.inner.Deliver(packet.Payload)
 			}
 		}
@@ -314,7 +368,7 @@ func selfSigned(t *testing.T) (tls.Certificate, *x509.CertPool) {
 	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{gateway.AsSlice()}, IsCA: true, BasicConstraintsValid: true,
+		IPAddresses: []net.IP{gateway.AsSlice(), gateway6.AsSlice()}, IsCA: true, BasicConstraintsValid: true,
 		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
