@@ -71,7 +71,6 @@ func (p *Plane) supervise(s *socket, now int64) {
 	}
 	for _, addr := range failed {
 		p.count.add(pathFailures, 1)
-		p.log.Warn("gtpu: a user-plane peer doesn't answer Echo Requests", "peer", addr)
 		if p.cfg.OnPathFailed != nil {
 			p.cfg.OnPathFailed(addr)
 		}
@@ -124,7 +123,6 @@ func (p *Plane) echoResponse(from netip.Addr, h gtp.UserHeader) {
 		return
 	}
 	p.count.add(pathRecoveries, 1)
-	p.log.Info("gtpu: a user-plane peer answers Echo Requests again", "peer", from)
 	if p.cfg.OnPathRestored != nil {
 		p.cfg.OnPathRestored(from)
 	}
