@@ -21,7 +21,7 @@ func TestSentIsJudged(t *testing.T) {
 	kept := c.frames[0].Payload
 	clear(good)
 	if len(c.frames) != 2 || kept[0] == 0 {
-		t.Errorf("%d messages kept of two, the first % x", len(c.frames), kept)
+		t.Fatalf("%d messages kept of two, the first % x", len(c.frames), kept)
 	}
 	if err := c.judge(); err != nil {
 		t.Error(err)
