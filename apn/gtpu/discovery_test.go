@@ -189,6 +189,14 @@ func TestUnsolicitedAdvertisement(t *testing.T) {
 		if out := r.written(); len(out) != 1 {
 			t.Errorf("sent %v", out)
 		}
+		// Attached anew twice at once: only the last tunnel is there to be told.
+		twice := tunnel(2, func(t *gtpu.Tunnel) { dual(t); t.Local, t.Peer = 0x9102, 0x7102 })
+		r.Carry(gtpu.Diff([]gtpu.Tunnel{again}, []gtpu.Tunnel{tunnel(2, dual)}))
+		r.Carry(gtpu.Diff([]gtpu.Tunnel{tunnel(2, dual)}, []gtpu.Tunnel{twice}))
+		r.pass(10 * time.Second)
+		if out := r.written(); len(out) != 1 || !bytes.Equal(out[0].b, gpdu(0x7102, advertised(2, 1400))) {
+			t.Errorf("sent %v", out)
+		}
 		// What is gone again gets nothing.
 		r.Carry(put(tunnel(4, dual)))
 		r.Carry(gtpu.Plan{Delete: []gtpu.Tunnel{tunnel(4, dual)}})
