@@ -107,10 +107,10 @@ var replies = map[uint8]uint8{
 	message.MsgTypeResumeNotification:            message.MsgTypeResumeAcknowledge,
 }
 
-// NamesSession tells whether a request of that type names a session of the
-// receiver by the TEID in its header. The others come with TEID 0 or none
+// namesSession tells whether a request of that type of GTPv2 names a session of
+// the receiver by the TEID in its header. The others come with TEID 0 or none
 // (TS 29.274 5.5.2).
-func NamesSession(typ uint8) bool {
+func namesSession(typ uint8) bool {
 	switch typ {
 	case TypeEchoRequest, TypeCreateSessionRequest, message.MsgTypeDeletePDNConnectionSetRequest, message.MsgTypeUpdatePDNConnectionSetRequest:
 		return false

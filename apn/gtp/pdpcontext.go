@@ -73,12 +73,11 @@ type UpdatePDPContextRequest struct {
 }
 
 // UpdatePDPContextResponse answers an Update PDP Context Request (TS 29.060
-// 7.3.4).
+// 7.3.4). The TEID of our control plane isn't in it: the request has named it.
 type UpdatePDPContextResponse struct {
 	TEID         uint32
 	Seq          uint32
 	Cause        Cause
-	ControlTEID  uint32 // sent when not 0: a peer that has used it needs no telling
 	UserTEID     uint32
 	Outer        netip.Addr
 	QoS          QoSProfile

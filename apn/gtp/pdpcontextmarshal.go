@@ -29,21 +29,16 @@ func (m *CreatePDPContextResponse) Marshal() []byte {
 // Marshal encodes the response.
 func (m *UpdatePDPContextResponse) Marshal() []byte {
 	control, user := gsnAddresses(m.Outer)
-	ies := []*ie.IE{
+	return encodeV1(TypeUpdatePDPContextRequest+1, m.TEID, m.Seq,
 		ie.NewCause(m.Cause.V1()),
 		ie.NewRecovery(m.Recovery),
 		ie.NewTEIDDataI(m.UserTEID),
-		nil,
 		ie.NewChargingID(m.ChargingID),
 		m.PCO.elementV1(),
 		control, user,
 		m.QoS.element(),
 		ambrV1(m.AMBRUpKbps, m.AMBRDownKbps),
-	}
-	if m.ControlTEID != 0 {
-		ies[3] = ie.NewTEIDCPlane(m.ControlTEID)
-	}
-	return encodeV1(TypeUpdatePDPContextRequest+1, m.TEID, m.Seq, ies...)
+	)
 }
 
 // ambrV1 encodes an APN-AMBR (TS 29.060 7.7.98); none for 0 both ways.

@@ -111,9 +111,9 @@ func TestUpdatePDPContextResponse(t *testing.T) {
 			t.Errorf("address %d: % x", nth, a.Find(ie.GSNAddress, nth))
 		}
 	}
-	m.ControlTEID, m.AMBRUpKbps, m.AMBRDownKbps = 0xaaaa0001, 1, 2
+	m.AMBRUpKbps, m.AMBRDownKbps = 1, 2
 	a = gtptest.ReadV1(m.Marshal())
-	if a.TEIDOf(ie.TEIDCPlane) != 0xaaaa0001 || !bytes.Equal(a.Find(ie.AggregateMaximumBitRate, 0), []byte{0, 0, 0, 1, 0, 0, 0, 2}) {
+	if !bytes.Equal(a.Find(ie.AggregateMaximumBitRate, 0), []byte{0, 0, 0, 1, 0, 0, 0, 2}) {
 		t.Errorf("%+v", a)
 	}
 }

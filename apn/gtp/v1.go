@@ -73,7 +73,7 @@ const (
 // 8.2).
 func (h Header) NamesSession() bool {
 	if h.Version != 1 {
-		return NamesSession(h.Type)
+		return namesSession(h.Type)
 	}
 	switch h.Type {
 	case TypeUpdatePDPContextRequest, TypeDeletePDPContextRequest:

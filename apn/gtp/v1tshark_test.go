@@ -18,7 +18,7 @@ func sentV1(t testing.TB) [][]byte {
 	bare.PCO, bare.AMBRUpKbps, bare.AMBRDownKbps = nil, 0, 0
 	bare.QoS.Data = release7([3]byte{254, 250, 1}, [3]byte{254, 250, 162}, [3]byte{254, 1}, [3]byte{1})
 	update := updatedV1(t)
-	update.ControlTEID, update.PCO, update.AMBRUpKbps = 5, create.PCO, 6
+	update.PCO, update.AMBRUpKbps = create.PCO, 6
 	change := mustParse[*ChangeNotificationRequest](t, s.Inform(9))
 	sent := [][]byte{
 		(&EchoRequest{Header: header}).Marshal(), (&EchoResponse{Header: header, Recovery: 3}).Marshal(),

@@ -60,7 +60,7 @@ func (d *deciding) detach(bearer uint8, sender gtp.FTEID, answer func(teid uint3
 // a session is answered to that session's peer; when there is no such session,
 // that is the answer.
 func (d *deciding) other(why *gtp.Error) Outcome {
-	if teid := gtp.SenderTEID(d.message); !gtp.NamesSession(d.head.Type) {
+	if teid := gtp.SenderTEID(d.message); !d.head.NamesSession() {
 		return d.refuse(Outcome{}, why, teid)
 	}
 	var sender gtp.FTEID

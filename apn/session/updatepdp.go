@@ -41,7 +41,11 @@ func (d *deciding) requalify(m *gtp.UpdatePDPContextRequest, s *command.Session,
 	}
 	name, _ := ident.ParseAPN(s.GetApn())
 	apn, _ := d.Rules.APN(name)
-	if q := m.QoS.Within(apn.AMBRUpKbps, apn.AMBRDownKbps); !bytes.Equal(q.Data, path.GetQosProfile()) {
+	q := m.QoS
+	if !m.NoQoSNegotiation { // the SGSN wants its own back (7.3.4); the AMBR is what is enforced
+		q = q.Within(apn.AMBRUpKbps, apn.AMBRDownKbps)
+	}
+	if !bytes.Equal(q.Data, path.GetQosProfile()) {
 		c.QosProfile, changed = q.Data, true
 	}
 	if arp := uint32(m.QoS.ARP); arp != 0 && arp != path.GetArp() {
@@ -71,9 +75,12 @@ func (d *deciding) updated(m *gtp.UpdatePDPContextRequest, s *command.Session) [
 	path := s.GetGtp()
 	r := gtp.UpdatePDPContextResponse{
 		TEID: path.GetPeerC().GetTeid(), Seq: m.Seq, Cause: gtp.CauseAccepted,
-		ControlTEID: path.GetLocalTeidC(), UserTEID: path.GetLocalTeidU(), Outer: d.Outer,
-		QoS: gtp.QoSProfile{ARP: uint8(path.GetArp()), Data: path.GetQosProfile()},
-		PCO: d.options(m.PCO, s), ChargingID: path.GetChargingId(), Recovery: d.restartCounter(),
+		UserTEID: path.GetLocalTeidU(), Outer: d.Outer,
+		QoS:        gtp.QoSProfile{ARP: uint8(path.GetArp()), Data: path.GetQosProfile()},
+		ChargingID: path.GetChargingId(), Recovery: d.restartCounter(),
+	}
+	if !m.NoQoSNegotiation {
+		r.PCO = d.options(m.PCO, s)
 	}
 	if m.AMBRUpKbps != 0 || m.AMBRDownKbps != 0 {
 		r.AMBRUpKbps, r.AMBRDownKbps = path.GetAmbrUpKbps(), path.GetAmbrDownKbps()
