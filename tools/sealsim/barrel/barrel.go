@@ -45,7 +45,8 @@ type Config struct {
 	Credentials Credentials
 	// StateFile is the durable memory.
 	StateFile string
-	// Gateway is where the CoAPs server is inside the tunnel.
+	// Gateway is where the CoAPs server is inside the tunnel. Where that is
+	// IPv6, the barrel needs a hotspot whose tunnel has it.
 	Gateway netip.AddrPort
 	// Heartbeat is the time between heartbeats; 0 means 1 s.
 	Heartbeat time.Duration

@@ -53,6 +53,38 @@ func TestAUseOnTheWire(t *testing.T) {
 	s.drained()
 }
 
+// Behind a terminal with IPv6, the barrel speaks to the gateway from an address
+// in the terminal's /64, and from another when the terminal gets another /64.
+func TestUseOverIPv6(t *testing.T) {
+	s := newScene(t, func(c *Config) { c.Gateway = gatewayAt6 }).ready()
+	from := func(prefix string) bool {
+		s.gateway.mu.Lock()
+		defer s.gateway.mu.Unlock()
+		for peer := range s.gateway.peers {
+			if netip.MustParsePrefix(prefix).Contains(netip.MustParseAddrPort(peer).Addr()) {
+				return true
+			}
+		}
+		return false
+	}
+	if !from("fd00:90:0:7::/64") {
+		t.Error("the barrel isn't where its terminal is")
+	}
+	s.open(today(1, 1))
+	s.press()
+	s.gateway.until("receipt")
+	other := netip.MustParseAddr("fd00:90:0:8::700")
+	s.six.Store(&other)
+	for !from("fd00:90:0:8::/64") {
+		s.gateway.until("hb")
+	}
+	s.press()
+	if st := s.statement(); st.Stamped != 2 || st.UseID != 1 {
+		t.Errorf("statement %+v", st)
+	}
+	s.drained()
+}
+
 // drained waits until what the gateway took has left the memory.
 func (s *scene) drained() {
 	s.t.Helper()

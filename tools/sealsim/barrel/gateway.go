@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/pion/dtls/v2"
@@ -50,6 +51,12 @@ func (c *connection) handshake() (*coap.Endpoint, error) {
 	b := c.life.b
 	ctx, cancel := context.WithTimeout(c.ctx, handshakeTimeout)
 	defer cancel()
+	if b.cfg.Gateway.Addr().Is6() {
+		// The terminal may have another /64 by now.
+		if err := c.stack.SetAddress6(prefix6(c.link.Address6())); err != nil {
+			return nil, fmt.Errorf("gateway: %w", err)
+		}
+	}
 	socket, err := c.stack.DialUDP(b.cfg.Gateway)
 	if err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
@@ -60,6 +67,14 @@ func (c *connection) handshake() (*coap.Endpoint, error) {
 		return nil, fmt.Errorf("gateway: %w", err)
 	}
 	return coap.NewConn(conn, coap.Config{Handler: c.serveGateway, AckTimeout: ackTimeout, Logger: b.log}), nil
+}
+
+// prefix6 is an address as the stack takes it; the zero Addr is the zero Prefix.
+func prefix6(a netip.Addr) netip.Prefix {
+	if !a.IsValid() {
+		return netip.Prefix{}
+	}
+	return netip.PrefixFrom(a, 128)
 }
 
 func (cr *Credentials) config() *dtls.Config {

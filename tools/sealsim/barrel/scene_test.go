@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,7 +18,10 @@ import (
 	"github.com/sealedge/sealedge/tools/sealsim/wifi"
 )
 
-var gatewayAt = netip.MustParseAddrPort("10.90.0.1:5684")
+var (
+	gatewayAt  = netip.MustParseAddrPort("10.90.0.1:5684")
+	gatewayAt6 = netip.MustParseAddrPort("[fd00:90::1]:5684")
+)
 
 // scene is a barrel on a hotspot whose tunnel ends at a gateway.
 type scene struct {
@@ -27,6 +31,7 @@ type scene struct {
 	gateway *gateway
 	phone   *coap.Endpoint
 	state   string
+	six     atomic.Pointer[netip.Addr] // the terminal's IPv6 address
 }
 
 func newScene(t *testing.T, change func(*Config)) *scene {
@@ -35,10 +40,16 @@ func newScene(t *testing.T, change func(*Config)) *scene {
 	if err := os.Mkdir(filepath.Dir(s.state), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	var err error
+	six := netip.MustParseAddr("fd00:90:0:7::700")
+	s.six.Store(&six)
+	err := s.gateway.stack.SetAddress6(netip.PrefixFrom(gatewayAt6.Addr(), 128))
+	if err != nil {
+		t.Fatal(err)
+	}
 	s.ap, err = wifi.New(wifi.Config{
 		Prefix: netip.MustParsePrefix("192.168.43.1/24"), Uplink: s.gateway.stack.Deliver,
-		Outside: func() netip.Addr { return netip.MustParseAddr("10.90.0.7") },
+		Outside:  func() netip.Addr { return netip.MustParseAddr("10.90.0.7") },
+		Outside6: func() netip.Addr { return *s.six.Load() },
 	})
 	if err != nil {
 		t.Fatal(err)

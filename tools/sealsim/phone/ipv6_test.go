@@ -10,7 +10,10 @@ import (
 	"time"
 
 	"github.com/sealedge/sealedge/edge/wire"
+	"github.com/sealedge/sealedge/policy/ident"
 	"github.com/sealedge/sealedge/tools/sealsim/carrier"
+	"github.com/sealedge/sealedge/tools/sealsim/ipstack"
+	"github.com/sealedge/sealedge/tools/sealsim/wifi"
 )
 
 // as is a phone with a session of some type.
@@ -94,6 +97,43 @@ func TestFallbackIsIPv4(t *testing.T) {
 	w.attach()
 	if err := w.phone.SwitchToFallback(t.Context()); err == nil {
 		t.Error("on the fallback without IPv4")
+	}
+}
+
+// A station on the hotspot of a phone with IPv6 alone reaches the gateway, from
+// the phone's /64.
+func TestHotspotSharesThePrefix(t *testing.T) {
+	w := newWorld(t, as(carrier.IPv6, false))
+	w.mux.HandleFunc("POST "+wire.PathAssociations, func(rw http.ResponseWriter, _ *http.Request) {
+		answerJSON(rw, 200, `{"allowed":true,"barrel":"SB-0001"}`)
+	})
+	w.attach()
+	mac, err := ident.ParseMAC("02:00:5e:10:00:01")
+	if err != nil {
+		t.Fatal(err)
+	}
+	link, err := w.phone.Hotspot().Join(t.Context(), wifi.Station{MAC: mac, Hostname: "SB-0001"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if own := link.Address6(); own == given6 || !netip.PrefixFrom(givenPrefix6, 64).Contains(own) {
+		t.Fatalf("the station has %v", own)
+	}
+	station, err := ipstack.New(link.Address(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer station.Close()
+	if err := station.SetAddress6(netip.PrefixFrom(link.Address6(), 128)); err != nil {
+		t.Fatal(err)
+	}
+	link.Handle(station.Deliver)
+	station.SetLink(link.Send)
+	if _, err := station.Ping(t.Context(), gateway6); err != nil {
+		t.Error(err)
+	}
+	if _, err := w.phone.Ping(t.Context()); err != nil { // what is the phone's own comes to the phone
+		t.Error(err)
 	}
 }
 

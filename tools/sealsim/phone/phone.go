@@ -120,7 +120,7 @@ func New(cfg Config) (*Phone, error) {
 	stack.SetLink(p.send)
 	p.hotspot, err = wifi.New(wifi.Config{
 		Prefix: cfg.Hotspot, Authorise: p.authorise, Left: p.left,
-		Uplink: p.send, Outside: stack.Address,
+		Uplink: p.send, Outside: stack.Address, Outside6: stack.Address6,
 		MappingTimeout: cfg.MappingTimeout, Logger: cfg.Logger,
 	})
 	if err != nil {

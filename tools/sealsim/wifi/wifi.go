@@ -1,5 +1,6 @@
 // Package wifi is the air between a handset's hotspot and the devices on it:
-// association by MAC, addresses, a router with NAT into the handset's tunnel.
+// association by MAC, addresses, a router with NAT into the handset's tunnel for
+// IPv4, and without for IPv6.
 //
 // There is no radio and no encryption; what counts for the gateway is who may
 // associate, and what leaves through the tunnel.
@@ -44,10 +45,12 @@ type Config struct {
 	// everyone in. Left is told when a station is gone; nil is nobody.
 	Authorise func(ctx context.Context, s Station) error
 	Left      func(s Station)
-	// Uplink takes translated packets to the tunnel, and Outside is the
-	// tunnel's address; the zero Addr means that there is none now.
-	Uplink  func(packet []byte)
-	Outside func() netip.Addr
+	// Uplink takes packets to the tunnel. Outside is the tunnel's IPv4 address,
+	// that stations' packets are translated to. Outside6 is its IPv6 address,
+	// out of whose /64 stations have addresses too (RFC 7278). The zero Addr
+	// means that there is none now; nil, that there never is.
+	Uplink            func(packet []byte)
+	Outside, Outside6 func() netip.Addr
 	// MappingTimeout is how long the NAT keeps an idle mapping; 0 means two
 	// minutes, the least that RFC 4787 REQ-5 allows.
 	MappingTimeout time.Duration
@@ -191,6 +194,9 @@ func (a *AccessPoint) Close() {
 // Inbound takes a packet from the tunnel and tells whether it was for a station;
 // otherwise it is unchanged and the handset's own.
 func (a *AccessPoint) Inbound(packet []byte) bool {
+	if len(packet) > 0 && packet[0]>>4 == 6 {
+		return a.inbound6(packet)
+	}
 	a.mu.Lock()
 	station, err := a.nat.in(packet, a.cfg.Clock())
 	l := a.links[station]
@@ -206,6 +212,10 @@ func (a *AccessPoint) Inbound(packet []byte) bool {
 
 // fromStation routes a packet that a station sent.
 func (a *AccessPoint) fromStation(l *Link, packet []byte) {
+	if len(packet) > 0 && packet[0]>>4 == 6 {
+		a.fromStation6(l, packet)
+		return
+	}
 	if len(packet) < 20 || packet[0]>>4 != 4 || netip.AddrFrom4([4]byte(packet[12:16])) != l.address {
 		return // not IPv4, or somebody else's address
 	}
