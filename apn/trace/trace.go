@@ -118,13 +118,17 @@ func (t *Tracer) Observe(e Event) {
 
 // Follow writes the messages of a subscriber to w as they come, each flushed at
 // once, until a limit is reached or ctx ends, which are no errors. It fails with
-// ErrTooMany, or when w does.
-func (t *Tracer) Follow(ctx context.Context, imsi ident.IMSI, w io.Writer, limits Limits) (Summary, error) {
+// ErrTooMany, or when w does. begun is called once it is sure to begin, before
+// the first byte is written; it may be nil.
+func (t *Tracer) Follow(ctx context.Context, imsi ident.IMSI, w io.Writer, limits Limits, begun func()) (Summary, error) {
 	f := &follower{imsi: imsi.String(), events: make(chan Event, backlog)}
 	if err := t.add(f); err != nil {
 		return Summary{}, err
 	}
 	defer t.remove(f)
+	if begun != nil {
+		begun()
+	}
 	ctx, cancel := context.WithTimeout(ctx, bound(limits.Time, DefaultTime, MostTime))
 	defer cancel()
 	c, err := newCapture(w, bound(limits.Bytes, DefaultBytes, MostBytes))

@@ -44,7 +44,7 @@ func running(t *testing.T, tr *Tracer, w io.Writer, l Limits) (stop context.Canc
 	ch := make(chan Summary, 1)
 	id := imsi(t)
 	go func() {
-		s, err := tr.Follow(ctx, id, w, l)
+		s, err := tr.Follow(ctx, id, w, l, nil)
 		if err != nil {
 			t.Error(err)
 		}
@@ -184,7 +184,7 @@ func TestNumberIsBounded(t *testing.T) {
 		for range MostTraces {
 			running(t, tr, io.Discard, Limits{Time: time.Second})
 		}
-		if _, err := tr.Follow(t.Context(), imsi(t), io.Discard, Limits{}); !errors.Is(err, ErrTooMany) {
+		if _, err := tr.Follow(t.Context(), imsi(t), io.Discard, Limits{}, nil); !errors.Is(err, ErrTooMany) {
 			t.Errorf("got %v", err)
 		}
 	})

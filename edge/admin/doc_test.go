@@ -59,6 +59,7 @@ func TestDocumentListsEveryField(t *testing.T) {
 		adminapi.Barrel{},
 		adminapi.Session{},
 		adminapi.Peer{},
+		adminapi.Procedure{},
 		adminapi.Order{},
 		adminapi.Use{},
 		adminapi.Stamp{},

@@ -41,13 +41,16 @@ type Config struct {
 	TLS      *tls.Config // must require and verify client certificates
 	Cluster  Cluster
 	Node     Node
-	Alive    func(barrel string) bool                  // whether the barrel holds a live lease here
-	Push     func(*command.Lock)                       // sends a lock at once, before it is committed
-	Counters func() map[string]uint64                  // "component.reason" to count
-	Ready    func() error                              // nil: caught up and serving
-	Secrets  *keywrap.Wrapper                          // wraps barrels' pre-shared keys and terminals' CHAP secrets
-	Pools    func(doc []byte) ([]*command.Pool, error) // compiles a policy document, or says what is wrong with it
-	Logger   *slog.Logger
+	Alive    func(barrel string) bool // whether the barrel holds a live lease here
+	Push     func(*command.Lock)      // sends a lock at once, before it is committed
+	Counters func() map[string]uint64 // "component.reason" to count
+	Ready    func() error             // nil: caught up and serving
+	// Procedures counts the carriers' requests that were answered here.
+	Procedures func() []adminapi.Procedure
+	Secrets    *keywrap.Wrapper                          // wraps barrels' pre-shared keys and terminals' CHAP secrets
+	Pools      func(doc []byte) ([]*command.Pool, error) // compiles a policy document, or says what is wrong with it
+	Trace      Tracer
+	Logger     *slog.Logger
 }
 
 // Server answers operators.
@@ -106,6 +109,8 @@ func (s *Server) routes() []route {
 		{"GET /v1/sessions", Viewer, s.sessions},
 		{"DELETE /v1/sessions/{id}", Operator, s.endSession},
 		{"GET /v1/peers", Viewer, s.peers},
+		{"GET /v1/trace", Operator, s.trace},
+		{"GET /v1/procedures", Viewer, s.procedures},
 
 		{"GET /v1/policy", Viewer, s.policy},
 		{"PUT /v1/policy", SealAdministrator, s.putPolicy},

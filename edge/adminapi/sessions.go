@@ -118,3 +118,13 @@ func versionText(g *command.GTPPath) string {
 	}
 	return "GTPv2"
 }
+
+// Procedure says how often a procedure with carriers ended in one way on a node,
+// since it started.
+type Procedure struct {
+	Protocol  string `json:"protocol"`  // "GTPv1" or "GTPv2"
+	Procedure string `json:"procedure"` // "create-session" and the like
+	Cause     string `json:"cause"`
+	Peer      string `json:"peer"` // the carrier's name in the policy, or a range of allowed peers
+	Count     uint64 `json:"count"`
+}

@@ -284,7 +284,7 @@ func (g *gateway) openServices() error {
 		return fmt.Errorf("admin: %w", err)
 	}
 	g.operators = admin.New(admin.Config{
-		TLS: adminTLS, Cluster: g.node, Node: operated{g}, Alive: g.barrels.Alive, Push: g.push, Counters: g.counters,
+		TLS: adminTLS, Cluster: g.node, Node: operated{g}, Trace: g.trace, Procedures: g.procedures, Alive: g.barrels.Alive, Push: g.push, Counters: g.counters,
 		Ready: g.ready, Secrets: g.secrets.wrapper, Logger: g.component("admin"),
 		Pools: func(doc []byte) ([]*command.Pool, error) {
 			_, pools, err := bundle.Parse("policy", doc)

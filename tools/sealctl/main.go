@@ -59,7 +59,7 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 			&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "do not ask before something that cannot be taken back"},
 		},
 		Commands: []*cli.Command{
-			deviceCommand(), barrelCommand(), orderCommand(), useCommand(), sessionCommand(), peersCommand(),
+			deviceCommand(), barrelCommand(), orderCommand(), useCommand(), sessionCommand(), peersCommand(), traceCommand(), proceduresCommand(),
 			policyCommand(), auditCommand(), clusterCommand(),
 		},
 		CommandNotFound: func(c *cli.Context, name string) {},

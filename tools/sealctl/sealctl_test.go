@@ -12,6 +12,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/big"
 	"net"
@@ -19,10 +20,15 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/gopacket/gopacket"
+	"github.com/gopacket/gopacket/layers"
+	"github.com/gopacket/gopacket/pcapgo"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/sealedge/sealedge/cluster/command"
@@ -32,6 +38,7 @@ import (
 	"github.com/sealedge/sealedge/edge/keywrap"
 	"github.com/sealedge/sealedge/policy/bundle"
 	"github.com/sealedge/sealedge/policy/credential"
+	"github.com/sealedge/sealedge/policy/ident"
 )
 
 func TestMain(m *testing.M) {
@@ -72,6 +79,25 @@ func TestScripts(t *testing.T) {
 				}
 				ts.Check(ts.Value("node").(*node).attach(args[0], pdnType))
 			},
+			// moves: the gateway address moves away from under the next trace.
+			"moves": func(ts *testscript.TestScript, _ bool, _ []string) {
+				n := ts.Value("node").(*node)
+				n.mu.Lock()
+				defer n.mu.Unlock()
+				n.moves = 1
+			},
+			// packets FILE N: a capture in which N packets can be read.
+			"packets": func(ts *testscript.TestScript, _ bool, args []string) {
+				r, err := pcapgo.NewNgReader(strings.NewReader(ts.ReadFile(args[0])), pcapgo.DefaultNgReaderOptions)
+				ts.Check(err)
+				n := 0
+				for ; err == nil; n++ {
+					_, _, err = r.ReadPacketData()
+				}
+				if n--; !errors.Is(err, io.EOF) || strconv.Itoa(n) != args[1] {
+					ts.Fatalf("%d packets, then %v", n, err)
+				}
+			},
 			// kept IMSI PASSWORD: the record verifies the password, and the log doesn't
 			// have it.
 			"kept": func(ts *testscript.TestScript, _ bool, args []string) {
@@ -87,6 +113,8 @@ type node struct {
 	machine *state.Machine        // guarded by mu
 	entries []*command.AuditEntry // guarded by mu
 	lost    bool                  // guarded by mu
+	moves   int                   // guarded by mu: how often the gateway address moves away from under a trace
+	away    int                   // guarded by mu: how often it is asked for meanwhile, in vain
 }
 
 func (n *node) Propose(_ context.Context, c *command.Command) (*command.Result, error) {
@@ -153,7 +181,46 @@ func (n *node) Barrier(context.Context) error {
 }
 
 func (n *node) Status() adminapi.Status {
-	return adminapi.Status{Node: "node1", Leader: "node1", IsLeader: true, Term: 1, Version: "test", Peers: []string{"node1"}}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	s := adminapi.Status{Node: "node1", Leader: "node1", Holder: "node1", IsLeader: true, Term: 1, Version: "test", Peers: []string{"node1"}}
+	if n.away > 0 {
+		n.away--
+		s.Holder = "node2"
+	}
+	return s
+}
+
+// trace writes one message, and breaks off in the middle of the next while the
+// address has still to move.
+func (n *node) trace(ctx context.Context, imsi ident.IMSI, w io.Writer, d time.Duration, _ int64, begun func()) error {
+	begun()
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	ng, err := pcapgo.NewNgWriter(w, layers.LinkTypeRaw)
+	if err != nil {
+		return err
+	}
+	packet := []byte("a message of " + imsi.String())
+	if err := ng.WritePacket(gopacket.CaptureInfo{Timestamp: time.Now(), CaptureLength: len(packet), Length: len(packet)}, packet); err != nil {
+		return err
+	}
+	if err := ng.Flush(); err != nil {
+		return err
+	}
+	n.mu.Lock()
+	last := n.moves == 0
+	if !last {
+		n.moves--
+		n.away++
+	}
+	n.mu.Unlock()
+	if last {
+		<-ctx.Done()
+		return nil
+	}
+	_, err = w.Write([]byte{6, 0, 0, 0, 200, 0, 0, 0, 1, 2, 3})
+	return errors.Join(err, errors.New("the address moved"))
 }
 
 func (n *node) StepDown(context.Context) error { return nil }
@@ -194,6 +261,9 @@ func (n *node) serve(env *testscript.Env) (stop func(), err error) {
 		TLS:     &tls.Config{Certificates: []tls.Certificate{server.tls}, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert, MinVersion: tls.VersionTLS13},
 		Cluster: n, Node: n, Secrets: wrap,
 		Alive: func(string) bool { return false }, Push: func(*command.Lock) {},
+		Trace: n.trace, Procedures: func() []adminapi.Procedure {
+			return []adminapi.Procedure{{Protocol: "GTPv1", Procedure: "create-pdp-context", Cause: "request accepted (16)", Peer: "operator-a", Count: 3}}
+		},
 		Counters: func() map[string]uint64 { return nil }, Ready: func() error { return nil },
 		Pools: func(doc []byte) ([]*command.Pool, error) {
 			_, pools, err := bundle.Parse("policy", doc)
