@@ -13,7 +13,7 @@ type procedure string
 
 const (
 	echoing  procedure = "echo"
-	deleting procedure = "delete" // Delete Bearer, or Delete PDP Context
+	deleting procedure = "network-initiated-delete" // Delete Bearer, or Delete PDP Context
 	updating procedure = "update-bearer"
 )
 

@@ -80,7 +80,7 @@ func (f *firewall) create(now time.Time, peer netip.Addr, c *policy.Carrier) (re
 // inspect judges a message by what it says: a carrier speaks only of its own
 // subscribers, serving networks and radio accesses. What a message doesn't say
 // is for the procedures to miss.
-func (f *firewall) inspect(c *policy.Carrier, m gtp.Message) (reason string) {
+func inspect(c *policy.Carrier, m gtp.Message) (reason string) {
 	switch m := m.(type) {
 	case *gtp.CreateSessionRequest:
 		return says(c, m.IMSI, m.ServingNetwork, m.RAT)

@@ -39,8 +39,10 @@ const (
 
 // buckets holds a bucket for each of many addresses, in fixed space. An address
 // has a few places where its bucket can be; a bucket that is full again says
-// nothing and makes room for another. An address that finds no place shares one
-// bucket with all others that don't: who makes up addresses shares with himself.
+// nothing and makes room for another, though not at once where its address was
+// seen often: so one that somebody makes up doesn't oust a peer. An address that
+// finds no place shares one bucket with all others that don't: who makes up
+// addresses shares with himself.
 type buckets struct {
 	seed   maphash.Seed
 	places []place
@@ -49,7 +51,22 @@ type buckets struct {
 
 type place struct {
 	addr netip.Addr
+	uses uint32
 	bucket
+}
+
+// A place is kept for keptTime after its bucket is full when it has been used
+// keptUses times.
+const (
+	keptTime = time.Minute
+	keptUses = 16
+)
+
+func (p *place) isFree(now time.Time) bool {
+	if p.uses >= keptUses {
+		now = now.Add(-keptTime)
+	}
+	return p.isFull(now)
 }
 
 func newBuckets() *buckets {
@@ -64,14 +81,15 @@ func (b *buckets) of(now time.Time, a netip.Addr) *bucket {
 	for i := range bucketWays {
 		switch p := &b.places[set+i]; {
 		case p.addr == a:
+			p.uses = max(p.uses, p.uses+1) // and stays where it can't grow
 			return &p.bucket
-		case free == nil && p.isFull(now):
+		case free == nil && p.isFree(now):
 			free = p
 		}
 	}
 	if free == nil {
 		return &b.shared
 	}
-	*free = place{addr: a}
+	*free = place{addr: a, uses: 1}
 	return &free.bucket
 }

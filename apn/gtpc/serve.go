@@ -130,7 +130,7 @@ func (s *Server) admit(wall *firewall, rules *policy.Rules, now time.Time, from 
 		s.drop(reason, from, raw, err)
 		return a, a.header
 	}
-	if a.dropped = wall.inspect(carrier, m); a.dropped != "" {
+	if a.dropped = inspect(carrier, m); a.dropped != "" {
 		s.drop(a.dropped, from, raw, nil)
 		return a, s.cfg.Observe != nil // a trace shows what became of it
 	}
