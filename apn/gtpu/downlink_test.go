@@ -6,10 +6,12 @@ import (
 	"net/netip"
 	"testing"
 
+	"github.com/sealedge/sealedge/apn/gtp/gtptest"
 	"github.com/sealedge/sealedge/apn/gtpu"
 )
 
 func TestSend(t *testing.T) {
+	gtptest.Shows(t, "29.281/g-pdu-sent")
 	bubble(t, gtpu.Config{}, func(t *testing.T, r *rig) {
 		r.Carry(put(tunnel(2, nil), tunnel(3, nil)))
 		pkt := udp(gateway, inner(3), 9, 1, 2)

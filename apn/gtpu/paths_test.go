@@ -75,6 +75,7 @@ func seqOf(d datagram) uint16 { return binary.BigEndian.Uint16(d.b[8:]) }
 
 // A peer that answers is asked once an interval, and nothing is reported.
 func TestPathAnswers(t *testing.T) {
+	gtptest.Shows(t, "29.281/echo-request-sent", "29.281/echo-response-received", "29.281/echo-response-received/recovery")
 	supervise(t, gtpu.Config{EchoInterval: 90 * time.Second}, func(t *testing.T, r *supervised) {
 		r.Carry(put(tunnel(2, nil), tunnel(3, nil)))
 		var last datagram
@@ -105,6 +106,7 @@ func TestPathAnswers(t *testing.T) {
 // A peer that doesn't answer is asked N3 times, T3 apart, and reported once; it
 // is asked on, and reported once when it answers.
 func TestPathFailsAndComesBack(t *testing.T) {
+	gtptest.Shows(t, "29.281/path-management/a-peer-that-doesn-t-answer-and-comes-back")
 	supervise(t, gtpu.Config{EchoInterval: time.Minute}, func(t *testing.T, r *supervised) {
 		r.Carry(put(tunnel(2, nil)))
 		round := func() (first datagram) {

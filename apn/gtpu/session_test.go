@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/sealedge/sealedge/apn/gtp/gtptest"
 	"github.com/sealedge/sealedge/apn/gtpu"
 )
 
@@ -198,6 +199,7 @@ func TestSuspended(t *testing.T) {
 
 // With sequence numbers each of the peer's tunnels counts its G-PDUs from 0.
 func TestSequenceNumbers(t *testing.T) {
+	gtptest.Shows(t, "29.281/g-pdu-sent", "29.281/header/sequence-number-sent")
 	sequenced := func(teid uint32, seq uint16, pkt []byte) string {
 		d := gpdu(teid, append([]byte{byte(seq >> 8), byte(seq), 0, 0}, pkt...))
 		d[0] |= 0x02

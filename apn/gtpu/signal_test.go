@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sealedge/sealedge/apn/gtp/gtptest"
 	"github.com/sealedge/sealedge/apn/gtpu"
 )
 
@@ -34,6 +35,12 @@ func one(t *testing.T, r *rig, to netip.AddrPort, want string) {
 // Echo is answered to where it came from, with its sequence number and a
 // Recovery of 0 (TS 29.281 7.2.2); a stranger gets nothing.
 func TestEcho(t *testing.T) {
+	gtptest.Shows(t,
+		"29.281/echo-request",
+		"29.281/echo-response",
+		"29.281/echo-response/recovery",
+		"29.281/udp-ports/answers-go-where-the-request-came-from-the-rest-to-port-2152",
+	)
 	bubble(t, gtpu.Config{AllowedPeers: carrier}, func(t *testing.T, r *rig) {
 		from := netip.MustParseAddrPort("127.0.20.7:40000")
 		r.arrive(from, unhex(t, "3201000400000000abcd0000"))
@@ -55,6 +62,13 @@ func TestEcho(t *testing.T) {
 // A G-PDU for no tunnel gets an Error Indication that names the TEID and our
 // address, to port 2152 whatever port it came from (TS 29.281 7.3.1, 4.4.2).
 func TestErrorIndicationSent(t *testing.T) {
+	gtptest.Shows(t,
+		"29.281/error-indication",
+		"29.281/error-indication/tunnel-endpoint-identifier-data-i",
+		"29.281/error-indication/gtp-u-peer-address",
+		"29.281/g-pdu/of-an-unknown-tunnel",
+		"29.281/udp-ports/answers-go-where-the-request-came-from-the-rest-to-port-2152",
+	)
 	bubble(t, gtpu.Config{AllowedPeers: carrier}, func(t *testing.T, r *rig) {
 		r.arrive(netip.MustParseAddrPort("127.0.20.7:40000"), gpdu(0xdeadbeef, udp(inner(2), gateway, 53)))
 		one(t, r, netip.MustParseAddrPort("127.0.20.7:2152"),
@@ -79,6 +93,13 @@ func TestAnswersAreLimited(t *testing.T) {
 // An Error Indication is believed only from the tunnel's peer, about its own
 // end, and is reported once an interval.
 func TestErrorIndicationReceived(t *testing.T) {
+	gtptest.Shows(t,
+		"29.281/error-indication-received",
+		"29.281/error-indication-received/tunnel-endpoint-identifier-data-i",
+		"29.281/error-indication-received/gtp-u-peer-address",
+		"29.281/error-indication-received/private-extension",
+		"29.281/error-indication-received/mandatory-element-missing",
+	)
 	const about2002 = "321a0010000000000000000010000020028500047f001401"
 	cfg := gtpu.Config{AllowedPeers: carrier, ReportInterval: 2 * time.Second}
 	bubble(t, cfg, func(t *testing.T, r *rig) {
@@ -107,7 +128,9 @@ func TestErrorIndicationReceived(t *testing.T) {
 		if len(r.errors) != 0 {
 			t.Fatalf("reported %v", r.errors)
 		}
-		for range 3 {
+		// With an element of its own of the peer's, which is passed over.
+		r.arrive(sgw, unhex(t, "321a00160000000000000000"+"ff0003000701"+"10000020028500047f001401"))
+		for range 2 {
 			r.arrive(sgw, unhex(t, about2002))
 		}
 		if !slices.Equal(r.errors, []uint64{2}) {
@@ -126,27 +149,57 @@ func TestErrorIndicationReceived(t *testing.T) {
 }
 
 // A peer that asks for an extension we don't understand is told which we do
-// (TS 29.281 5.2.1).
+// (TS 29.281 5.2.1): one that nobody knows, and the PDCP PDU Number of RNCs.
 func TestExtensionNotComprehended(t *testing.T) {
-	bubble(t, gtpu.Config{}, func(t *testing.T, r *rig) {
+	gtptest.Shows(t,
+		"29.281/extension-headers/unknown-must-be-comprehended",
+		"29.281/extension-headers/pdcp-pdu-number",
+		"29.281/supported-extension-headers-notification",
+		"29.281/supported-extension-headers-notification/extension-header-type-list",
+		"29.281/supported-extension-headers-notification-received",
+	)
+	for _, typ := range []byte{0xc7, 0xc0, 0x84} {
+		bubble(t, gtpu.Config{}, func(t *testing.T, r *rig) {
+			r.Carry(put(tunnel(2, nil)))
+			d := gpdu(0x1002, append([]byte{0, 9, 0, typ, 1, 0, 0, 0}, udp(inner(2), gateway, 53)...))
+			d[0] |= 0x06
+			r.arrive(sgw, d)
+			one(t, r, sgw, "321f000700000000000900008d0185")
+			r.counted(t, counts{"extension-unknown": 1, "extension-notices-sent": 1})
+			r.arrive(stranger, d)
+			if len(r.written()) != 0 {
+				t.Error("a stranger was answered")
+			}
+			r.counted(t, counts{"extension-unknown": 1, "peer-not-allowed": 1})
+			r.arrive(sgw, unhex(t, "321f000700000000000900008d0185"))
+			r.counted(t, counts{"extension-notices-received": 1})
+		})
+	}
+}
+
+// Every message type but those of TS 29.281 6.1 that the gateway handles is
+// dropped without an answer.
+func TestMessageTypes(t *testing.T) {
+	gtptest.Shows(t, "29.281/message-types/every-type-handled-or-dropped")
+	handled := map[byte]bool{1: true, 2: true, 26: true, 31: true, 254: true, 255: true}
+	bubble(t, gtpu.Config{AllowedPeers: carrier}, func(t *testing.T, r *rig) {
 		r.Carry(put(tunnel(2, nil)))
-		d := gpdu(0x1002, append([]byte{0, 9, 0, 0xc7, 1, 0, 0, 0}, udp(inner(2), gateway, 53)...))
-		d[0] |= 0x06
-		r.arrive(sgw, d)
-		one(t, r, sgw, "321f000700000000000900008d0185")
-		r.counted(t, counts{"extension-unknown": 1, "extension-notices-sent": 1})
-		r.arrive(stranger, d)
-		if len(r.written()) != 0 {
-			t.Error("a stranger was answered")
+		for typ := range 256 {
+			r.arrive(sgw, []byte{0x32, byte(typ), 0, 4, 0, 0, 0x10, 2, 0, 1, 0, 0})
+			if n := r.Counters()["message-type"] - r.before["message-type"]; (n == 0) != handled[byte(typ)] {
+				t.Errorf("type %d: message-type rose by %d", typ, n)
+			}
+			if out := r.written(); (len(out) > 0) != (typ == 1) || len(r.uplink) > 0 {
+				t.Errorf("type %d: sent %v", typ, out)
+			}
+			r.before = r.Counters()
 		}
-		r.counted(t, counts{"extension-unknown": 1, "peer-not-allowed": 1})
-		r.arrive(sgw, unhex(t, "321f000700000000000900008d0185"))
-		r.counted(t, counts{"extension-notices-received": 1})
 	})
 }
 
 // Handover: the old peer gets an End Marker, the new one the packets.
 func TestEndMarker(t *testing.T) {
+	gtptest.Shows(t, "29.281/end-marker", "29.281/end-marker-received")
 	next := netip.MustParseAddrPort("127.0.20.2:2152")
 	bubble(t, gtpu.Config{}, func(t *testing.T, r *rig) {
 		r.Carry(put(tunnel(2, nil)))

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sealedge/sealedge/apn/gtp/gtptest"
 	"github.com/sealedge/sealedge/apn/gtpu"
 )
 
@@ -21,6 +22,17 @@ func taken(pkt []byte) counts {
 // What a terminal may send reaches the inner network, in every shape that a
 // peer may wrap it.
 func TestUplinkForms(t *testing.T) {
+	gtptest.Shows(t,
+		"29.281/header/version-protocol-type-length",
+		"29.281/header/sequence-number",
+		"29.281/header/n-pdu-number",
+		"29.281/extension-headers/chain-of-extension-headers",
+		"29.281/extension-headers/unknown-need-not-be-comprehended",
+		"29.281/extension-headers/udp-port",
+		"29.281/extension-headers/service-class-indicator",
+		"29.281/extension-headers/pdu-session-container",
+		"29.281/g-pdu",
+	)
 	pkt := udp(inner(2), gateway, 5684, 1, 2, 3)
 	recorded := slices.Insert(bytes.Clone(pkt), 20, 1, 7, 3, 4) // a route to be recorded
 	recorded[0], recorded[3] = 0x46, recorded[3]+4
@@ -39,6 +51,8 @@ func TestUplinkForms(t *testing.T) {
 		{"next extension without its flag", optional(0x02, 0, 1, 0, 0xc0)},
 		{"PDU Session Container", optional(0x04, 0, 0, 0, 0x85, 1, 0x10, 9, 0)},
 		{"unknown extension that needn't be understood", optional(0x04, 0, 0, 0, 0x7f, 2, 0, 0, 0, 0, 0, 0, 0)},
+		{"UDP Port", optional(0x04, 0, 0, 0, 0x40, 1, 0x08, 0x68, 0)},
+		{"Service Class Indicator", optional(0x04, 0, 0, 0, 0x20, 1, 5, 0, 0)},
 		{"two extensions", optional(0x06, 0, 7, 0, 0x40, 1, 8, 0x68, 0x85, 1, 0x10, 9, 0)},
 		{"octets after the G-PDU", append(gpdu(0x1002, pkt), 1, 2, 3, 4)},
 		{"IP options", gpdu(0x1002, recorded)},
@@ -64,6 +78,12 @@ func TestUplinkForms(t *testing.T) {
 // Each thing that isn't let through counts under its own name, and nothing is
 // sent for it.
 func TestUplinkDrops(t *testing.T) {
+	gtptest.Shows(t,
+		"29.281/header/version-protocol-type-length",
+		"29.281/header/datagram-shorter-than-its-header-or-its-length",
+		"29.281/extension-headers/broken-chain",
+		"29.281/g-pdu/with-teid-0",
+	)
 	me, gw := inner(2), gateway
 	in := func(pkt []byte) []byte { return gpdu(0x1002, pkt) }
 	ext := func(chain ...byte) []byte {
