@@ -229,8 +229,12 @@ func TestCausesAreDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	documented := map[string]gtp.Cause{}
-	for _, m := range regexp.MustCompile("(?m)^\\| `([A-Za-z_-]+)` \\| ([0-9]+) \\|").FindAllSubmatch(doc, -1) {
-		documented[string(m[1])] = gtp.Cause(must(strconv.Atoi(string(m[2]))))
+	for _, m := range regexp.MustCompile("(?m)^\\| `([A-Za-z_-]+)` \\| ([0-9]+) \\| ([0-9]+) \\|").FindAllSubmatch(doc, -1) {
+		cause := gtp.Cause(must(strconv.Atoi(string(m[2]))))
+		documented[string(m[1])] = cause
+		if v1 := must(strconv.Atoi(string(m[3]))); int(cause.V1()) != v1 {
+			t.Errorf("%s: over GTPv1 %d is sent, documented %d", m[1], cause.V1(), v1)
+		}
 	}
 	for code, cause := range admitCauses {
 		if documented[string(code)] != cause {
