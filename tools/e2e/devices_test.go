@@ -160,8 +160,8 @@ func (s *site) wireguard() (list func(*adminapi.Terminal), install func(*phone.C
 const wireguardPort = 51820
 
 // barrel puts the n-th barrel on the allow-list, hands it to a terminal and
-// switches it on.
-func (s *site) barrel(n int, to carrier.Subscriber) *barrel.Barrel {
+// switches it on. change may alter what it is configured with.
+func (s *site) barrel(n int, to carrier.Subscriber, change ...func(*barrel.Config)) *barrel.Barrel {
 	s.Helper()
 	public, private, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
@@ -175,12 +175,16 @@ func (s *site) barrel(n int, to carrier.Subscriber) *barrel.Barrel {
 		"id": id, "mac": mac, "seal_type": "contract", "psk_identity": id, "psk": b64(psk),
 		"receipt_public_key": b64(public), "checked_out_to": to.IMSI.String(),
 	}}})
-	b := barrel.New(barrel.Config{
+	cfg := barrel.Config{
 		Identity: barrel.Identity{ID: must(ident.ParseBarrelID(id)), SealType: "contract", Gateway: s.grantKey(), Key: private, Firmware: "e2e"},
 		MAC:      must(ident.ParseMAC(mac)), Credentials: barrel.Credentials{PSKIdentity: id, PSK: psk},
 		StateFile: s.file(id + ".state"), Gateway: netip.AddrPortFrom(s.inner, wire.BarrelPort),
 		Logger: s.simLog(),
-	})
+	}
+	for _, c := range change {
+		c(&cfg)
+	}
+	b := barrel.New(cfg)
 	if err := b.PowerOn(); err != nil {
 		s.Fatal(err)
 	}

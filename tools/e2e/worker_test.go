@@ -24,7 +24,13 @@ type worker struct {
 func (s *site) worker(n int, c *carrier.Carrier, change ...func(*phone.Config)) *worker {
 	s.Helper()
 	sim := s.enlist(n)
-	w := &worker{site: s, phone: s.attach(c, sim, change...), barrel: s.barrel(n, sim), id: barrelID(n)}
+	return s.out(n, s.attach(c, sim, change...), s.barrel(n, sim))
+}
+
+// out logs the n-th worker in, with his barrel on the hotspot.
+func (s *site) out(n int, p *phone.Phone, b *barrel.Barrel) *worker {
+	s.Helper()
+	w := &worker{site: s, phone: p, barrel: b, id: barrelID(n)}
 	w.app = w.phone.App()
 	if err := w.barrel.Join(s.soon(), w.phone.Hotspot()); err != nil {
 		s.Fatal(err)
