@@ -165,10 +165,19 @@ func (e elements) sender() (FTEID, *Error) {
 	return f, nil
 }
 
-// senderTEID is the TEID of the F-TEID for the control plane, whatever else is
-// wrong with it; 0: it isn't there.
-func (e elements) senderTEID() uint32 {
-	if v, _ := e.find(ie.FullyQualifiedTEID, 0); len(v) >= 5 {
+// senderInstance is the instance of the sender's F-TEID for the control plane in
+// requests of that type (tables of TS 29.274 7.2 to 7.4).
+func senderInstance(typ uint8) uint8 {
+	if typ == typeBearerResourceCommand {
+		return 2 // 0 and 1 are user planes that only an SGW has to do with (table 7.2.5-1)
+	}
+	return 0
+}
+
+// senderTEID is the TEID of the F-TEID for the control plane, which has that
+// instance, whatever else is wrong with it; 0: it isn't there.
+func (e elements) senderTEID(instance uint8) uint32 {
+	if v, _ := e.find(ie.FullyQualifiedTEID, instance); len(v) >= 5 {
 		return binary.BigEndian.Uint32(v[1:])
 	}
 	return 0
@@ -322,9 +331,10 @@ func (e *Error) within(group uint8) *Error {
 	return e
 }
 
-// extras reads what replies repeat, as far as it can be read.
-func (e elements) extras() (x extras) {
-	x.senderTEID = e.senderTEID()
+// extras reads what replies to a request of that type repeat, as far as it can be
+// read.
+func (e elements) extras(typ uint8) (x extras) {
+	x.senderTEID = e.senderTEID(senderInstance(typ))
 	if o, err := e.ebi(0); err == nil && o.Set {
 		x.linkedEBI, x.hasLinkedEBI = o.Value, true
 	}

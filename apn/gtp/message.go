@@ -219,8 +219,8 @@ func Parse(b []byte) (m Message, err error) {
 	if isResponse {
 		return unreadable(h)
 	}
-	sender, _ := e.fteid(0)
-	return &Faulty{Header: h, Err: fault, Sender: sender, extras: e.extras()}, fault
+	sender, _ := e.fteid(senderInstance(h.Type))
+	return &Faulty{Header: h, Err: fault, Sender: sender, extras: e.extras(h.Type)}, fault
 }
 
 // unreadable is a response that fails a check. It is nobody's to answer, but it

@@ -112,9 +112,9 @@ func SenderTEID(m Message) uint32 {
 }
 
 func parseOther(h Header, e elements) (*Other, *Error) {
-	m := &Other{Header: h, extras: e.extras()}
+	m := &Other{Header: h, extras: e.extras(h.Type)}
 	var err *Error
-	if m.Sender, err = e.fteid(0); err != nil {
+	if m.Sender, err = e.fteid(senderInstance(h.Type)); err != nil {
 		return nil, err
 	}
 	// What the reply must repeat has to be there (TS 29.274 7.2.5, 7.2.17.1).

@@ -93,10 +93,23 @@ func TestFaultyKeepsTEIDOfBrokenSender(t *testing.T) {
 			if typ == typeBearerResourceCommand && v[0] == 0x8a {
 				continue // a type that isn't carried out isn't looked into so far
 			}
-			m, err := Parse(s.Request(typ, 1, ie.NewEPSBearerID(5), ie.NewProcedureTransactionID(1), ie.New(ie.FullyQualifiedTEID, 0, v)))
+			m, err := Parse(s.Request(typ, 1, ie.NewEPSBearerID(5), ie.NewProcedureTransactionID(1), ie.New(ie.FullyQualifiedTEID, senderInstance(typ), v)))
 			if f, ok := m.(*Faulty); !ok || err == nil || SenderTEID(f) != 9 {
 				t.Errorf("%s, type %d: %T, %v, sender %x", name, typ, m, err, SenderTEID(m))
 			}
 		}
 	}
+}
+
+// A Bearer Resource Command has its sender where other requests have none: the
+// first F-TEIDs in it are user planes (TS 29.274 table 7.2.5-1).
+func TestSenderOfBearerResourceCommand(t *testing.T) {
+	s := gtptest.New()
+	m := mustParse[*Other](t, s.Request(typeBearerResourceCommand, 1, ie.NewEPSBearerID(5), ie.NewProcedureTransactionID(1),
+		ie.NewFullyQualifiedTEID(15, 7, "127.0.20.9", ""), ie.NewFullyQualifiedTEID(3, 8, "127.0.20.9", "").WithInstance(1),
+		ie.NewFullyQualifiedTEID(6, 9, "127.0.20.1", "").WithInstance(2)))
+	if SenderTEID(m) != 9 || m.Sender != (FTEID{6, 9, s.Addr}) {
+		t.Errorf("%+v", m)
+	}
+	gtptest.Shows(t, "29.274/bearer-resource-command/sender-f-teid-for-control-plane")
 }
