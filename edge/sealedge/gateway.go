@@ -182,7 +182,8 @@ func (g *gateway) openPlanes() (err error) {
 		Cluster: g.endings, Rules: g.rules.inForce,
 		Gateway: session.Gateway{Name: name, Outer: g.cfg.Gateway.Address, Secret: g.secrets.teid},
 		Prepare: func(ctx context.Context, s *command.Session) { g.tunnels.prepare(ctx, s) },
-		Logger:  g.component("gtpc"),
+		Unwrap:  g.secrets.wrapper.Unwrap, OnPeerRestart: g.restoration.counterHeard,
+		Logger: g.component("gtpc"),
 	})
 	g.control = gtpc.New(gtpc.Config{
 		RestartCounter: g.restartCounter, Holds: g.node.Holds, AllowedPeers: gtp.AllowedPeers,
