@@ -12,6 +12,9 @@ import (
 )
 
 func TestModifyBearerCommand(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/modify-bearer-command",
+		"apn-aggregate-maximum-bit-rate-apn-ambr", "bearer-context", "bearer-context-eps-bearer-id", "bearer-context-bearer-level-qos",
+		"sender-f-teid-for-control-plane")
 	s := gtptest.New()
 	m := mustParse[*ModifyBearerCommand](t, s.ModifyCommand(9))
 	if m.TEID != 9 || m.Seq != s.Seq|0x800000 || m.AMBRUpKbps != 30000 || m.AMBRDownKbps != 40000 ||
@@ -49,6 +52,8 @@ func TestModifyBearerCommand(t *testing.T) {
 }
 
 func TestUpdateBearerRequest(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/update-bearer-request",
+		"bearer-contexts", "aggregate-maximum-bit-rate-apn-ambr", "bearer-context-eps-bearer-id", "bearer-context-bearer-level-qos")
 	m := UpdateBearerRequest{TEID: 7, Seq: 0x800009, AMBRUpKbps: 1, AMBRDownKbps: 2, Bearer: Bearer{EBI: 5, QCI: 8, ARP: 0x24}}
 	a := gtptest.Read(m.Marshal())
 	if a.Type != 97 || a.TEID != 7 || a.Seq != 0x800009 {
@@ -73,6 +78,8 @@ func TestUpdateBearerRequest(t *testing.T) {
 // What came of a bearer is said by the message, or by the bearer itself when the
 // message says "partially".
 func TestResponsesAboutBearers(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/update-bearer-response", "cause", "bearer-contexts-cause", "recovery")
+	gtptest.ShowsIn(t, "29.274/delete-bearer-response", "cause", "bearer-contexts-cause", "recovery")
 	s := gtptest.New()
 	cause := func(c Cause) *ie.IE { return ie.NewCause(uint8(c), 0, 0, 0, nil) }
 	bearer := func(c Cause) *ie.IE { return ie.NewGroupedIE(ie.BearerContext, ie.NewEPSBearerID(5), cause(c)) }
@@ -103,6 +110,7 @@ func TestResponsesAboutBearers(t *testing.T) {
 // A response that can't be read says nothing, but ends its transaction (TS
 // 29.274 7.7.1).
 func TestUnreadableResponses(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/error-handling", "an-erroneous-reply-ends-its-transaction")
 	s := gtptest.New()
 	for _, typ := range []uint8{TypeUpdateBearerResponse, TypeDeleteBearerResponse} {
 		whole := s.Request(typ, 3, ie.NewCause(uint8(CauseAcceptedPartially), 0, 0, 0, nil))

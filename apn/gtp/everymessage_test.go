@@ -87,6 +87,8 @@ func withoutDigest(m Message) Message {
 // Every element of every message left out once: refused with the element's name,
 // if it has to be there, and else understood.
 func TestEveryMessageWithoutElement(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/error-handling", "mandatory-element-missing", "conditional-element-missing")
+	gtptest.ShowsIn(t, "29.274/delete-session-request", "linked-eps-bearer-id-lbi-missing")
 	type missing struct {
 		name          string
 		typ, instance uint8
@@ -133,6 +135,7 @@ func TestEveryMessageWithoutElement(t *testing.T) {
 // Every element of every message twice: the first counts, whatever the second
 // says. Where a list is foreseen, the second is one more.
 func TestEveryMessageWithRepeatedElement(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/error-handling", "repeated-element")
 	lists := map[uint8]bool{ie.BearerContext: true}
 	for name, b := range samples(t) {
 		want, err := Parse(b)
@@ -164,6 +167,7 @@ func TestEveryMessageWithRepeatedElement(t *testing.T) {
 // Every length of every element of every message, 0 to 255, also within grouped
 // elements: refused or understood, never worse; and what is refused is answered.
 func TestEveryLength(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/error-handling", "element-of-invalid-length")
 	for name, b := range samples(t) {
 		head, list := cut(t, b)
 		for i, e := range list {
@@ -221,6 +225,8 @@ func judge(t *testing.T, name string, b []byte) {
 // The T bit taken away, the P bit set with and without a message behind, and
 // every version, of every message.
 func TestEveryHeader(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/header", "teid-flag-missing", "piggybacked-message", "message-priority-and-spare-bits")
+	gtptest.ShowsIn(t, "29.274/error-handling", "other-versions-of-gtp")
 	for name, b := range samples(t) {
 		response := name == "update-response" || name == "delete-response"
 		if name != "echo" {
@@ -263,6 +269,7 @@ func TestEveryHeader(t *testing.T) {
 // Grouped elements within grouped elements, as deep as a datagram can hold:
 // looked into no further than the message has them.
 func TestNestedGroups(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/grouped-elements", "elements-nested-at-any-depth")
 	s := gtptest.New()
 	const depth = 15000
 	nested := bytes.Repeat([]byte{ie.BearerContext, 0, 0, 0}, depth)

@@ -11,6 +11,7 @@ import (
 
 // Every request on every interface of a PGW, by table 6.1-1.
 func TestTypesByInterface(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/error-handling", "unexpected-message-or-on-the-wrong-interface")
 	s := gtptest.New()
 	s5, s2b, s2a := InterfaceS5S8SGWControl, InterfaceS2bControl, InterfaceS2aControl
 	on := map[uint8][]uint8{

@@ -2,7 +2,9 @@ package gtp
 
 import (
 	"bytes"
+	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/wmnsk/go-gtp/gtpv2/ie"
@@ -34,6 +36,10 @@ func accepted(t testing.TB) *CreateSessionResponse {
 }
 
 func TestCreateSessionResponse(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/create-session-response",
+		"cause", "pgw-f-teid-for-control-plane-s5-s8-s2a-s2b", "pdn-address-allocation-paa", "apn-restriction", "aggregate-maximum-bit-rate-apn-ambr",
+		"recovery", "bearer-contexts-created", "bearer-context-eps-bearer-id", "bearer-context-cause", "bearer-context-s5-s8-u-pgw-f-teid",
+		"bearer-context-bearer-level-qos", "bearer-context-charging-id")
 	r := accepted(t)
 	a := gtptest.Read(r.Marshal())
 	if a.Type != 33 || a.TEID != r.TEID || a.Seq != r.Seq || a.Cause() != 16 {
@@ -80,6 +86,10 @@ func TestCreateSessionResponse(t *testing.T) {
 
 // Each access has F-TEIDs of its own types and instances.
 func TestAccesses(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/create-session-request", "bearer-context-s5-s8-u-sgw-f-teid", "bearer-context-s2b-u-epdg-f-teid", "bearer-context-s2a-u-twan-f-teid")
+	gtptest.ShowsIn(t, "29.274/create-session-response",
+		"pgw-f-teid-for-control-plane-s5-s8-s2a-s2b", "bearer-context-s5-s8-u-pgw-f-teid", "bearer-context-s2b-u-pgw-f-teid",
+		"bearer-context-s2a-u-pgw-f-teid")
 	s := gtptest.New()
 	for _, c := range []struct {
 		name                  string
@@ -113,6 +123,8 @@ func TestAccesses(t *testing.T) {
 }
 
 func TestSurplusBearersAreMarkedForRemoval(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/create-session-request", "further-bearer-contexts-to-be-created")
+	gtptest.ShowsIn(t, "29.274/create-session-response", "bearer-contexts-marked-for-removal")
 	r := accepted(t)
 	r.Surplus = []uint8{6, 7}
 	a := gtptest.Read(r.Marshal())
@@ -128,6 +140,9 @@ func TestSurplusBearersAreMarkedForRemoval(t *testing.T) {
 }
 
 func TestModifyBearerResponse(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/modify-bearer-response",
+		"cause", "msisdn", "linked-eps-bearer-id", "apn-restriction", "bearer-contexts-modified", "bearer-context-modified-eps-bearer-id",
+		"bearer-context-modified-cause", "bearer-context-modified-charging-id", "bearer-contexts-marked-for-removal", "recovery")
 	a := gtptest.Read((&ModifyBearerResponse{
 		TEID: 1, Seq: 2, Cause: CauseAccepted, LinkedEBI: 5, Recovery: 3, Moved: true, AMBRUpKbps: 4, AMBRDownKbps: 5, MSISDN: msisdn(t),
 		Bearers: []BearerResult{{5, CauseAccepted, 77}, {6, CauseContextNotFound, 0}},
@@ -137,8 +152,21 @@ func TestModifyBearerResponse(t *testing.T) {
 		a.Find(ie.AggregateMaximumBitRate, 0) == nil || a.Find(ie.APNRestriction, 0) == nil || a.Find(ie.EPSBearerID, 0).Payload[0] != 5 {
 		t.Errorf("%+v", a)
 	}
-	if removed := a.Find(ie.BearerContext, 1); removed == nil || removed.ChildIEs[0].Payload[0] != 7 {
-		t.Error("the bearer to be removed is not answered")
+	if recovery := a.Find(ie.Recovery, 0).Payload; !bytes.Equal(recovery, []byte{3}) {
+		t.Errorf("recovery % x", recovery)
+	}
+	var bearers []string
+	for _, e := range a.Elements {
+		if e.Type == ie.BearerContext {
+			b := e.ChildIEs
+			bearers = append(bearers, fmt.Sprintf("%d: %d %d", e.Instance(), gtptest.Find(b, ie.EPSBearerID, 0).Payload, gtptest.Find(b, ie.Cause, 0).Payload[0]))
+			if id := gtptest.Find(b, ie.ChargingID, 0); (id != nil) != (len(bearers) == 1) || id != nil && id.MustChargingID() != 77 {
+				t.Errorf("%s: charging ID %v", bearers[len(bearers)-1], id)
+			}
+		}
+	}
+	if want := []string{"0: [5] 16", "0: [6] 64", "1: [7] 64"}; !slices.Equal(bearers, want) {
+		t.Errorf("bearers %q, want %q", bearers, want)
 	}
 	still := gtptest.Read((&ModifyBearerResponse{Cause: CauseAccepted}).Marshal())
 	for _, typ := range []uint8{ie.MSISDN, ie.AggregateMaximumBitRate, ie.APNRestriction, ie.EPSBearerID} {
@@ -150,6 +178,11 @@ func TestModifyBearerResponse(t *testing.T) {
 
 // Commands get back what belongs to them, also when they are faulty.
 func TestCommandFailures(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/bearer-resource-command", "linked-eps-bearer-id-lbi", "procedure-transaction-id-pti")
+	gtptest.ShowsIn(t, "29.274/bearer-resource-failure-indication", "cause", "linked-eps-bearer-id", "procedure-transaction-id-pti")
+	gtptest.ShowsIn(t, "29.274/delete-bearer-command", "bearer-contexts-eps-bearer-id")
+	gtptest.ShowsIn(t, "29.274/delete-bearer-failure-indication", "cause", "bearer-context-eps-bearer-id", "bearer-context-cause")
+	gtptest.ShowsIn(t, "29.274/modify-bearer-failure-indication", "cause")
 	s := gtptest.New()
 	bearer := func(ebi uint8) *ie.IE { return ie.NewGroupedIE(ie.BearerContext, ie.NewEPSBearerID(ebi)) }
 	for _, c := range []struct {
@@ -165,13 +198,13 @@ func TestCommandFailures(t *testing.T) {
 			return a.Cause() == 70 && a.Find(ie.EPSBearerID, 0).Payload[0] == 5
 		}},
 		{"delete bearer command", 66, []*ie.IE{bearer(6), bearer(7)}, func(a gtptest.Answer) bool {
-			n := 0
+			var refused []uint8
 			for _, e := range a.Elements {
 				if e.Type == ie.BearerContext {
-					n++
+					refused = append(refused, gtptest.Find(e.ChildIEs, ie.EPSBearerID, 0).Payload[0], gtptest.Find(e.ChildIEs, ie.Cause, 0).Payload[0])
 				}
 			}
-			return a.Cause() == 68 && n == 2
+			return a.Cause() == 68 && bytes.Equal(refused, []byte{6, 68, 7, 68})
 		}},
 		{"delete bearer command without bearers", 66, nil, func(a gtptest.Answer) bool { return a.Cause() == 70 }},
 		{"modify bearer command", 64, []*ie.IE{ie.NewAggregateMaximumBitRate(1, 2), bearer(5)}, func(a gtptest.Answer) bool { return a.Cause() == 68 }},

@@ -12,6 +12,8 @@ import (
 )
 
 func TestChangeNotification(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/change-notification-request", "imsi", "me-identity-mei", "rat-type", "user-location-information-uli", "lbi")
+	gtptest.ShowsIn(t, "29.274/change-notification-response", "cause", "imsi", "me-identity-mei")
 	s := gtptest.New()
 	m := mustParse[*ChangeNotificationRequest](t, s.Change(9))
 	mei := ie.NewMobileEquipmentIdentity(s.IMEI).Payload
@@ -47,6 +49,10 @@ func TestChangeNotification(t *testing.T) {
 }
 
 func TestSuspendAndResume(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/suspend-notification", "sender-f-teid-for-control-plane")
+	gtptest.ShowsIn(t, "29.274/suspend-acknowledge", "cause")
+	gtptest.ShowsIn(t, "29.274/resume-notification", "imsi", "sender-f-teid-for-control-plane")
+	gtptest.ShowsIn(t, "29.274/resume-acknowledge", "cause")
 	s := gtptest.New()
 	sender := FTEID{6, s.ControlTEID, s.Addr}
 	if m := mustParse[*SuspendNotification](t, s.Suspend(9)); m.TEID != 9 || m.Sender != sender || SenderTEID(m) != s.ControlTEID {
@@ -87,6 +93,10 @@ func TestSuspendAndResume(t *testing.T) {
 }
 
 func TestConnectionSets(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/delete-pdn-connection-set-request", "mme-fq-csid", "sgw-fq-csid", "epdg-fq-csid", "twan-fq-csid", "pgw-fq-csid")
+	gtptest.ShowsIn(t, "29.274/delete-pdn-connection-set-response", "cause", "recovery")
+	gtptest.ShowsIn(t, "29.274/create-session-request", "mme-fq-csid-sgw-fq-csid-epdg-fq-csid-twan-fq-csid")
+	gtptest.ShowsIn(t, "29.274/modify-bearer-request", "mme-fq-csid-sgw-fq-csid")
 	s := gtptest.New()
 	sgw := func(csid byte) []byte { return []byte{roleSGW, 0, 127, 0, 20, 1, 0, csid} }
 	equal := func(a, b [][]byte) bool { return slices.EqualFunc(a, b, bytes.Equal) }

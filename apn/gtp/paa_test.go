@@ -14,6 +14,7 @@ import (
 // What the terminal is given, by PDN type (TS 29.274 figure 8.14-1: prefix
 // length, prefix with interface identifier, then the IPv4 address).
 func TestPAA(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/create-session-response", "pdn-address-allocation-paa")
 	v4, prefix, id := netip.MustParseAddr("10.90.0.2"), netip.MustParseAddr("2001:db8:1:2::"), [8]byte{0, 0, 0, 1, 0, 0, 0, 9}
 	six := []byte{64, 0x20, 1, 0x0d, 0xb8, 0, 1, 0, 2, 0, 0, 0, 1, 0, 0, 0, 9}
 	for _, c := range []struct {
@@ -39,6 +40,8 @@ func TestPAA(t *testing.T) {
 
 // The PDN type that is asked for, with and without a PAA, and every length of it.
 func TestPDNTypeAskedFor(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/create-session-request", "pdn-type", "pdn-address-allocation-paa")
+	gtptest.ShowsIn(t, "29.274/error-handling", "element-longer-than-its-type")
 	s := gtptest.New()
 	asked := func(e *ie.IE) (*CreateSessionRequest, *Error) {
 		all := slices.DeleteFunc(s.CreateElements(), func(e *ie.IE) bool { return e.Type == ie.PDNType || e.Type == ie.PDNAddressAllocation })

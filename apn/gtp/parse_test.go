@@ -48,6 +48,11 @@ func fault(t testing.TB, b []byte) *Error {
 }
 
 func TestCreateSessionRequest(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/create-session-request",
+		"imsi", "msisdn", "me-identity-mei", "user-location-information-uli", "serving-network", "rat-type", "indication-flags",
+		"sender-f-teid-for-control-plane", "access-point-name-apn", "pdn-address-allocation-paa", "aggregate-maximum-bit-rate-apn-ambr",
+		"protocol-configuration-options-pco", "bearer-context-eps-bearer-id", "bearer-context-bearer-level-qos", "bearer-context-s5-s8-u-sgw-f-teid",
+		"recovery")
 	s := gtptest.New()
 	m := mustParse[*CreateSessionRequest](t, s.Create())
 	for _, c := range []struct {
@@ -112,6 +117,8 @@ func TestDigits(t *testing.T) {
 
 // Every element of a Create Session Request left out once.
 func TestCreateWithoutElement(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/error-handling", "mandatory-element-missing", "conditional-element-missing")
+	gtptest.ShowsIn(t, "29.274/create-session-request", "imsi-missing")
 	want := map[uint8]Cause{
 		ie.IMSI:               CauseConditionalMissing,
 		ie.ServingNetwork:     CauseConditionalMissing,
@@ -159,6 +166,7 @@ func TestCreateWithoutElement(t *testing.T) {
 
 // Every element twice: the first counts, whatever the second says.
 func TestFirstOfRepeated(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/error-handling", "repeated-element")
 	s := gtptest.New()
 	all := s.CreateElements()
 	want := mustParse[*CreateSessionRequest](t, s.Create())
@@ -200,6 +208,7 @@ func appendElement(b, element []byte) []byte {
 }
 
 func TestSeveralBearers(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/create-session-request", "bearer-contexts-to-be-created", "linked-eps-bearer-id")
 	s := gtptest.New()
 	b := appendElement(s.Create(), bearerOf(t, 7))
 	if m := mustParse[*CreateSessionRequest](t, b); m.Bearer.EBI != 5 || !slices.Equal(m.Surplus, []uint8{7}) {
@@ -219,6 +228,7 @@ func TestSeveralBearers(t *testing.T) {
 
 // Elements that nobody knows are passed over, wherever they are.
 func TestUnknownElements(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/error-handling", "unknown-or-unexpected-element")
 	s := gtptest.New()
 	want := mustParse[*CreateSessionRequest](t, s.Create())
 	all := s.CreateElements()
@@ -234,6 +244,7 @@ func TestUnknownElements(t *testing.T) {
 
 // Values that make no sense.
 func TestIncorrectElements(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/error-handling", "semantically-incorrect-element", "semantically-incorrect-optional-element", "element-of-invalid-length")
 	s := gtptest.New()
 	bearer := func(children ...*ie.IE) *ie.IE { return ie.NewGroupedIE(ie.BearerContext, children...) }
 	b := s.Bearer().ChildIEs
@@ -295,6 +306,7 @@ func TestIncorrectElements(t *testing.T) {
 // Truncation at every byte: silence while not even the header is there, then
 // "invalid length".
 func TestTruncation(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/error-handling", "message-shorter-than-its-header", "message-of-inconsistent-length")
 	s := gtptest.New()
 	for name, b := range s.Requests(9) {
 		header := 12
@@ -326,6 +338,8 @@ func TestTruncation(t *testing.T) {
 // Versions 0 to 7: 1 and 2 are spoken; the others are told so, except their own
 // Version Not Supported messages.
 func TestVersions(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/error-handling", "other-versions-of-gtp")
+	gtptest.ShowsIn(t, "29.274/version-not-supported-indication", "")
 	b := gtptest.New().Create()
 	for v := range uint8(8) {
 		x := slices.Clone(b)
@@ -369,6 +383,8 @@ func TestVersions(t *testing.T) {
 
 // The T and P bits wrong, and datagrams longer than they say.
 func TestHeaderBits(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/header", "teid-flag-missing", "message-length", "piggybacked-message")
+	gtptest.ShowsIn(t, "29.274/echo-request", "recovery")
 	s := gtptest.New()
 	create := s.Create()
 
@@ -399,6 +415,8 @@ func TestHeaderBits(t *testing.T) {
 
 // Every message type: what it is answered with, or why it is not.
 func TestEveryType(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/message-types", "every-type-answered-or-discarded")
+	gtptest.ShowsIn(t, "29.274/error-handling", "unknown-message")
 	answered := map[uint8]uint8{1: 0, 32: 33, 34: 35, 36: 37, 38: 39, 40: 41, 64: 65, 66: 67, 68: 69, 101: 102, 162: 163, 164: 165, 200: 201}
 	for typ := range 256 {
 		b := gtptest.New().Request(uint8(typ), 9)

@@ -13,6 +13,7 @@ import (
 )
 
 func TestPCOAnswer(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/create-session-request", "pco-ipcp", "pco-dns-server-addresses-mtu", "pco-p-cscf-addresses-and-other-containers")
 	dns := []netip.Addr{netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("10.90.0.1"), netip.MustParseAddr("10.90.0.3")}
 	full := []byte{0x80, 0x80, 0x21, 16, 1, 3, 0, 16, 129, 6, 0, 0, 0, 0, 131, 6, 0, 0, 0, 0, 0x00, 0x0d, 0, 0x00, 0x10, 0}
 	for _, c := range []struct {
@@ -70,6 +71,7 @@ func asking(list ...[]byte) []byte {
 }
 
 func TestPAP(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/create-session-request", "pco-pap")
 	right := append([]byte{0xc0, 0x23, 1, 7, 0, 16, 4}, "seal\x06secret"...)
 	with := func(at int, value byte) []byte {
 		b := slices.Clone(right)
@@ -118,6 +120,7 @@ func TestPAP(t *testing.T) {
 }
 
 func TestCHAP(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/create-session-request", "pco-chap")
 	challenge := append([]byte{0xc2, 0x23, 1, 7, 0, 13, 4, 1, 2, 3, 4}, "nas0"...)
 	response := append([]byte{0xc2, 0x23, 2, 7, 0, 25, 16}, append(bytes.Repeat([]byte{0xab}, 16), "seal"...)...)
 	with := func(b []byte, at int, value byte) []byte {
@@ -208,5 +211,31 @@ func TestRefusalWithPCO(t *testing.T) {
 	a := gtptest.Read(Refusal{TEID: SenderTEID(m), Reason: &Error{Cause: CauseAuthenticationFailed}, PCO: m.PCO.Answer(PCOValues{})}.Marshal(m))
 	if a.Type != 33 || a.TEID != s.ControlTEID || a.Cause() != 92 || !bytes.Equal(a.Find(ie.ProtocolConfigurationOptions, 0).Payload, []byte{0x80, 0xc0, 0x23, 5, 3, 7, 0, 5, 0}) {
 		t.Errorf("%+v", a)
+	}
+}
+
+// Options are found in each of the elements that can have them, and answered in
+// the same.
+func TestOptionElements(t *testing.T) {
+	s := gtptest.New()
+	for typ, row := range map[uint8]string{
+		ie.ProtocolConfigurationOptions:           "protocol-configuration-options-pco",
+		ie.AdditionalProtocolConfigurationOptions: "additional-protocol-configuration-options-apco",
+		ie.ExtendedProtocolConfigurationOptions:   "extended-protocol-configuration-options-epco",
+	} {
+		ies := s.CreateElements()
+		for i := range ies {
+			if ies[i].Type == ie.ProtocolConfigurationOptions {
+				ies[i] = ie.New(typ, 0, []byte{0x80, 0, 0x10, 0})
+			}
+		}
+		m := mustParse[*CreateSessionRequest](t, s.Request(TypeCreateSessionRequest, 0, ies...))
+		r := accepted(t)
+		r.PCO = m.PCO.Answer(PCOValues{MTU: 1400})
+		e := gtptest.Read(r.Marshal()).Find(typ, 0)
+		if !m.PCO.MTU || e == nil || !bytes.Equal(e.Payload, []byte{0x80, 0, 0x10, 2, 0x05, 0x78}) {
+			t.Errorf("element %d: %+v is answered with %v", typ, m.PCO, e)
+		}
+		gtptest.Shows(t, "29.274/create-session-request/"+row, "29.274/create-session-response/"+row)
 	}
 }

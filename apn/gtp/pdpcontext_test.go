@@ -14,6 +14,10 @@ import (
 )
 
 func TestCreatePDPContextRequest(t *testing.T) {
+	gtptest.ShowsIn(t, "29.060/create-pdp-context-request",
+		"imsi", "routeing-area-identity-rai", "recovery", "tunnel-endpoint-identifier-data-i", "tunnel-endpoint-identifier-control-plane", "nsapi",
+		"end-user-address", "access-point-name", "protocol-configuration-options", "sgsn-address-for-signalling", "sgsn-address-for-user-traffic", "msisdn",
+		"quality-of-service-profile", "common-flags", "rat-type", "user-location-information", "imei-sv", "apn-ambr")
 	s := gtptest.NewSGSN()
 	m := mustParse[*CreatePDPContextRequest](t, s.Create())
 	for _, c := range []struct {
@@ -55,6 +59,10 @@ func TestCreatePDPContextRequest(t *testing.T) {
 }
 
 func TestUpdatePDPContextRequest(t *testing.T) {
+	gtptest.ShowsIn(t, "29.060/update-pdp-context-request",
+		"imsi", "routeing-area-identity-rai", "recovery", "tunnel-endpoint-identifier-data-i", "tunnel-endpoint-identifier-control-plane", "nsapi",
+		"protocol-configuration-options", "sgsn-address-for-control-plane", "sgsn-address-for-user-traffic", "quality-of-service-profile", "common-flags",
+		"rat-type", "user-location-information", "apn-ambr", "imei-sv")
 	s := gtptest.NewSGSN()
 	m := mustParse[*UpdatePDPContextRequest](t, s.Update(0xabcd))
 	want := &UpdatePDPContextRequest{
@@ -66,9 +74,11 @@ func TestUpdatePDPContextRequest(t *testing.T) {
 	}
 	// An SGSN that stays doesn't tell its TEID again, and may forbid negotiation.
 	all := slices.DeleteFunc(s.UpdateElements(), func(e *ie.IE) bool { return e.Type == ie.TEIDCPlane })
-	all = append(all, ie.NewCommonFlags(0, 0, 0, 1, 0, 0, 0, 0), ie.NewIMEISV(s.IMEI))
+	all = append(all, ie.NewCommonFlags(0, 0, 0, 1, 0, 0, 0, 0), ie.NewIMEISV(s.IMEI), ie.New(ie.ProtocolConfigurationOptions, []byte{0x80, 0, 0x10, 0}),
+		ie.New(ie.AggregateMaximumBitRate, []byte{0, 0, 0, 1, 0, 0, 0, 2}))
 	m = mustParse[*UpdatePDPContextRequest](t, s.Request(TypeUpdatePDPContextRequest, 1, all...))
-	if m.Control != (FTEID{Addr: s.Addr}) || !m.NoQoSNegotiation || m.IMEI.String() != s.IMEI[:14] || SenderTEID(m) != 0 {
+	if m.Control != (FTEID{Addr: s.Addr}) || !m.NoQoSNegotiation || m.IMEI.String() != s.IMEI[:14] || SenderTEID(m) != 0 ||
+		m.PCO == nil || !m.PCO.MTU || m.AMBRUpKbps != 1 || m.AMBRDownKbps != 2 {
 		t.Errorf("%+v", m)
 	}
 }
@@ -76,6 +86,7 @@ func TestUpdatePDPContextRequest(t *testing.T) {
 // After the addresses of one family come those of the other; a GGSN takes those
 // of IPv4 (TS 29.060 7.3.3).
 func TestAlternativeAddresses(t *testing.T) {
+	gtptest.ShowsIn(t, "29.060/update-pdp-context-request", "alternative-sgsn-addresses", "sgsn-address-for-control-plane", "sgsn-address-for-user-traffic")
 	s := gtptest.NewSGSN()
 	v4, v6 := ie.NewGSNAddress("127.0.20.1"), ie.NewGSNAddress("2001:db8::1")
 	for _, c := range []struct {
@@ -118,6 +129,8 @@ func TestSecondaryContext(t *testing.T) {
 }
 
 func TestDeletePDPContext(t *testing.T) {
+	gtptest.ShowsIn(t, "29.060/delete-pdp-context-request", "teardown-ind", "nsapi")
+	gtptest.ShowsIn(t, "29.060/delete-pdp-context-response-received", "cause")
 	s := gtptest.NewSGSN()
 	if m := mustParse[*DeletePDPContextRequest](t, s.Delete(3)); m.NSAPI != 5 || m.TEID != 3 || !m.Teardown {
 		t.Errorf("%+v", m)
@@ -161,6 +174,7 @@ func TestDeletePDPContext(t *testing.T) {
 
 // Every element of each request left out once: what is missing is named.
 func TestV1WithoutElement(t *testing.T) {
+	gtptest.ShowsIn(t, "29.060/error-handling", "mandatorily-present-element-missing")
 	s := gtptest.NewSGSN()
 	mandatory, conditional := CauseMandatoryMissing, CauseConditionalMissing
 	for _, c := range []struct {
@@ -210,6 +224,7 @@ func TestV1WithoutElement(t *testing.T) {
 // Values that make no sense: refused where the element is mandatory or
 // conditional, taken for absent where it is optional (TS 29.060 11.1.6 to 11.1.8).
 func TestV1IncorrectElements(t *testing.T) {
+	gtptest.ShowsIn(t, "29.060/error-handling", "invalid-mandatory-element", "element-of-invalid-length")
 	s := gtptest.NewSGSN()
 	wrong := CauseMandatoryIncorrect
 	for _, c := range []struct {
@@ -276,6 +291,7 @@ func TestV1IncorrectElements(t *testing.T) {
 
 // What was taken for absent is absent.
 func TestV1OptionalNonsenseIsAbsent(t *testing.T) {
+	gtptest.ShowsIn(t, "29.060/error-handling", "invalid-optional-element", "incorrect-optional-element")
 	s := gtptest.NewSGSN()
 	all := s.CreateElements()
 	for i, e := range all {
@@ -299,6 +315,7 @@ func TestV1OptionalNonsenseIsAbsent(t *testing.T) {
 }
 
 func TestEndUserAddresses(t *testing.T) {
+	gtptest.ShowsIn(t, "29.060/create-pdp-context-request", "end-user-address")
 	s := gtptest.NewSGSN()
 	for _, c := range []struct {
 		value []byte

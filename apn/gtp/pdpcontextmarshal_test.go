@@ -28,6 +28,10 @@ func grantedV1(t testing.TB) *CreatePDPContextResponse {
 }
 
 func TestCreatePDPContextResponse(t *testing.T) {
+	gtptest.ShowsIn(t, "29.060/create-pdp-context-response",
+		"cause", "reordering-required", "recovery", "tunnel-endpoint-identifier-data-i", "tunnel-endpoint-identifier-control-plane", "nsapi", "charging-id",
+		"end-user-address", "protocol-configuration-options", "ggsn-address-for-control-plane", "ggsn-address-for-user-traffic",
+		"quality-of-service-profile", "apn-ambr")
 	s := gtptest.NewSGSN()
 	a := gtptest.ReadV1(grantedV1(t).Marshal())
 	if a.Type != 17 || a.TEID != s.ControlTEID || a.Seq != s.Seq {
@@ -70,6 +74,7 @@ func TestCreatePDPContextResponse(t *testing.T) {
 }
 
 func TestEndUserAddressAnswered(t *testing.T) {
+	gtptest.ShowsIn(t, "29.060/create-pdp-context-response", "end-user-address")
 	v6 := append(prefix6.AsSlice()[:8:8], 0, 0, 0, 1, 0, 0, 0, 7)
 	dual := dualPAA()
 	for _, c := range []struct {
@@ -98,6 +103,8 @@ func updatedV1(t testing.TB) *UpdatePDPContextResponse {
 }
 
 func TestUpdatePDPContextResponse(t *testing.T) {
+	gtptest.ShowsIn(t, "29.060/update-pdp-context-response",
+		"cause", "recovery", "tunnel-endpoint-identifier-data-i", "charging-id", "protocol-configuration-options", "ggsn-address-for-control-plane", "ggsn-address-for-user-traffic", "quality-of-service-profile", "apn-ambr")
 	s := gtptest.NewSGSN()
 	m := updatedV1(t)
 	a := gtptest.ReadV1(m.Marshal())
@@ -111,14 +118,16 @@ func TestUpdatePDPContextResponse(t *testing.T) {
 			t.Errorf("address %d: % x", nth, a.Find(ie.GSNAddress, nth))
 		}
 	}
-	m.AMBRUpKbps, m.AMBRDownKbps = 1, 2
+	m.AMBRUpKbps, m.AMBRDownKbps, m.PCO = 1, 2, grantedV1(t).PCO
 	a = gtptest.ReadV1(m.Marshal())
-	if !bytes.Equal(a.Find(ie.AggregateMaximumBitRate, 0), []byte{0, 0, 0, 1, 0, 0, 0, 2}) {
+	if !bytes.Equal(a.Find(ie.AggregateMaximumBitRate, 0), []byte{0, 0, 0, 1, 0, 0, 0, 2}) || !bytes.Equal(a.Find(ie.ProtocolConfigurationOptions, 0), m.PCO.octets()) {
 		t.Errorf("%+v", a)
 	}
 }
 
 func TestDeletePDPContextMarshal(t *testing.T) {
+	gtptest.ShowsIn(t, "29.060/delete-pdp-context-request-sent", "teardown-ind", "nsapi")
+	gtptest.ShowsIn(t, "29.060/delete-pdp-context-response", "cause")
 	h := Header{Version: 1, TEID: 0x01020304, Seq: 0xabcd}
 	request := []byte{0x32, 20, 0, 8, 1, 2, 3, 4, 0xab, 0xcd, 0, 0, 19, 0xff, 20, 5}
 	if got := (&DeletePDPContextRequest{Header: h, NSAPI: 5, Teardown: true}).Marshal(); !bytes.Equal(got, request) {
@@ -140,6 +149,7 @@ func TestDeletePDPContextMarshal(t *testing.T) {
 // Every message of ours has its elements in the order of their types (TS 29.060
 // 7.7.0).
 func TestV1ElementsInOrder(t *testing.T) {
+	gtptest.ShowsIn(t, "29.060/all-messages", "elements-in-the-order-of-their-types")
 	for i, b := range sentV1(t) {
 		types := []uint8{}
 		for _, e := range gtptest.ReadV1(b).Elements {

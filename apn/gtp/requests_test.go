@@ -12,6 +12,9 @@ import (
 )
 
 func TestModifyBearerRequest(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/modify-bearer-request",
+		"sender-f-teid-for-control-plane", "rat-type", "recovery", "bearer-contexts-to-be-modified", "bearer-context-eps-bearer-id",
+		"bearer-context-s5-s8-u-sgw-f-teid")
 	s := gtptest.New()
 	m := mustParse[*ModifyBearerRequest](t, s.Modify(0xabcd, true))
 	if m.TEID != 0xabcd || m.Sender.TEID != s.ControlTEID || m.RAT != s.RAT || *m.Recovery != s.Restarts ||
@@ -39,6 +42,9 @@ func TestModifyBearerRequest(t *testing.T) {
 }
 
 func TestDeleteSession(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/delete-session-request",
+		"linked-eps-bearer-id-lbi", "linked-eps-bearer-id-lbi-missing", "user-location-information-uli", "sender-f-teid-for-control-plane",
+		"indication-flags-operation-and-scope-indication-together")
 	s := gtptest.New()
 	if m := mustParse[*DeleteSessionRequest](t, s.Delete(3)); m.LinkedEBI != 5 || m.TEID != 3 {
 		t.Errorf("%+v", m)
@@ -67,6 +73,7 @@ func TestDeleteSession(t *testing.T) {
 
 // A fault is answered to the sender, if the sender's F-TEID could be read.
 func TestFaultyKeepsSender(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/responses", "refusal-cause-offending-element-what-is-repeated")
 	s := gtptest.New()
 	all := slices.DeleteFunc(s.CreateElements(), func(e *ie.IE) bool { return e.Type == ie.AccessPointName })
 	m, err := Parse(s.Request(TypeCreateSessionRequest, 0, all...))
@@ -103,7 +110,7 @@ func TestFaultyKeepsTEIDOfBrokenSender(t *testing.T) {
 
 // A Bearer Resource Command has its sender where other requests have none: the
 // first F-TEIDs in it are user planes (TS 29.274 table 7.2.5-1).
-func TestSenderOfBearerResourceCommand(t *testing.T) {
+func TestSendersOfCommands(t *testing.T) {
 	s := gtptest.New()
 	m := mustParse[*Other](t, s.Request(typeBearerResourceCommand, 1, ie.NewEPSBearerID(5), ie.NewProcedureTransactionID(1),
 		ie.NewFullyQualifiedTEID(15, 7, "127.0.20.9", ""), ie.NewFullyQualifiedTEID(3, 8, "127.0.20.9", "").WithInstance(1),
@@ -112,4 +119,21 @@ func TestSenderOfBearerResourceCommand(t *testing.T) {
 		t.Errorf("%+v", m)
 	}
 	gtptest.Shows(t, "29.274/bearer-resource-command/sender-f-teid-for-control-plane")
+	m = mustParse[*Other](t, s.Request(typeDeleteBearerCommand, 1, ie.NewGroupedIE(ie.BearerContext, ie.NewEPSBearerID(6)), ie.NewFullyQualifiedTEID(6, 9, "127.0.20.1", "")))
+	if SenderTEID(m) != 9 || m.Sender != (FTEID{6, 9, s.Addr}) {
+		t.Errorf("%+v", m)
+	}
+	gtptest.Shows(t, "29.274/delete-bearer-command/sender-f-teid-for-control-plane")
+}
+
+// A Modify Bearer Request of every element that is read.
+func TestModifyBearerRequestOfEverything(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/modify-bearer-request", "user-location-information-uli", "serving-network", "rat-type", "sender-f-teid-for-control-plane",
+		"aggregate-maximum-bit-rate-apn-ambr", "bearer-context-s5-s8-u-sgw-f-teid", "bearer-contexts-to-be-removed", "recovery", "mme-fq-csid-sgw-fq-csid")
+	s := gtptest.New()
+	m := mustParse[*ModifyBearerRequest](t, samples(t)["modify-all"])
+	if len(m.UserLocation) != 13 || m.ServingNetwork.String() != "46001" || m.RAT != 6 || m.Sender != (FTEID{6, 7, s.Addr}) || m.AMBRUpKbps != 1 || m.AMBRDownKbps != 2 ||
+		!slices.Equal(m.Bearers, []Bearer{{EBI: 5, User: FTEID{4, 8, s.Addr}}}) || !slices.Equal(m.Remove, []uint8{6}) || *m.Recovery != 1 || len(m.CSIDs) != 2 {
+		t.Errorf("%+v", m)
+	}
 }

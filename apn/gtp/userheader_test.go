@@ -6,9 +6,13 @@ import (
 	"errors"
 	"net/netip"
 	"testing"
+
+	"github.com/sealedge/sealedge/apn/gtp/gtptest"
 )
 
 func TestParseUser(t *testing.T) {
+	gtptest.ShowsIn(t, "29.281/header", "version-protocol-type-length", "sequence-number", "n-pdu-number", "datagram-shorter-than-its-header-or-its-length")
+	gtptest.ShowsIn(t, "29.281/extension-headers", "chain-of-extension-headers", "broken-chain", "pdu-session-container")
 	for _, c := range []struct {
 		name string
 		in   []byte
@@ -52,6 +56,10 @@ func TestParseUser(t *testing.T) {
 }
 
 func TestUserMessages(t *testing.T) {
+	gtptest.ShowsIn(t, "29.281/echo-response", "recovery")
+	gtptest.ShowsIn(t, "29.281/supported-extension-headers-notification", "extension-header-type-list")
+	gtptest.ShowsIn(t, "29.281/error-indication", "tunnel-endpoint-identifier-data-i", "gtp-u-peer-address")
+	gtptest.ShowsIn(t, "29.281/error-indication-received", "tunnel-endpoint-identifier-data-i", "gtp-u-peer-address", "private-extension", "mandatory-element-missing")
 	v4, v6 := netip.MustParseAddr("127.0.10.1"), netip.MustParseAddr("2001:db8::1")
 	for _, c := range []struct {
 		name string
@@ -115,6 +123,7 @@ func TestParseUserDoesNotAllocate(t *testing.T) {
 
 // A G-PDU's header with a sequence number is what ParseUser reads.
 func TestPutUserGPDUSequenced(t *testing.T) {
+	gtptest.ShowsIn(t, "29.281/header", "sequence-number-sent")
 	b := append(make([]byte, UserHeaderLen+4), 1, 2, 3)
 	PutUserGPDUSequenced(b, 0x11223344, 0xfffe, 3)
 	if want := []byte{0x32, 255, 0, 7, 0x11, 0x22, 0x33, 0x44, 0xff, 0xfe, 0, 0, 1, 2, 3}; !bytes.Equal(b, want) {
@@ -130,6 +139,9 @@ func TestPutUserGPDUSequenced(t *testing.T) {
 // understand it (TS 29.281 figure 5.2.1-2), and of those that it must we
 // understand one.
 func TestUserExtensionTypes(t *testing.T) {
+	gtptest.ShowsIn(t, "29.281/extension-headers",
+		"unknown-need-not-be-comprehended", "unknown-must-be-comprehended", "udp-port", "pdcp-pdu-number", "service-class-indicator",
+		"pdu-session-container")
 	for typ := range 256 {
 		b := []byte{0x36, UserGPDU, 0, 9, 0, 0, 0, 1, 0, 7, 0, byte(typ), 1, 0, 3, 0, 9}
 		h, err := ParseUser(b)
@@ -153,6 +165,7 @@ func TestUserExtensionTypes(t *testing.T) {
 // The longest chain that a datagram holds is read to its end, and one that is
 // broken at its end is not believed.
 func TestUserExtensionChain(t *testing.T) {
+	gtptest.ShowsIn(t, "29.281/extension-headers", "chain-of-extension-headers", "broken-chain")
 	b := make([]byte, 65535)
 	b[0], b[1], b[11] = 0x34, UserGPDU, 0x40
 	b = b[:12+4*16000+1]

@@ -27,6 +27,7 @@ func requestsV1() map[string][]byte {
 // The flags of the header: version, protocol type, and those that bring the
 // optional fields.
 func TestV1HeaderFlags(t *testing.T) {
+	gtptest.ShowsIn(t, "29.060/header", "version-protocol-type-flags", "gtp", "sequence-number-missing", "n-pdu-number")
 	for name, b := range requestsV1() {
 		for flags := range byte(32) {
 			x := slices.Clone(b)
@@ -71,6 +72,8 @@ func withExtension(b []byte, typ byte, header ...byte) []byte {
 }
 
 func TestV1ExtensionHeaders(t *testing.T) {
+	gtptest.ShowsIn(t, "29.060/header",
+		"extension-headers-that-need-not-be-comprehended", "extension-header-that-must-be-comprehended", "mbms-support-ms-info-change-reporting-support")
 	s := gtptest.NewSGSN()
 	create := s.Create()
 	want := mustParse[*CreatePDPContextRequest](t, create)
@@ -131,6 +134,7 @@ func TestV1ExtensionHeaders(t *testing.T) {
 // "invalid message format", and a response that ends with "missing" where the
 // length field fits what is left.
 func TestV1Truncation(t *testing.T) {
+	gtptest.ShowsIn(t, "29.060/error-handling", "message-shorter-than-its-header", "message-of-inconsistent-length")
 	for name, b := range requestsV1() {
 		for n := range b {
 			e := fault(t, b[:n:n])
@@ -175,6 +179,8 @@ func TestV1FaultyKeepsSender(t *testing.T) {
 
 // Every message type: what it is answered with, or why it is not.
 func TestV1EveryType(t *testing.T) {
+	gtptest.ShowsIn(t, "29.060/message-types", "every-type-answered-or-discarded")
+	gtptest.ShowsIn(t, "29.060/error-handling", "unknown-message", "unexpected-message")
 	answered := []uint8{1, 16, 18, 20, 29, 98, 100, 102, 104, 112, 114, 128}
 	s := gtptest.NewSGSN()
 	for typ := range 256 {
@@ -250,6 +256,10 @@ func TestNamesSession(t *testing.T) {
 }
 
 func TestV1Echo(t *testing.T) {
+	gtptest.ShowsIn(t, "29.060/echo-request", "")
+	gtptest.ShowsIn(t, "29.060/echo-request-sent", "")
+	gtptest.ShowsIn(t, "29.060/echo-response", "", "recovery")
+	gtptest.ShowsIn(t, "29.060/echo-response-received", "recovery")
 	s := gtptest.NewSGSN()
 	// There is no restart counter in the request; one that comes all the same is
 	// read (TS 29.060 7.2.1, 11.1.11).
@@ -273,6 +283,8 @@ func TestV1Echo(t *testing.T) {
 }
 
 func TestMSInfoChangeNotification(t *testing.T) {
+	gtptest.ShowsIn(t, "29.060/ms-info-change-notification-request", "imsi", "linked-nsapi", "rat-type", "user-location-information", "imei-sv")
+	gtptest.ShowsIn(t, "29.060/ms-info-change-notification-response", "cause", "imsi", "linked-nsapi", "imei-sv")
 	s := gtptest.NewSGSN()
 	imei := ie.NewIMEISV(s.IMEI).Payload
 	m := mustParse[*ChangeNotificationRequest](t, s.Inform(9))
@@ -325,5 +337,15 @@ func TestIMSIV1(t *testing.T) {
 		if got := fmt.Sprintf("%x", imsiV1(c.digits)); got != c.want {
 			t.Errorf("%s: %s, want %s", c.digits, got, c.want)
 		}
+	}
+}
+
+// Which extension headers of a message are comprehended is told in octets that
+// its receiver needs nothing to know for.
+func TestSupportedExtensionHeadersV1(t *testing.T) {
+	gtptest.ShowsIn(t, "29.060/supported-extension-headers-notification", "extension-header-type-list")
+	want := []byte{0x32, 31, 0, 7, 0, 0, 0, 0, 0xab, 0xcd, 0, 0, 141, 1, 2}
+	if b := (&SupportedExtensionHeaders{Header{Version: 1, Seq: 0xabcd}}).Marshal(); !bytes.Equal(b, want) {
+		t.Errorf("% x, want % x", b, want)
 	}
 }

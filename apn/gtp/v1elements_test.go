@@ -46,6 +46,7 @@ func TestV1Sizes(t *testing.T) {
 // Every element twice: the first counts, whatever the second says. An NSAPI more
 // is a Linked NSAPI, addresses more are those of the other family.
 func TestV1FirstOfRepeated(t *testing.T) {
+	gtptest.ShowsIn(t, "29.060/error-handling", "repeated-element")
 	s := gtptest.NewSGSN()
 	for typ, all := range map[uint8][]*ie.IE{
 		TypeCreatePDPContextRequest: s.CreateElements(), TypeUpdatePDPContextRequest: s.UpdateElements(),
@@ -80,6 +81,7 @@ func TestV1FirstOfRepeated(t *testing.T) {
 // Elements that nobody expects are passed over, wherever they are: unknown ones,
 // those that belong in other messages, and private ones.
 func TestV1UnexpectedElements(t *testing.T) {
+	gtptest.ShowsIn(t, "29.060/error-handling", "unexpected-element")
 	s := gtptest.NewSGSN()
 	want := mustParse[*CreatePDPContextRequest](t, s.Create())
 	all := s.CreateElements()
@@ -101,6 +103,7 @@ func TestV1UnexpectedElements(t *testing.T) {
 // (TS 29.060 11.1.9): that is no harm when everything needed is there, and
 // otherwise the message's format is at fault rather than an element missing.
 func TestV1UnreadableRest(t *testing.T) {
+	gtptest.ShowsIn(t, "29.060/error-handling", "unknown-element", "unreadable-rest-of-a-message-that-lacks-something")
 	s := gtptest.NewSGSN()
 	want := mustParse[*CreatePDPContextRequest](t, s.Create())
 	for _, typ := range []byte{0, 6, 7, 10, 30, 116, 117, 126} {
@@ -119,6 +122,7 @@ func TestV1UnreadableRest(t *testing.T) {
 
 // Elements in the wrong order are understood (docs/divergences.md).
 func TestV1OutOfOrder(t *testing.T) {
+	gtptest.ShowsIn(t, "29.060/error-handling", "elements-out-of-sequence")
 	s := gtptest.NewSGSN()
 	want := mustParse[*CreatePDPContextRequest](t, s.Create())
 	all := s.CreateElements()
@@ -132,6 +136,7 @@ func TestV1OutOfOrder(t *testing.T) {
 // Every length of every element that has one, 0 to 255, in every request: refused
 // or understood, never worse; and answered if refused.
 func TestV1EveryElementLength(t *testing.T) {
+	gtptest.ShowsIn(t, "29.060/error-handling", "element-of-invalid-length")
 	s := gtptest.NewSGSN()
 	for typ, all := range map[uint8][]*ie.IE{
 		TypeCreatePDPContextRequest: s.CreateElements(), TypeUpdatePDPContextRequest: s.UpdateElements(), TypeMSInfoChangeNotification: s.InformElements(),

@@ -190,8 +190,10 @@ type Answer struct {
 	Elements []*ie.IE
 }
 
-// Read reads a message of ours. It panics when the message can't be read.
+// Read reads a message of ours, and has it judged by Main. It panics when the
+// message can't be read.
 func Read(b []byte) Answer {
+	Sent(ControlPort, b)
 	if int(binary.BigEndian.Uint16(b[2:]))+4 != len(b) {
 		panic("gtptest: length field and message disagree")
 	}

@@ -134,6 +134,20 @@ func Shows(t testing.TB, ids ...string) {
 	})
 }
 
+// ShowsIn is Shows for several rows of one procedure: "29.274/echo-request", then
+// the last parts of their IDs; "" is the procedure as such.
+func ShowsIn(t testing.TB, procedure string, elements ...string) {
+	t.Helper()
+	ids := make([]string, 0, len(elements))
+	for _, e := range elements {
+		if e != "" {
+			e = "/" + e
+		}
+		ids = append(ids, procedure+e)
+	}
+	Shows(t, ids...)
+}
+
 // record writes one file a test: packages run at the same time.
 func record(dir, test string, ids []string) error {
 	room, err := os.Getwd() // the package's directory, as go test has it

@@ -160,8 +160,10 @@ type AnswerV1 struct {
 	Elements []*ie.IE
 }
 
-// ReadV1 reads a message of ours. It panics when the message can't be read.
+// ReadV1 reads a message of ours, and has it judged by Main. It panics when the
+// message can't be read.
 func ReadV1(b []byte) AnswerV1 {
+	Sent(ControlPort, b)
 	if len(b) < 12 || b[0] != 0x32 || int(binary.BigEndian.Uint16(b[2:]))+8 != len(b) {
 		panic("gtptest: not a GTPv1-C message, or its length field is wrong")
 	}
