@@ -29,7 +29,7 @@ func grantedV1(t testing.TB) *CreatePDPContextResponse {
 
 func TestCreatePDPContextResponse(t *testing.T) {
 	gtptest.ShowsIn(t, "29.060/create-pdp-context-response",
-		"cause", "reordering-required", "recovery", "tunnel-endpoint-identifier-data-i", "tunnel-endpoint-identifier-control-plane", "nsapi", "charging-id",
+		"cause", "cause-new-pdp-type-129-130", "reordering-required", "recovery", "tunnel-endpoint-identifier-data-i", "tunnel-endpoint-identifier-control-plane", "nsapi", "charging-id",
 		"end-user-address", "protocol-configuration-options", "ggsn-address-for-control-plane", "ggsn-address-for-user-traffic",
 		"quality-of-service-profile", "apn-ambr")
 	s := gtptest.NewSGSN()
@@ -162,6 +162,7 @@ func TestV1ElementsInOrder(t *testing.T) {
 }
 
 func TestV1Refusals(t *testing.T) {
+	gtptest.ShowsIn(t, "29.060/header", "teid-0-where-the-peer-s-is-not-known")
 	s := gtptest.NewSGSN()
 	restarts := uint8(9)
 	create, _ := Parse(s.Create())

@@ -57,6 +57,8 @@ func wish(s gtptest.SGW, typ uint8, dual bool) []byte {
 }
 
 func TestPDNTypes(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/create-session-response", "cause-new-pdn-type-18-19", "cause-preferred-pdn-type-not-supported-83")
+	gtptest.ShowsIn(t, "29.274/create-session-request", "indication-flags", "pdn-type")
 	v4only := func(w *world) {}
 	v6only := func(w *world) {
 		w.dualStack()
@@ -151,6 +153,8 @@ func showing(s gtptest.SGW, pco []byte) []byte {
 }
 
 func TestAuthentication(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/create-session-request", "pco-pap", "pco-chap")
+	gtptest.ShowsIn(t, "29.274/create-session-response", "cause-user-authentication-failed-92")
 	const right, other = "tr0ub4dor", "Tr0ub4dor"
 	salt := []byte("0123456789abcdef")
 	known := &command.Credentials{

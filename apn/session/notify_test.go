@@ -14,6 +14,10 @@ import (
 )
 
 func TestSuspendAndResume(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/suspend-notification", "")
+	gtptest.ShowsIn(t, "29.274/suspend-acknowledge", "cause")
+	gtptest.ShowsIn(t, "29.274/resume-notification", "")
+	gtptest.ShowsIn(t, "29.274/resume-acknowledge", "cause")
 	w, s, teid := attached(t)
 	a, _, done := w.carry(s.Suspend(teid))
 	if a.Type != 163 || a.Cause() != 16 || a.TEID != s.ControlTEID || !w.state.SessionByTEIDC(teid).GetGtp().GetSuspended() {
@@ -41,6 +45,8 @@ func TestSuspendAndResume(t *testing.T) {
 }
 
 func TestChangeNotification(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/change-notification-request", "", "rat-type", "user-location-information-uli")
+	gtptest.ShowsIn(t, "29.274/change-notification-response", "")
 	w, s, teid := attached(t)
 	s.Addr = netip.MustParseAddr("127.0.20.1")
 	elsewhere := []byte{0x18, 0x64, 0xf0, 0x10, 0, 2, 0x64, 0xf0, 0x10, 0, 0, 0, 2}
@@ -61,6 +67,9 @@ func TestChangeNotification(t *testing.T) {
 }
 
 func TestModifyBearerCommand(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/modify-bearer-command", "")
+	gtptest.ShowsIn(t, "29.274/modify-bearer-failure-indication", "", "cause")
+	gtptest.ShowsIn(t, "29.274/update-bearer-request", "")
 	w, s, teid := attached(t)
 	raw := s.ModifyCommand(teid) // 30 and 40 Mbit/s, QCI 8
 	o := w.decide(raw, 0)
@@ -95,6 +104,8 @@ func TestModifyBearerCommand(t *testing.T) {
 }
 
 func TestDeletePDNConnectionSet(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/delete-pdn-connection-set-request", "", "sgw-fq-csid")
+	gtptest.ShowsIn(t, "29.274/delete-pdn-connection-set-response", "")
 	w, s := newWorld(t), gtptest.New()
 	all := append(s.CreateElements(), s.ConnectionSet(1, 3))
 	a, _, _ := w.carry(s.Request(32, 0, all...))
@@ -131,6 +142,7 @@ func TestDeletePDNConnectionSetInParts(t *testing.T) {
 }
 
 func TestPeerRestart(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/restoration", "restart-of-a-peer", "older-restart-counter-of-a-peer")
 	w, s, teid := attached(t) // the SGW's counter is 7
 	peer := s.Addr
 	if !HasRestarted(w.state, peer, 8) || HasRestarted(w.state, peer, 7) || HasRestarted(w.state, peer, 6) {
@@ -165,6 +177,7 @@ func TestPeerRestart(t *testing.T) {
 // A session that has moved to another SGW isn't the former one's any more, not
 // even at the same address (TS 29.274 7.2.9.1, note 6).
 func TestTheFormerPeerIsRefused(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/delete-session-request", "sender-f-teid-for-control-plane", "sender-f-teid-for-control-plane-of-a-former-peer")
 	w, s, teid := attached(t)
 	former := s
 	s.ControlTEID++
@@ -186,6 +199,7 @@ func TestTheFormerPeerIsRefused(t *testing.T) {
 
 // Older implementations send the notification without a TEID.
 func TestChangeNotificationByIMSI(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/change-notification-request", "imsi", "imsi-unknown-teid-0")
 	w, s, _ := attached(t)
 	a, _, _ := w.carry(s.Change(0))
 	if a.Type != 39 || a.Cause() != 16 || a.TEID != s.ControlTEID || a.Find(ie.IMSI, 0) == nil {

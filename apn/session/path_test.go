@@ -29,10 +29,12 @@ func (w *world) from(peer string, raw []byte) Outcome {
 	if m == nil {
 		w.t.Fatal(err)
 	}
-	return w.gateway.Decide(m, netip.MustParseAddrPort(peer), View{State: w.state, Rules: w.rules}, 0)
+	return dissected(w.gateway.Decide(m, netip.MustParseAddrPort(peer), View{State: w.state, Rules: w.rules}, 0))
 }
 
 func TestModifyBearer(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/modify-bearer-request", "", "handover-to-another-sgw")
+	gtptest.ShowsIn(t, "29.274/modify-bearer-response", "")
 	w, s, teid := attached(t)
 
 	// Nothing new: answered without the log.
@@ -78,6 +80,8 @@ func TestModifyBearer(t *testing.T) {
 }
 
 func TestModifyRefusals(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/modify-bearer-request", "serving-network", "rat-type")
+	gtptest.ShowsIn(t, "29.274/header", "teid-0-where-the-peer-s-is-not-known")
 	w, s, teid := attached(t)
 	for _, c := range []struct {
 		name  string
@@ -120,6 +124,8 @@ func TestModifyRefusals(t *testing.T) {
 // One bearer of two is there: accepted partially. Bearers to be removed that
 // were never made are not found; the default one stays.
 func TestModifyPartially(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/modify-bearer-request", "bearer-contexts-to-be-removed")
+	gtptest.ShowsIn(t, "29.274/modify-bearer-response", "bearer-contexts-modified", "bearer-contexts-marked-for-removal")
 	w, s, teid := attached(t)
 	bearer := func(ebi, instance uint8) *ie.IE {
 		return ie.NewGroupedIE(ie.BearerContext, ie.NewEPSBearerID(ebi)).WithInstance(instance)
@@ -154,6 +160,8 @@ func TestModifyConflict(t *testing.T) {
 }
 
 func TestDelete(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/delete-session-request", "", "linked-eps-bearer-id-lbi")
+	gtptest.ShowsIn(t, "29.274/delete-session-response", "", "cause", "recovery")
 	w, s, teid := attached(t)
 	for _, c := range []struct {
 		name string
@@ -171,6 +179,9 @@ func TestDelete(t *testing.T) {
 	a, _, _ := w.carry(s.Delete(teid))
 	if a.Type != 37 || a.Cause() != 16 || a.TEID != s.ControlTEID || w.state.SessionByKey(s.IMSI, "seal.corp") != nil {
 		t.Errorf("%+v", a)
+	}
+	if want := uint8(w.state.Address("gw").GetRestartCounter()); a.Find(ie.Recovery, 0) == nil || a.Find(ie.Recovery, 0).Payload[0] != want {
+		t.Errorf("restart counter %v, want %d", a.Find(ie.Recovery, 0), want)
 	}
 }
 
@@ -198,6 +209,14 @@ func TestDeleteLeavesTheFallbackPath(t *testing.T) {
 // What is not offered, or faulty, is answered in the proper type, to the peer
 // of the session, and leaves the session alone.
 func TestOthers(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/remote-ue-report-notification", "")
+	gtptest.ShowsIn(t, "29.274/remote-ue-report-acknowledge", "cause")
+	gtptest.ShowsIn(t, "29.274/delete-bearer-command", "")
+	gtptest.ShowsIn(t, "29.274/delete-bearer-failure-indication", "")
+	gtptest.ShowsIn(t, "29.274/bearer-resource-command", "")
+	gtptest.ShowsIn(t, "29.274/bearer-resource-failure-indication", "")
+	gtptest.ShowsIn(t, "29.274/update-pdn-connection-set-request", "")
+	gtptest.ShowsIn(t, "29.274/update-pdn-connection-set-response", "cause")
 	w, s, teid := attached(t)
 	children := []*ie.IE{ie.NewEPSBearerID(5), ie.NewProcedureTransactionID(1), ie.NewGroupedIE(ie.BearerContext, ie.NewEPSBearerID(6))}
 	before := w.state.SessionByTEIDC(teid)

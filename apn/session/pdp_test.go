@@ -33,6 +33,9 @@ const sgsn = "127.0.20.1:2123"
 func (w *world) anyRAT() { w.rules.Admission.RATs = nil }
 
 func TestCreatePDPContext(t *testing.T) {
+	gtptest.ShowsIn(t, "29.060/create-pdp-context-request", "")
+	gtptest.ShowsIn(t, "29.060/create-pdp-context-response", "")
+	gtptest.ShowsIn(t, "29.060/reliable-delivery", "a-response-has-the-request-s-sequence-number", "a-retransmission-gets-the-response-of-before")
 	w, s := newWorld(t), gtptest.NewSGSN()
 	w.anyRAT()
 	a, o, done := w.carryV1(sgsn, s.Create())
@@ -71,6 +74,10 @@ func TestCreatePDPContext(t *testing.T) {
 }
 
 func TestCreatePDPContextRefusals(t *testing.T) {
+	gtptest.ShowsIn(t, "29.060/create-pdp-context-request", "linked-nsapi")
+	gtptest.ShowsIn(t, "29.060/create-pdp-context-response",
+		"cause-missing-or-unknown-apn-219", "cause-unknown-pdp-address-or-pdp-type-220", "cause-user-authentication-failed-209",
+		"cause-apn-access-denied-no-subscription-222", "cause-system-failure-204")
 	for _, c := range []struct {
 		name  string
 		alter func(*gtptest.SGSN, *world)
@@ -104,6 +111,7 @@ func TestCreatePDPContextRefusals(t *testing.T) {
 }
 
 func TestPDPTypes(t *testing.T) {
+	gtptest.ShowsIn(t, "29.060/create-pdp-context-response", "end-user-address", "cause-new-pdp-type-129-130")
 	for _, c := range []struct {
 		typ   uint8
 		dual  bool // the APN offers IPv6 too
@@ -126,6 +134,10 @@ func TestPDPTypes(t *testing.T) {
 }
 
 func TestUpdateAndDeletePDPContext(t *testing.T) {
+	gtptest.ShowsIn(t, "29.060/update-pdp-context-request", "", "another-sgsn-takes-over", "imsi", "nsapi")
+	gtptest.ShowsIn(t, "29.060/update-pdp-context-response", "")
+	gtptest.ShowsIn(t, "29.060/delete-pdp-context-request", "")
+	gtptest.ShowsIn(t, "29.060/delete-pdp-context-response", "")
 	w, s := newWorld(t), gtptest.NewSGSN()
 	w.anyRAT()
 	_, _, done := w.carryV1(sgsn, s.Create())
@@ -172,6 +184,8 @@ func TestUpdateAndDeletePDPContext(t *testing.T) {
 // A session goes from 4G to 3G and back, and keeps address and tunnel ends
 // (TS 23.401 annex D).
 func TestHandoverBetweenVersions(t *testing.T) {
+	gtptest.ShowsIn(t, "29.060/update-pdp-context-request", "handover-from-an-sgw")
+	gtptest.ShowsIn(t, "29.274/modify-bearer-request", "handover-from-an-sgsn-of-gn-gp")
 	w, sgw := newWorld(t), gtptest.New()
 	w.anyRAT()
 	a, _, first := w.carry(sgw.Create())
@@ -218,6 +232,8 @@ func TestCreateReplacesAcrossVersions(t *testing.T) {
 }
 
 func TestMSInfoChange(t *testing.T) {
+	gtptest.ShowsIn(t, "29.060/ms-info-change-notification-request", "", "rat-type")
+	gtptest.ShowsIn(t, "29.060/ms-info-change-notification-response", "")
 	w, s := newWorld(t), gtptest.NewSGSN()
 	w.anyRAT()
 	_, _, done := w.carryV1(sgsn, s.Create())

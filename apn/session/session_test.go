@@ -91,7 +91,19 @@ func (w *world) decide(raw []byte, attempt int) Outcome {
 	if m == nil {
 		w.t.Fatal(err)
 	}
-	return w.gateway.Decide(m, netip.MustParseAddrPort("127.0.20.1:2123"), View{State: w.state, Rules: w.rules}, attempt)
+	return dissected(w.gateway.Decide(m, netip.MustParseAddrPort("127.0.20.1:2123"), View{State: w.state, Rules: w.rules}, attempt))
+}
+
+// dissected has what is sent at once judged when all tests are done; what is sent
+// later is when it is read.
+func dissected(o Outcome) Outcome {
+	if o.Response != nil {
+		gtptest.Sent(gtptest.ControlPort, o.Response)
+	}
+	if o.Update != nil {
+		gtptest.Sent(gtptest.ControlPort, o.Update.Marshal())
+	}
+	return o
 }
 
 // carry decides and carries out, like a node without rivals.
@@ -109,6 +121,8 @@ func (w *world) carry(raw []byte) (gtptest.Answer, Outcome, Answer) {
 }
 
 func TestAttach(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/create-session-request", "", "pco-dns-server-addresses-mtu")
+	gtptest.ShowsIn(t, "29.274/create-session-response", "")
 	w, s := newWorld(t), gtptest.New()
 	a, o, done := w.carry(s.Create())
 	if a.Type != 33 || a.TEID != s.ControlTEID || a.Seq != s.Seq || a.Cause() != 16 || done.Cause != gtp.CauseAccepted {
@@ -141,6 +155,7 @@ func TestAttach(t *testing.T) {
 // A bit rate of 0 is none told; QoS classes that no default bearer can have are
 // replaced (examples of SGWs in the field send 255).
 func TestQoSIsAnsweredWithinLimits(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/create-session-response", "bearer-context-bearer-level-qos", "aggregate-maximum-bit-rate-apn-ambr")
 	s := gtptest.New()
 	for _, c := range []struct{ qci, want uint8 }{{9, 9}, {5, 5}, {0, 9}, {1, 9}, {4, 9}, {255, 9}, {65, 9}, {128, 128}, {70, 70}} {
 		all := s.CreateElements()
@@ -161,6 +176,7 @@ func TestQoSIsAnsweredWithinLimits(t *testing.T) {
 
 // The address that a request asks for is never trusted.
 func TestRequestedAddressIsNotTrusted(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/create-session-request", "pdn-address-allocation-paa")
 	s := gtptest.New()
 	v4v6 := append([]byte{3}, make([]byte, 21)...)
 	for _, c := range []struct {
@@ -191,6 +207,9 @@ func TestRequestedAddressIsNotTrusted(t *testing.T) {
 }
 
 func TestAdmissionRefusals(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/create-session-response",
+		"cause-missing-or-unknown-apn-78", "cause-denied-in-rat-82", "cause-service-denied-89", "cause-apn-access-denied-no-subscription-93",
+		"cause-system-failure-72")
 	for _, c := range []struct {
 		code  policy.Code
 		alter func(*gtptest.SGW, *world)
@@ -256,6 +275,7 @@ func TestCausesAreDocumented(t *testing.T) {
 // A duplicate that reaches another node gets the same bytes, though the policy
 // has moved on, and costs no log entry.
 func TestDuplicateAfterFailover(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/reliable-delivery", "a-retransmission-after-a-failover")
 	w, s := newWorld(t), gtptest.New()
 	_, _, first := w.carry(s.Create())
 	var snapshot bytes.Buffer
@@ -303,6 +323,7 @@ func TestCommandsAreDeterministic(t *testing.T) {
 // once more, e.g. from an SGW that restarted and counts from the start again,
 // is not answered with tunnel ends that are gone.
 func TestOvertakenRequestIsDecidedAnew(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/colliding-requests", "a-create-for-a-session-that-is-there-replaces-it")
 	w, s := newWorld(t), gtptest.New()
 	a, _, _ := w.carry(s.Create())
 	s2 := s
@@ -326,6 +347,7 @@ func TestOvertakenRequestIsDecidedAnew(t *testing.T) {
 }
 
 func TestResultsOfOpening(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/create-session-response", "cause-all-dynamic-addresses-are-occupied-84")
 	s := gtptest.New()
 	w := newWorld(t)
 	o := w.decide(s.Create(), 0)
