@@ -122,22 +122,22 @@ func (l *loop) heard(now time.Time, peer netip.Addr) {
 }
 
 // answerEcho answers at once and remembers nothing: the answer is the present.
-func (l *loop) answerEcho(a arrival, m *gtp.EchoRequest) {
+func (l *loop) answerEcho(now time.Time, a arrival, m *gtp.EchoRequest) {
 	l.s.counts.add(countEcho, nil)
 	if m.Recovery != nil {
-		l.noteRestart(a.peer.Addr(), *m.Recovery)
+		l.noteRestart(now, a.peer.Addr(), *m.Recovery)
 	}
 	response := gtp.EchoResponse{Header: gtp.Header{Version: m.Version, Seq: m.Seq}, Recovery: l.s.cfg.RestartCounter()}
 	l.send(a.peer, response.Marshal(), "", "")
 }
 
 // noteRestart reports a peer's restart counter when it is news.
-func (l *loop) noteRestart(peer netip.Addr, counter uint8) {
-	if !l.restarts.note(peer, counter) {
-		return
+func (l *loop) noteRestart(now time.Time, peer netip.Addr, counter uint8) {
+	report, different := l.restarts.note(now, peer, counter)
+	if different {
+		l.s.counts.add(countRestartCounter, func() { l.s.log.Info("GTP peer told its restart counter", "peer", peer, "counter", counter) })
 	}
-	l.s.counts.add(countRestartCounter, func() { l.s.log.Info("GTP peer told its restart counter", "peer", peer, "counter", counter) })
-	if l.s.cfg.OnPeerRestart != nil {
+	if report && l.s.cfg.OnPeerRestart != nil {
 		l.s.cfg.OnPeerRestart(peer, counter)
 	}
 }

@@ -1,6 +1,7 @@
 package gtpc
 
 import (
+	"bytes"
 	"fmt"
 	"net/netip"
 	"reflect"
@@ -41,6 +42,11 @@ func echoResponse(request []byte, counter byte) []byte {
 // Peers with sessions are asked once a minute at most; silence, return and
 // restart counters are reported, each once.
 func TestPathManagement(t *testing.T) {
+	gtptest.Shows(t,
+		"29.274/echo-request-sent/recovery",
+		"29.274/echo-response-received/recovery",
+		"29.274/echo-request/recovery",
+	)
 	peers := []EchoPeer{{sgw.Addr(), 2}, {sgw.Addr(), 1}, {foreign.Addr(), 2}}
 	var h heard
 	inBubble(t, h.config(&peers), never(t), func(t *testing.T, r *rig) {
@@ -62,7 +68,10 @@ func TestPathManagement(t *testing.T) {
 			}
 		}
 		echo(7)
-		echo(7)
+		r.from(sgw, gtptest.New().Echo()) // tells the same
+		h.expect(t, "counter 7 of 127.0.20.1")
+		r.conn.sent()
+		echo(7) // a minute later: in case nothing could be done then
 		h.expect(t, "counter 7 of 127.0.20.1")
 		echo(8)
 		h.expect(t, "counter 8 of 127.0.20.1")
@@ -81,7 +90,7 @@ func TestPathManagement(t *testing.T) {
 		r.from(sgw, s.Echo())
 		r.from(sgw, s.Echo())
 		after(1)
-		h.expect(t, "restored 127.0.20.1")
+		h.expect(t, "restored 127.0.20.1", "counter 8 of 127.0.20.1")
 		if r.count(countPathFailed) != 1 || r.count(countPathRestored) != 1 {
 			t.Errorf("%v", r.Counters())
 		}
@@ -92,6 +101,28 @@ func TestPathManagement(t *testing.T) {
 		after(3 * time.Minute)
 		if n := len(r.conn.sent()); n != 0 || len(r.loop.paths.byPeer) != 0 {
 			t.Errorf("%d requests to nobody, %d paths", n, len(r.loop.paths.byPeer))
+		}
+	})
+}
+
+// A peer with sessions over GTPv1 is asked with GTPv1.
+func TestPathManagementV1(t *testing.T) {
+	gtptest.Shows(t, "29.060/echo-request-sent", "29.060/echo-response-received/recovery")
+	peers := []EchoPeer{{sgw.Addr(), 1}}
+	var h heard
+	inBubble(t, h.config(&peers), never(t), func(t *testing.T, r *rig) {
+		after(time.Minute)
+		sent := r.conn.sent()
+		if len(sent) != 1 || !bytes.Equal(sent[0].b, v1(1, 0, seqV1(sent[0].b))) {
+			t.Fatalf("%v", sent)
+		}
+		// An answer of the other version is none.
+		r.from(sgw, []byte{0x40, 2, 0, 9, 0, sent[0].b[8], sent[0].b[9], 0, 3, 0, 1, 0, 9})
+		r.from(sgw, v1(2, 0, seqV1(sent[0].b), 14, 200))
+		after(time.Minute - 1)
+		h.expect(t, "counter 200 of 127.0.20.1")
+		if n := len(r.conn.sent()); n != 0 || r.count(countOrphan) != 1 {
+			t.Errorf("%d more requests, %v", n, r.Counters())
 		}
 	})
 }
@@ -144,13 +175,28 @@ func TestEchoesArePaced(t *testing.T) {
 
 func TestRestartsAreBounded(t *testing.T) {
 	r := newRestarts(2)
+	now := time.Unix(1000, 0)
 	at := func(n int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, 0, byte(n)}) }
 	for i := range 100 {
-		if !r.note(at(i), 5) || len(r.counter) > 2 {
-			t.Fatalf("peer %d: no news, or %d remembered", i, len(r.counter))
+		if report, different := r.note(now, at(i), 5); !report || !different || len(r.byPeer) > 2 {
+			t.Fatalf("peer %d: not reported, or %d remembered", i, len(r.byPeer))
 		}
 	}
-	if r.note(at(99), 5) || !r.note(at(99), 4) || !r.note(at(99), 5) {
-		t.Error("news is another counter than the one before, older or newer")
+	for i, c := range []struct {
+		wait              time.Duration
+		counter           uint8
+		report, different bool
+	}{
+		{0, 5, false, false},
+		{0, 4, true, true}, // older or newer is not for here to say
+		{0, 5, true, true},
+		{staleAfter - 1, 5, false, false},
+		{1, 5, true, false},
+		{0, 5, false, false},
+	} {
+		now = now.Add(c.wait)
+		if report, different := r.note(now, at(99), c.counter); report != c.report || different != c.different {
+			t.Errorf("step %d: report %v, different %v", i, report, different)
+		}
 	}
 }

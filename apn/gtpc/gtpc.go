@@ -108,8 +108,9 @@ type Config struct {
 	// does.
 	OnPathFailed, OnPathRestored func(peer netip.Addr)
 	// OnPeerRestart hears the restart counters in Echo messages: the first that
-	// a peer tells in a Serve, and every one that differs from the one before.
-	// Whether it shows a restart is for the replicated record to say.
+	// a peer tells in a Serve, every one that differs from the one before, and
+	// the same one once a minute at most. Whether it shows a restart is for the
+	// replicated record to say.
 	OnPeerRestart func(peer netip.Addr, counter uint8)
 	// Observe hears of every message that the firewall let in, and of every one
 	// sent; of requests once it is known whom they are about. Nil: nobody traces.

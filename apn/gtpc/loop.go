@@ -142,7 +142,7 @@ func (l *loop) arrive(now time.Time, a arrival) {
 	switch m := a.m.(type) {
 	case *gtp.EchoRequest:
 		l.arrived(a, "", "")
-		l.answerEcho(a, m)
+		l.answerEcho(now, a, m)
 	case *gtp.OtherVersion:
 		l.arrived(a, "", "")
 		l.s.counts.add(countVersion, func() {
@@ -151,7 +151,7 @@ func (l *loop) arrive(now time.Time, a arrival) {
 		l.send(a.peer, m.Marshal(), "", "version not supported")
 	case *gtp.EchoResponse:
 		if l.answered(now, a, echoing) {
-			l.noteRestart(a.peer.Addr(), m.Recovery)
+			l.noteRestart(now, a.peer.Addr(), m.Recovery)
 		}
 	case *gtp.DeleteBearerResponse, *gtp.DeletePDPContextResponse:
 		l.answered(now, a, deleting)

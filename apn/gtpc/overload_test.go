@@ -53,6 +53,7 @@ func numbered(seq uint32) gtptest.SGW {
 
 // While the cluster is slow, Creates are refused and everything else is done.
 func TestDeletesGoBeforeCreates(t *testing.T) {
+	gtptest.Shows(t, "29.274/overload/creates-are-refused-before-anything-else-suffers", "29.274/create-session-response/cause-gtp-c-entity-congestion-120")
 	cfg := Config{Workers: 8, Queue: 4, QueueTime: time.Hour}
 	inStuckBubble(t, cfg, func(t *testing.T, r *rig, h *stuck) {
 		const busy, waiting = 7, 4 // one of the workers takes no Create
@@ -146,6 +147,7 @@ func TestCreatesDoNotWaitLong(t *testing.T) {
 
 // A state that is full takes no session more, and lets all others be changed.
 func TestFullRefusesCreates(t *testing.T) {
+	gtptest.Shows(t, "29.274/create-session-response/cause-no-resources-available-73")
 	full := true
 	cfg := Config{Full: func() bool { return full }}
 	inBubble(t, cfg, answering("ok"), func(t *testing.T, r *rig) {

@@ -61,29 +61,41 @@ func (p paths) unanswered(peer netip.Addr, since time.Time) (failed bool) {
 // repetition. Whether news is a restart (TS 23.007 18) the replicated state
 // knows, which outlives this process. The loop owns it.
 type restarts struct {
-	most    int
-	counter map[netip.Addr]uint8
+	most   int
+	byPeer map[netip.Addr]told
+}
+
+// told is a counter and when it was reported.
+type told struct {
+	counter uint8
+	at      time.Time
 }
 
 // maxRestarts bounds what is remembered of peers that only send Echo Requests.
 const maxRestarts = 4096
 
-func newRestarts(most int) restarts { return restarts{most, map[netip.Addr]uint8{}} }
+// staleAfter is when a counter is reported once more though it is the same: what
+// followed from it may have failed for want of a quorum.
+const staleAfter = time.Minute
 
-// note tells whether a counter is news: the first of its peer, or another than
-// the one before. When there are too many peers one of them is forgotten, whose
-// counter will then be news once more.
-func (r restarts) note(peer netip.Addr, counter uint8) (news bool) {
-	before, known := r.counter[peer]
-	if known && before == counter {
-		return false
+func newRestarts(most int) restarts { return restarts{most, map[netip.Addr]told{}} }
+
+// note tells whether a counter is to be reported: the first of its peer, another
+// than the one before, or one reported long ago. different leaves out the last.
+// When there are too many peers one of them is forgotten, whose counter will then
+// be its first once more.
+func (r restarts) note(now time.Time, peer netip.Addr, counter uint8) (report, different bool) {
+	before, known := r.byPeer[peer]
+	different = !known || before.counter != counter
+	if !different && now.Sub(before.at) < staleAfter {
+		return false, false
 	}
-	if !known && len(r.counter) >= r.most {
-		for other := range r.counter {
-			delete(r.counter, other)
+	if !known && len(r.byPeer) >= r.most {
+		for other := range r.byPeer {
+			delete(r.byPeer, other)
 			break
 		}
 	}
-	r.counter[peer] = counter
-	return true
+	r.byPeer[peer] = told{counter, now}
+	return true, different
 }

@@ -267,6 +267,7 @@ func TestConflictIsBounded(t *testing.T) {
 // Two nodes with the same log: the peer's duplicate after the failover gets the
 // same bytes from the other one.
 func TestFailoverAnswersAlike(t *testing.T) {
+	gtptest.Shows(t, "29.274/reliable-delivery/a-retransmission-after-a-failover")
 	a, b, peer := newSite(t), newSite(t), gtptest.New()
 	a.after = func(c *command.Command) error {
 		_, err := b.Propose(t.Context(), proto.Clone(c).(*command.Command))

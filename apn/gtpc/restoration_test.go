@@ -76,7 +76,7 @@ func TestWorkInParts(t *testing.T) {
 			answer := s.handle(t, gtptest.New().LostSets(1))
 			switch {
 			case want == 0:
-				if answer != nil || len(cluster.asked) > 400 {
+				if answer != nil || len(cluster.asked) > 401 {
 					t.Errorf("%d parts: % x after %d", parts, answer, len(cluster.asked))
 				}
 			case answer == nil || gtptest.Read(answer).Cause() != want || len(cluster.asked) != parts:

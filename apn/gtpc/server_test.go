@@ -81,6 +81,11 @@ func (b *blocking) Handle(ctx context.Context, _ netip.AddrPort, m gtp.Message) 
 }
 
 func TestDuplicates(t *testing.T) {
+	gtptest.Shows(t,
+		"29.274/reliable-delivery/a-retransmission-gets-the-response-of-before",
+		"29.274/reliable-delivery/a-retransmission-while-the-request-is-being-carried-out",
+		"29.274/addresses-and-ports/responses-go-where-the-request-came-from",
+	)
 	synctest.Test(t, func(t *testing.T) {
 		h := newBlocking()
 		r := newRig(t, Config{AnswerTime: 30 * time.Second}, h)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sealedge/sealedge/apn/gtp"
+	"github.com/sealedge/sealedge/apn/gtp/gtptest"
 	"github.com/sealedge/sealedge/cluster/command"
 )
 
@@ -30,6 +31,20 @@ func deleteV1(teid uint32, seq uint16) []byte {
 
 // The two versions are answered each in its own, and others with the latest.
 func TestEachVersionInItsOwn(t *testing.T) {
+	gtptest.Shows(t,
+		"29.274/echo-request",
+		"29.274/echo-response",
+		"29.274/echo-response/recovery",
+		"29.274/header/no-teid-in-echo-and-version-not-supported",
+		"29.274/version-not-supported-indication",
+		"29.274/error-handling/other-versions-of-gtp",
+		"29.060/echo-request",
+		"29.060/echo-response",
+		"29.060/echo-response/recovery",
+		"29.060/version-not-supported",
+		"29.060/error-handling/other-versions-of-gtp",
+		"29.060/supported-extension-headers-notification-received",
+	)
 	inBubble(t, Config{}, never(t), func(t *testing.T, r *rig) {
 		for _, c := range []struct{ request, want []byte }{
 			{v1(1, 0, 0x1234), []byte{0x32, 2, 0, 6, 0, 0, 0, 0, 0x12, 0x34, 0, 0, 14, 3}},
@@ -52,6 +67,7 @@ func TestEachVersionInItsOwn(t *testing.T) {
 // One peer, one port, one sequence number, and two transactions: the versions
 // number their messages apart.
 func TestVersionsDoNotMix(t *testing.T) {
+	gtptest.Shows(t, "29.060/reliable-delivery/a-retransmission-gets-the-response-of-before")
 	inStuckBubble(t, Config{}, func(t *testing.T, r *rig, h *stuck) {
 		h.all = true
 		r.from(sgw, numbered(0x1234).Delete(7))
@@ -63,8 +79,13 @@ func TestVersionsDoNotMix(t *testing.T) {
 		}
 		h.let <- struct{}{}
 		h.let <- struct{}{}
-		if n := len(r.conn.sent()); n != 2 {
-			t.Errorf("%d answers", n)
+		answers := r.conn.sent()
+		if len(answers) != 2 {
+			t.Fatalf("%d answers", len(answers))
+		}
+		r.from(sgw, deleteV1(7, 0x1234))
+		if again := r.conn.sent(); len(again) != 1 || !bytes.Equal(again[0].b, answers[1].b) || r.count(countRepeated) != 1 {
+			t.Errorf("repeated: %v, %v", again, r.Counters())
 		}
 	})
 }
@@ -72,6 +93,7 @@ func TestVersionsDoNotMix(t *testing.T) {
 // The sequence numbers of GTPv1 wrap after 65536, well within the time that
 // answers are kept: what isn't equal to the bit is another request.
 func TestSequenceNumbersWrap(t *testing.T) {
+	gtptest.Shows(t, "29.060/reliable-delivery/sequence-numbers-wrap")
 	inBubble(t, Config{}, answering("ok"), func(t *testing.T, r *rig) {
 		for seq := range uint32(5) {
 			r.from(sgw, deleteV1(100+seq, uint16(0xfffe+seq)))
@@ -85,6 +107,7 @@ func TestSequenceNumbersWrap(t *testing.T) {
 
 // A Create that finds no room is refused in its own version.
 func TestRefusalInGTPv1(t *testing.T) {
+	gtptest.Shows(t, "29.274/overload/creates-are-refused-before-anything-else-suffers")
 	full := false
 	cfg := Config{Workers: 1, Full: func() bool { return full }}
 	inStuckBubble(t, cfg, func(t *testing.T, r *rig, h *stuck) {
@@ -117,6 +140,7 @@ func lostContext() *command.Session {
 
 // A session over GTPv1 is ended with GTPv1: by T3 and N3, and by what answers it.
 func TestDeleteSessionV1(t *testing.T) {
+	gtptest.Shows(t, "29.060/reliable-delivery/t3-response-and-n3-requests", "29.060/reliable-delivery/a-response-to-nothing")
 	cfg := Config{T3: 2 * time.Second, N3: 3}
 	start := func(t *testing.T, r *rig) (<-chan error, []byte) {
 		t.Helper()
@@ -169,6 +193,7 @@ func TestDeleteSessionV1(t *testing.T) {
 // A peer that speaks the other version only says so in its own, and its sequence
 // number means nothing.
 func TestVersionRefusedV1(t *testing.T) {
+	gtptest.Shows(t, "29.060/version-not-supported-received", "29.274/version-not-supported-indication-received")
 	inBubble(t, Config{}, never(t), func(t *testing.T, r *rig) {
 		two := r.deleting(t.Context())
 		one := make(chan error, 1)
@@ -193,6 +218,11 @@ func TestVersionRefusedV1(t *testing.T) {
 // An extension header that must be comprehended and isn't: its sender is told
 // which ones are, beside the refusal.
 func TestExtensionHeader(t *testing.T) {
+	gtptest.Shows(t,
+		"29.060/header/extension-header-that-must-be-comprehended",
+		"29.060/supported-extension-headers-notification",
+		"29.060/supported-extension-headers-notification/extension-header-type-list",
+	)
 	inBubble(t, Config{}, answering("refused"), func(t *testing.T, r *rig) {
 		request := []byte{0x36, 20, 0, 12, 0, 0, 0, 7, 0, 1, 0, 0xc1, 1, 0, 0, 0, 0x13, 0xff, 0x14, 5}
 		r.from(sgw, request)
@@ -211,6 +241,7 @@ func TestExtensionHeader(t *testing.T) {
 // Numbers of our own requests: each version has its own space, and a command's
 // stays out of it.
 func TestSequenceSpaces(t *testing.T) {
+	gtptest.Shows(t, "29.274/reliable-delivery/sequence-numbers-of-commands-have-the-top-bit-set-others-not")
 	a := newAsked(time.Second, 1)
 	now := time.Unix(0, 0)
 	make1 := func(version uint8) *request {

@@ -1,6 +1,7 @@
 package gtpc
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"math/rand/v2"
@@ -154,6 +155,48 @@ func TestLifeOnTheWire(t *testing.T) {
 	gtptest.Dissect(t, w.frames)
 }
 
+// The same over GTPv1.
+func TestLifeOnTheWireV1(t *testing.T) {
+	w := onWire(t)
+	s := gtptest.NewSGSN()
+	s.Addr = w.own().Addr
+	next := func() gtptest.SGSN { s.Seq++; return s }
+	ask := func(b []byte) gtptest.AnswerV1 { w.send(b); return gtptest.ReadV1(w.receive()) }
+	if a := ask(next().Echo()); a.Type != gtp.TypeEchoResponse || a.Seq != s.Seq {
+		t.Errorf("echo: %+v", a)
+	}
+	created := ask(next().Create())
+	teid := created.TEIDOf(17)
+	if created.Cause() != 128 || teid == 0 || created.TEID != s.ControlTEID || created.Seq != s.Seq {
+		t.Fatalf("create: %+v", created)
+	}
+	if again := ask(s.Create()); again.TEIDOf(17) != teid || w.server.Counters()[countRepeated] != 1 {
+		t.Errorf("repeated: %+v", again)
+	}
+	before := w.session(teid)
+	if a := ask(next().Update(teid)); a.Cause() != 128 {
+		t.Errorf("update: %+v", a)
+	}
+	if a := ask(next().Inform(teid)); a.Cause() != 128 {
+		t.Errorf("change: %+v", a)
+	}
+	stranger := next()
+	stranger.IMSI = "460019999999999"
+	if a := ask(stranger.Create()); a.Cause() != 222 {
+		t.Errorf("stranger: %+v", a)
+	}
+	if a := ask(next().Delete(teid + 1)); a.Cause() != 192 || a.TEID != 0 {
+		t.Errorf("delete of nothing: %+v", a)
+	}
+	if after := w.session(teid); after == nil || !bytes.Equal(after.Address, before.Address) {
+		t.Errorf("session %v was %v", after, before)
+	}
+	if a := ask(next().Delete(teid)); a.Cause() != 128 || w.session(teid) != nil {
+		t.Errorf("delete: %+v", a)
+	}
+	gtptest.Dissect(t, w.frames)
+}
+
 // Mutations of good requests, by the thousand: no panic, nothing answered that
 // can't be read, no session harmed, and the server still serves.
 func TestMutatedRequests(t *testing.T) {
@@ -163,10 +206,13 @@ func TestMutatedRequests(t *testing.T) {
 	teid := created.TEIDOf(1)
 	before := w.session(teid)
 	rng := rand.New(rand.NewPCG(1, 2))
-	other := s
-	other.IMSI = "460019999999999" // what becomes valid by chance is refused
+	other, sgsn := s, gtptest.NewSGSN()
+	other.IMSI, sgsn.IMSI = "460019999999999", "460019999999999" // what becomes valid by chance is refused
 	// Another TEID, and not one that a flipped bit makes the session's.
-	seeds := [][]byte{other.Create(), s.Modify(^teid, true), s.Delete(^teid), s.Echo(), s.Request(68, ^teid)}
+	seeds := [][]byte{
+		other.Create(), s.Modify(^teid, true), s.Delete(^teid), s.Echo(), s.Request(68, ^teid), s.ModifyCommand(^teid),
+		sgsn.Create(), sgsn.Update(^teid), sgsn.Delete(^teid), sgsn.Inform(^teid), sgsn.Echo(),
+	}
 	rounds := 4000
 	if testing.Short() {
 		rounds = 500
@@ -217,7 +263,12 @@ func (w *wire) untilEcho(s gtptest.SGW, seq uint32) {
 	s.Seq = seq
 	w.send(s.Echo())
 	for {
-		if a := gtptest.Read(w.receive()); a.Type == gtp.TypeEchoResponse && a.Seq == seq {
+		b := w.receive()
+		if b[0]>>5 == 1 {
+			gtptest.ReadV1(b) // it can be read
+			continue
+		}
+		if a := gtptest.Read(b); a.Type == gtp.TypeEchoResponse && a.Seq == seq {
 			return
 		}
 	}
