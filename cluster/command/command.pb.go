@@ -3350,9 +3350,10 @@ func (x *ModifySession) GetCsidsKnown() bool {
 type ReleasePaths struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Peer  []byte                 `protobuf:"bytes,1,opt,name=peer,proto3" json:"peer,omitempty"` // its control plane address, 4 or 16 bytes
-	// A restart: paths made since, which carry this counter, stay. With the last
-	// of the others the counter becomes the peer's. The first counter that is
-	// heard of a peer shows no restart: it becomes the peer's, and nothing ends.
+	// A restart, if the counter is newer than the peer's on record (modulo 256):
+	// paths made since, which carry it, stay. With the last of the others it
+	// becomes the peer's. The first counter that is heard of a peer becomes the
+	// peer's and ends nothing; an equal or older one, which comes late, does nothing.
 	RestartCounter uint32   `protobuf:"varint,2,opt,name=restart_counter,json=restartCounter,proto3" json:"restart_counter,omitempty"`
 	RestartKnown   bool     `protobuf:"varint,3,opt,name=restart_known,json=restartKnown,proto3" json:"restart_known,omitempty"`
 	Csids          [][]byte `protobuf:"bytes,4,rep,name=csids,proto3" json:"csids,omitempty"`                                    // not empty: only paths that depend on one of these

@@ -1,5 +1,5 @@
-// Package state is the replicated state machine: allow-lists, sessions, inner
-// addresses, the use ledger, locks and the audit chain.
+// Package state is the replicated state machine: allow-lists, sessions, their
+// inner addresses and GTP peers, the use ledger, locks and the audit chain.
 //
 // Equal logs give equal machines. Apply reads no clock, no random source and
 // no map order; time is the leader's stamp, randomness is the command's

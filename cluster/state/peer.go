@@ -94,7 +94,7 @@ const (
 	maxCounter      = 255    // a Recovery IE has one octet (TS 29.274 8.5)
 )
 
-// releasePaths ends paths that a peer has lost, the oldest sessions' first.
+// releasePaths ends paths that a peer has lost.
 func (m *Machine) releasePaths(p *command.ReleasePaths) outcome {
 	peer, ok := peerAt(p.Peer)
 	switch {
@@ -106,33 +106,38 @@ func (m *Machine) releasePaths(p *command.ReleasePaths) outcome {
 		return invalid("%d paths at once; %d can be released", p.Limit, maxReleaseLimit)
 	}
 	answer := new(command.Released)
-	if r := m.peers.get(peer); p.RestartKnown && r != nil && !r.RestartKnown {
-		// The first counter that is heard of a peer shows no restart.
-		m.peers.set(peer, &command.GTPPeer{Address: r.Address, RestartCounter: p.RestartCounter, RestartKnown: true})
-		return done(answer, "")
-	}
-	limit := int(cmp.Or(p.Limit, releaseLimit))
-	for s := range m.sessionsBy(peer) {
-		if !Lost(s.Gtp, p) {
-			continue
-		}
-		if answer.More = len(answer.Sessions) == limit; answer.More {
-			break
-		}
-		answer.Sessions = append(answer.Sessions, s)
-	}
+	answer.Sessions, answer.More = m.Lost(p)
 	for _, s := range answer.Sessions {
 		m.removePath(s, command.PathKind_GTP)
 	}
-	if !answer.More {
-		m.restarted(peer, p)
+	if p.RestartKnown {
+		m.hearCounter(peer, p)
 	}
 	return done(answer, "")
 }
 
-// Lost tells whether a path, which leads to the command's peer, is among those
-// that the command releases.
-func Lost(path *command.GTPPath, p *command.ReleasePaths) bool {
+// Lost returns the sessions, the oldest first, whose path a ReleasePaths would
+// end now, and whether its limit leaves others.
+func (m *Machine) Lost(p *command.ReleasePaths) (sessions []*command.Session, more bool) {
+	peer, _ := peerAt(p.Peer)
+	if p.RestartKnown && !m.restarted(peer, p.RestartCounter) {
+		return nil, false
+	}
+	limit := int(cmp.Or(p.Limit, releaseLimit))
+	for s := range m.sessionsBy(peer) {
+		if !lost(s.Gtp, p) {
+			continue
+		}
+		if len(sessions) == limit {
+			return sessions, true
+		}
+		sessions = append(sessions, s)
+	}
+	return sessions, false
+}
+
+// lost tells whether a path is among those that a command chooses.
+func lost(path *command.GTPPath, p *command.ReleasePaths) bool {
 	switch {
 	case p.RestartKnown && madeSince(path, p):
 		return false
@@ -149,16 +154,28 @@ func madeSince(path *command.GTPPath, p *command.ReleasePaths) bool {
 	return path.PeerRestartKnown && path.PeerRestartCounter == p.RestartCounter
 }
 
-// restarted takes a peer's new restart counter over, once no path of the time
-// before is left.
-func (m *Machine) restarted(peer peerKey, p *command.ReleasePaths) {
+// restarted tells whether a counter is newer than the one on record, modulo 256
+// (TS 23.007 18). An older one is a late message, and an equal one that of a
+// restart that was carried out: a path without a counter may be younger.
+func (m *Machine) restarted(peer peerKey, counter uint32) bool {
 	r := m.peers.get(peer)
-	if r == nil || !p.RestartKnown || r.RestartKnown && r.RestartCounter == p.RestartCounter {
+	return r.GetRestartKnown() && int8(uint8(counter)-uint8(r.RestartCounter)) > 0
+}
+
+// hearCounter takes a peer's counter over: the first that is heard of it, or a
+// newer one once no path of the time before is left.
+func (m *Machine) hearCounter(peer peerKey, p *command.ReleasePaths) {
+	r := m.peers.get(peer)
+	switch {
+	case r == nil:
+		return // it went with the last path
+	case r.RestartKnown && !m.restarted(peer, p.RestartCounter):
 		return
-	}
-	for s := range m.sessionsBy(peer) {
-		if !madeSince(s.Gtp, p) { // kept by another condition of the command
-			return
+	case r.RestartKnown:
+		for s := range m.sessionsBy(peer) {
+			if !madeSince(s.Gtp, p) { // beyond the limit, or not chosen
+				return
+			}
 		}
 	}
 	m.peers.set(peer, &command.GTPPeer{Address: r.Address, RestartCounter: p.RestartCounter, RestartKnown: true})

@@ -338,6 +338,13 @@ func TestRandomCommands(t *testing.T) {
 			if w.twin.Digest() != w.log.m.Digest() {
 				t.Fatal("the digests differ")
 			}
+			for _, f := range families {
+				for l := range w.log.m.spaces[f].byAddress.values() {
+					if l.Former {
+						codes[fmt.Sprint("former lease of ", f)]++
+					}
+				}
+			}
 			for i, e := range w.log.chain {
 				c, _, _ := command.Decode(e.Command)
 				r := new(command.Result)
@@ -345,6 +352,16 @@ func TestRandomCommands(t *testing.T) {
 					t.Fatal(err)
 				}
 				codes[fmt.Sprint(c.Type, " ", r.Code)]++
+				if c.Type == command.Type_RELEASE_PATHS && r.Code == command.Code_OK {
+					released := new(command.Released)
+					if err := r.Into(released); err != nil {
+						t.Fatal(err)
+					}
+					codes["paths released"] += len(released.Sessions)
+					if released.More {
+						codes["paths left for the next command"]++
+					}
+				}
 				if e.Sequence != uint64(i+1) {
 					t.Fatalf("link %d has sequence %d", i, e.Sequence)
 				}
@@ -359,6 +376,7 @@ func TestRandomCommands(t *testing.T) {
 	}
 	for _, want := range []string{
 		"OPEN_SESSION CONFLICT", "OPEN_SESSION NO_ADDRESS", "MODIFY_SESSION INVALID", "RELEASE_PATHS INVALID", "OPEN_SESSION REVOKED", "RESERVE_USES EXHAUSTED", "RESERVE_USES SUSPENDED",
+		"paths released", "paths left for the next command", "former lease of IPv4", "former lease of IPv6",
 		"RESERVE_USES ENDED", "RESERVE_USES BUSY", "RECORD_RECEIPT DUPLICATE", "SETTLE_USE DUPLICATE", "CHECK_IN BUSY",
 	} {
 		if codes[want] == 0 {

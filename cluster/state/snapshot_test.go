@@ -164,6 +164,7 @@ func TestSnapshotContradictions(t *testing.T) {
 		"a lease beyond a /64":         {{Record: &command.SnapshotRecord_Lease{Lease: &command.AddressLease{Imsi: "1", Address: []byte{0xfd, 15: 1}}}}},
 		"a subscriber's lease twice":   {lease("a", 1, false), lease("a", 2, false)},
 		"a former lease in use":        {dual(1, 1, nil), former(lease("a", 1, true)), at},
+		"a former lease that is kept":  {{Record: &command.SnapshotRecord_Lease{Lease: &command.AddressLease{Imsi: "1", Apn: "a", Address: []byte{10, 0, 0, 1}, Pinned: true, Former: true}}}},
 		"a path without its peer":      {dual(1, 1, nil), lease("a", 1, true)},
 		"a peer without a path":        {at},
 		"a peer twice":                 {dual(1, 1, nil), lease("a", 1, true), at, at},

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"net/netip"
 	"sync"
 	"time"
 
@@ -63,15 +62,10 @@ func (e *endings) endedBy(c *command.Command) (teids []uint32) {
 		if proto.Unmarshal(c.Payload, p) != nil {
 			return nil
 		}
-		peer, ok := netip.AddrFromSlice(p.Peer)
-		if !ok {
-			return nil
-		}
 		e.View(func(m *state.Machine) {
-			for s := range m.SessionsByPeer(peer) {
-				if state.Lost(s.Gtp, p) {
-					teids = append(teids, s.Gtp.LocalTeidC)
-				}
+			lost, _ := m.Lost(p)
+			for _, s := range lost {
+				teids = append(teids, s.Gtp.LocalTeidC)
 			}
 		})
 	case command.Type_OPEN_SESSION:
