@@ -2,6 +2,7 @@ package gtp
 
 import (
 	"bytes"
+	"encoding/hex"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -338,5 +339,31 @@ func TestEndUserAddresses(t *testing.T) {
 		if m := mustParse[*CreatePDPContextRequest](t, s.Request(TypeCreatePDPContextRequest, 0, all...)); m.PDNType != c.want {
 			t.Errorf("% x: %d, want %d", c.value, m.PDNType, c.want)
 		}
+	}
+}
+
+// What an independent SGSN, osmo-ggsn's sgsnemu, sends: a Release 97 profile, no
+// routeing area, a login, and an NSAPI of 0 unless it is told another.
+func TestCreatePDPContextRequestOfSgsnemu(t *testing.T) {
+	b, err := hex.DecodeString("3210006a00000000040100000264001132547698f00e010f011000000001110000000114001a0800800002f1218300" +
+		"0a047365616c04636f727084001580c0231101010011036d69670868656d6d656c69678500047f0000028500047f00000286000891683119325476f8870004000b921f")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e := fault(t, b); e == nil || e.Cause != CauseMandatoryIncorrect || e.IE != ie.NSAPI {
+		t.Errorf("NSAPI 0, which is reserved: %v", e)
+	}
+	i := bytes.Index(b, []byte{ie.NSAPI, 0, ie.ChargingCharacteristics})
+	b[i+1] = 5
+	m := mustParse[*CreatePDPContextRequest](t, b)
+	if m.IMSI.String() != "460011234567890" || m.MSISDN.String() != "8613912345678" || m.APN.String() != "seal.corp" || m.Control.TEID != 1 || m.User.TEID != 1 ||
+		m.Control.Addr != netip.MustParseAddr("127.0.0.2") || m.PDNType != PDNTypeIPv4 || !m.ServingNetwork.IsZero() || *m.Recovery != 1 || m.RAT != 0 {
+		t.Errorf("%+v", m)
+	}
+	if up, down := m.QoS.MaxKbps(); up != 2048 || down != 2048 || len(m.QoS.Data) != 3 {
+		t.Errorf("QoS % x: %d %d", m.QoS.Data, up, down)
+	}
+	if m.PCO.PAP == nil || m.PCO.PAP.User != "mig" || m.PCO.PAP.Password != "hemmelig" {
+		t.Errorf("PAP %+v", m.PCO.PAP)
 	}
 }

@@ -212,7 +212,7 @@ func (e elementsV1) imei() ident.IMEI {
 
 // msisdn reads a telephone number: an octet with the nature of the address, then
 // digits (TS 29.060 7.7.33, TS 29.002). The dummy of fifteen zeros that stands
-// for none (TS 23.003 3.3) is none.
+// for none (TS 23.003 3) is none.
 func (e elementsV1) msisdn() (ident.MSISDN, *Error) {
 	v, _ := e.find(ie.MSISDN, 0)
 	if len(v) < 2 {

@@ -118,7 +118,7 @@ func (r qosRate) lower(data []byte, limit uint32) {
 }
 
 // MaxKbps is the maximum bit rate in each direction; 0: not told, or none. Of a
-// Release 97 profile it is the peak throughput (TS 23.107 table 6).
+// Release 97 profile it is the peak throughput.
 func (q QoSProfile) MaxKbps() (up, down uint32) {
 	switch {
 	case len(q.Data) >= qosRelease99:
