@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sealedge/sealedge/cluster/command"
+	"github.com/sealedge/sealedge/cluster/state"
 	"github.com/sealedge/sealedge/edge/config"
 	"github.com/sealedge/sealedge/policy"
 	"github.com/sealedge/sealedge/policy/ident"
@@ -30,9 +31,11 @@ func carried(t *testing.T) (*planes, *log, *command.Session) {
 }
 
 func (p *planes) sessions() (n int) {
-	for range p.machine.Sessions() {
-		n++
-	}
+	p.View(func(m *state.Machine) {
+		for range m.Sessions() {
+			n++
+		}
+	})
 	return n
 }
 

@@ -182,12 +182,13 @@ func TestDissector(t *testing.T) {
 		want     byte // message type of the answer
 	}{
 		{"the repeated attach", fromC, gtpc, tap.one("an attach", func(f frame) bool { return f.is(carrier.ControlPort, createSessionRequest) }).payload, createSessionResponse},
-		{"GTPv1 on the GTP-C port", fromC, gtpc, []byte{0x32, 1, 0, 4, 0, 0, 0, 0, 0, 1, 0, 0}, 3},
+		{"an Echo Request of GTPv1", fromC, gtpc, []byte{0x32, 1, 0, 4, 0, 0, 0, 0, 0, 1, 0, 0}, 2},
+		{"a version to come", fromC, gtpc, []byte{0x60, 32, 0, 4, 0, 0, 1, 0}, 3},
 		{"a Modify Bearer Request for no session", fromC, gtpc, []byte{0x48, 34, 0, 8, 0, 1, 2, 3, 0, 0, 9, 0}, 35},
 		{"a Delete Session Request for no session", fromC, gtpc, []byte{0x48, 36, 0, 8, 0, 1, 2, 3, 0, 0, 10, 0}, 37},
 		{"a Create Session Request with nothing in it", fromC, gtpc, []byte{0x48, 32, 0, 8, 0, 0, 0, 0, 0, 0, 11, 0}, createSessionResponse},
-		{"a Modify Bearer Command, which there is no use for", fromC, gtpc, []byte{0x48, 64, 0, 8, 0, 1, 2, 3, 0, 0, 12, 0}, 65},
-		{"a Suspend Notification, which there is no use for", fromC, gtpc, []byte{0x48, 162, 0, 8, 0, 1, 2, 3, 0, 0, 13, 0}, 163},
+		{"a Modify Bearer Command for no session", fromC, gtpc, []byte{0x48, 64, 0, 8, 0, 1, 2, 3, 0, 0, 12, 0}, 65},
+		{"a Suspend Notification for no session", fromC, gtpc, []byte{0x48, 162, 0, 8, 0, 1, 2, 3, 0, 0, 13, 0}, 163},
 		{"a GTP-U Echo Request", fromU, gtpu, []byte{0x32, 1, 0, 4, 0, 0, 0, 0, 0, 1, 0, 0}, 2},
 		{"a packet for no tunnel", fromU, gtpu, append([]byte{0x30, 255, 0, 20, 0, 1, 2, 3}, packet(fromU, gtpu, nil)[:20]...), errorIndication},
 	} {
