@@ -415,6 +415,8 @@ func TestHeaderBits(t *testing.T) {
 
 // Every message type: what it is answered with, or why it is not.
 func TestEveryType(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/trace-session-activation", "")
+	gtptest.ShowsIn(t, "29.274/trace-session-deactivation", "")
 	gtptest.ShowsIn(t, "29.274/message-types", "every-type-answered-or-discarded")
 	gtptest.ShowsIn(t, "29.274/error-handling", "unknown-message")
 	answered := map[uint8]uint8{1: 0, 32: 33, 34: 35, 36: 37, 38: 39, 40: 41, 64: 65, 66: 67, 68: 69, 101: 102, 162: 163, 164: 165, 200: 201}

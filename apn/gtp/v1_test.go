@@ -313,6 +313,14 @@ func TestMSInfoChangeNotification(t *testing.T) {
 	if a.Cause() != 202 || !bytes.Equal(a.Find(ie.IMSI, 0), ie.NewIMSI(s.IMSI).Payload) || a.Find(ie.NSAPI, 0) == nil || !bytes.Equal(a.Find(ie.IMEISV, 0), imei) {
 		t.Errorf("faulty: %+v", a)
 	}
+	// An IMSI that makes no sense would make the answer malformed.
+	for _, v := range [][]byte{{0xba, 0xdc, 1, 1, 1, 1, 1, 1}, bytes.Repeat([]byte{0xff}, 8), {0x64, 0x7d, 0x91, 0x99, 0x99, 0x99, 1, 1}} {
+		f, _ := Parse(s.Request(TypeMSInfoChangeNotification, 9, ie.New(ie.IMSI, v), ie.NewNSAPI(5), ie.NewRATType(1)))
+		a := gtptest.ReadV1(Refusal{TEID: 8, Reason: f.(*Faulty).Err}.Marshal(f))
+		if a.Cause() != 201 || a.Find(ie.IMSI, 0) != nil || a.Find(ie.NSAPI, 0) == nil {
+			t.Errorf("IMSI % x: %+v", v, a)
+		}
+	}
 	bare := gtptest.ReadV1((&ChangeNotificationResponse{Version: 1, TEID: 8, Seq: 1, Cause: CauseAccepted}).Marshal())
 	if len(bare.Elements) != 1 {
 		t.Errorf("without identities: %+v", bare)

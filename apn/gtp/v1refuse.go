@@ -84,10 +84,11 @@ func (a *PCOAnswer) elementV1() *ie.IE {
 }
 
 // extras reads what the answer to an MS Info Change Notification Request repeats
-// (TS 29.060 7.5B.1.2).
+// (TS 29.060 7.5B.1.2). An IMSI that makes no sense is not: it would make the
+// answer malformed, and its receiver knows nobody by it.
 func (e elementsV1) extras() (x extras) {
-	if v, ok := e.find(ie.IMSI, 0); ok {
-		x.imsi = append([]byte(nil), v...)
+	if imsi, err := e.imsi(); err == nil {
+		x.imsi = imsiV1(imsi.String())
 	}
 	if v, ok := e.find(ie.IMEISV, 0); ok {
 		x.imei = append([]byte(nil), v...)

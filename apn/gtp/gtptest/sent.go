@@ -1,6 +1,8 @@
 package gtptest
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"flag"
 	"fmt"
@@ -22,7 +24,7 @@ const maxSent = 20_000
 // collection is what tests had the gateway send.
 type collection struct {
 	mu     sync.Mutex
-	known  map[string]bool // port and message
+	known  map[string]bool // port and shape
 	frames []Frame
 	over   int // that came when there were maxSent
 }
@@ -33,11 +35,12 @@ var sent collection
 // Sent has a message of ours judged by Main when the package's tests are done.
 // The benches that tests share call it for everything that they get from the
 // gateway, so that no test has to think of it. Messages that are equal to the
-// bit are judged once.
+// bit, and G-PDUs whose headers are but for TEID and sequence number, are judged
+// once.
 func Sent(port uint16, message []byte) { sent.add(port, message) }
 
 func (c *collection) add(port uint16, message []byte) {
-	key := string([]byte{byte(port >> 8), byte(port)}) + string(message)
+	key := string([]byte{byte(port >> 8), byte(port)}) + string(shape(port, message))
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
@@ -50,7 +53,22 @@ func (c *collection) add(port uint16, message []byte) {
 		c.known = map[string]bool{}
 	}
 	c.known[key] = true
-	c.frames = append(c.frames, Frame{port, []byte(key[2:])})
+	c.frames = append(c.frames, Frame{port, bytes.Clone(message)})
+}
+
+// shape is what a message is told from others by: all of it, and of a G-PDU, of
+// which tests send tens of thousands, the header without TEID and sequence
+// number, and how long it is.
+func shape(port uint16, message []byte) []byte {
+	const gpdu, teid, sequence, optional = 255, 4, 8, 12
+	if port != UserPort || len(message) < sequence || message[1] != gpdu {
+		return message
+	}
+	s := binary.BigEndian.AppendUint16(bytes.Clone(message[:teid]), uint16(len(message)))
+	if message[0]&0x07 != 0 && len(message) >= optional {
+		s = append(s, message[sequence+2:optional]...)
+	}
+	return s
 }
 
 // Main is a package's TestMain: it runs the tests, then has tshark read

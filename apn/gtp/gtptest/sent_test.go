@@ -17,6 +17,7 @@ func TestSentIsJudged(t *testing.T) {
 	for range 2 {
 		c.add(ControlPort, good)
 		c.add(UserPort, gpdu)
+		gpdu[7]++ // another tunnel
 	}
 	kept := c.frames[0].Payload
 	clear(good)
@@ -38,7 +39,7 @@ func TestSentIsJudged(t *testing.T) {
 func TestSentIsBounded(t *testing.T) {
 	var c collection
 	for i := range maxSent + 3 {
-		c.add(UserPort, []byte{byte(i >> 16), byte(i >> 8), byte(i)})
+		c.add(UserPort, []byte{0x30, byte(i >> 16), byte(i >> 8), byte(i), 0, 0, 0, 0})
 	}
 	if len(c.frames) != maxSent || c.over != 3 {
 		t.Errorf("%d kept, %d over", len(c.frames), c.over)
