@@ -40,6 +40,8 @@ func deleteBearerResponse(request []byte, cause uint8) []byte {
 // A session that is revoked: the peer is told, again and again, until it
 // answers.
 func TestDeleteSession(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/delete-bearer-request", "", "linked-eps-bearer-id-lbi")
+	gtptest.ShowsIn(t, "29.274/delete-bearer-response", "", "cause")
 	gtptest.Shows(t, "29.274/reliable-delivery/t3-response-and-n3-requests", "29.274/reliable-delivery/a-reply-to-nothing-a-reply-twice")
 	for _, c := range []struct {
 		cause uint8

@@ -42,6 +42,7 @@ func echoResponse(request []byte, counter byte) []byte {
 // Peers with sessions are asked once a minute at most; silence, return and
 // restart counters are reported, each once.
 func TestPathManagement(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/path-failure", "a-peer-that-doesn-t-answer-and-comes-back")
 	gtptest.Shows(t,
 		"29.274/echo-request-sent/recovery",
 		"29.274/echo-response-received/recovery",
@@ -69,8 +70,8 @@ func TestPathManagement(t *testing.T) {
 		}
 		echo(7)
 		r.from(sgw, gtptest.New().Echo()) // tells the same
-		h.expect(t, "counter 7 of 127.0.20.1")
 		r.conn.sent()
+		h.expect(t, "counter 7 of 127.0.20.1")
 		echo(7) // a minute later: in case nothing could be done then
 		h.expect(t, "counter 7 of 127.0.20.1")
 		echo(8)
@@ -107,6 +108,7 @@ func TestPathManagement(t *testing.T) {
 
 // A peer with sessions over GTPv1 is asked with GTPv1.
 func TestPathManagementV1(t *testing.T) {
+	gtptest.ShowsIn(t, "29.060/path-failure", "a-peer-that-doesn-t-answer")
 	gtptest.Shows(t, "29.060/echo-request-sent", "29.060/echo-response-received/recovery")
 	peers := []EchoPeer{{sgw.Addr(), 1}}
 	var h heard
@@ -124,6 +126,12 @@ func TestPathManagementV1(t *testing.T) {
 		if n := len(r.conn.sent()); n != 0 || r.count(countOrphan) != 1 {
 			t.Errorf("%d more requests, %v", n, r.Counters())
 		}
+		// And one that is silent is asked N3 times, and reported.
+		after(10 * time.Second)
+		if again := r.conn.sent(); len(again) != 2 || !bytes.Equal(again[0].b, again[1].b) {
+			t.Errorf("a silent peer: asked %v", again)
+		}
+		h.expect(t, "failed 127.0.20.1")
 	})
 }
 

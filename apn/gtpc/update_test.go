@@ -35,6 +35,7 @@ func updateBearerResponse(update []byte, cause uint8) []byte {
 // repeated until it is answered itself; the command's duplicates change nothing,
 // then or later.
 func TestUpdateBearer(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/update-bearer-response", "")
 	calls := 0
 	cfg := Config{T3: 2 * time.Second, N3: 3, AnswerTime: time.Minute}
 	inBubble(t, cfg, commanded(&calls), func(t *testing.T, r *rig) {

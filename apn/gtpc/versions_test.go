@@ -107,6 +107,7 @@ func TestSequenceNumbersWrap(t *testing.T) {
 
 // A Create that finds no room is refused in its own version.
 func TestRefusalInGTPv1(t *testing.T) {
+	gtptest.ShowsIn(t, "29.060/create-pdp-context-response", "cause-no-resources-available-199")
 	gtptest.Shows(t, "29.274/overload/creates-are-refused-before-anything-else-suffers")
 	full := false
 	cfg := Config{Workers: 1, Full: func() bool { return full }}
@@ -140,6 +141,8 @@ func lostContext() *command.Session {
 
 // A session over GTPv1 is ended with GTPv1: by T3 and N3, and by what answers it.
 func TestDeleteSessionV1(t *testing.T) {
+	gtptest.ShowsIn(t, "29.060/delete-pdp-context-request-sent", "", "teardown-ind", "nsapi")
+	gtptest.ShowsIn(t, "29.060/delete-pdp-context-response-received", "", "cause")
 	gtptest.Shows(t, "29.060/reliable-delivery/t3-response-and-n3-requests", "29.060/reliable-delivery/a-response-to-nothing")
 	cfg := Config{T3: 2 * time.Second, N3: 3}
 	start := func(t *testing.T, r *rig) (<-chan error, []byte) {

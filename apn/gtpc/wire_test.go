@@ -94,6 +94,7 @@ func (w *wire) receive() []byte {
 // A session's whole life over real sockets, with every kind of request there
 // is; the dissector has nothing to say about any answer.
 func TestLifeOnTheWire(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/restoration", "restart-counter-of-the-gateway")
 	w := onWire(t)
 	s := w.own()
 	next := func() gtptest.SGW { s.Seq++; return s }

@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/sealedge/sealedge/apn/gtp/gtptest"
 	"github.com/sealedge/sealedge/apn/gtpu"
 )
 
@@ -55,6 +56,7 @@ func (n *network) WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.out = append(n.out, datagram{time.Now(), to, append([]byte(nil), b...)})
+	gtptest.Sent(gtptest.UserPort, b)
 	return len(b), nil
 }
 

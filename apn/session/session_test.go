@@ -121,6 +121,7 @@ func (w *world) carry(raw []byte) (gtptest.Answer, Outcome, Answer) {
 }
 
 func TestAttach(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/reliable-delivery", "a-response-has-the-request-s-sequence-number")
 	gtptest.ShowsIn(t, "29.274/create-session-request", "", "pco-dns-server-addresses-mtu")
 	gtptest.ShowsIn(t, "29.274/create-session-response", "")
 	w, s := newWorld(t), gtptest.New()

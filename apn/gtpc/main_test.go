@@ -1,0 +1,10 @@
+package gtpc
+
+import (
+	"os"
+	"testing"
+
+	"github.com/sealedge/sealedge/apn/gtp/gtptest"
+)
+
+func TestMain(m *testing.M) { os.Exit(gtptest.Main(m)) }
