@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/netip"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -59,7 +60,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			},
 			{
 				Name: "init", Usage: "make a CA, certificates, configurations and a first policy that run as they are", ArgsUsage: "DIR",
-				Flags:  []cli.Flag{&cli.IntFlag{Name: "nodes", Value: 3, Usage: "`NUMBER` of nodes; a write waits for the majority"}},
+				Flags: []cli.Flag{
+					&cli.IntFlag{Name: "nodes", Value: 3, Usage: "`NUMBER` of nodes; a write waits for the majority"},
+					&cli.BoolFlag{Name: "ipv6", Usage: "terminals get an IPv6 prefix beside their IPv4 address"},
+				},
 				Action: initialize,
 			},
 			{Name: "check-config", Usage: "explain every mistake of a configuration", ArgsUsage: "FILE", Flags: []cli.Flag{set}, Action: checkConfig},
@@ -153,7 +157,12 @@ func initialize(c *cli.Context) error {
 	if n := c.Int("nodes"); n < 1 { // to setup, 0 means its default
 		return mistake{fmt.Errorf("--nodes %d: make 1 to %d, best 3", n, setup.MaxNodes)}
 	}
-	l, err := setup.Init(dir, setup.Options{Nodes: c.Int("nodes"), Now: time.Now()})
+	o := setup.Options{Nodes: c.Int("nodes"), Now: time.Now()}
+	if c.Bool("ipv6") {
+		// Unique local addresses (RFC 4193), as the IPv4 ones are private.
+		o.Inner6, o.Pool6 = netip.MustParseAddr("fd00:90::1"), netip.MustParsePrefix("fd00:90::/48")
+	}
+	l, err := setup.Init(dir, o)
 	if err != nil {
 		return mistake{err}
 	}
