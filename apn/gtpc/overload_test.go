@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"net/netip"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,9 +16,11 @@ import (
 // stuck is a handler whose Creates wait for the cluster, one let go at a time,
 // while everything else is answered at once unless all is stuck.
 type stuck struct {
-	let  chan struct{}
-	all  bool
-	seqs []uint32 // of the Creates that were carried out
+	let chan struct{}
+	all bool
+
+	mu   sync.Mutex
+	seqs []uint32 // guarded by mu: of those that were let go
 }
 
 func (s *stuck) Handle(ctx context.Context, _ netip.AddrPort, m gtp.Message) Reply {
@@ -27,7 +30,9 @@ func (s *stuck) Handle(ctx context.Context, _ netip.AddrPort, m gtp.Message) Rep
 		case <-ctx.Done():
 			return Reply{}
 		}
+		s.mu.Lock()
 		s.seqs = append(s.seqs, m.Head().Seq)
+		s.mu.Unlock()
 	}
 	return Reply{Datagram: []byte("carried out"), Cause: gtp.CauseAccepted}
 }
