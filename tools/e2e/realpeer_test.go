@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/sealedge/sealedge/apn/gtp/gtptest"
 	"github.com/sealedge/sealedge/edge/adminapi"
 	"github.com/sealedge/sealedge/edge/setup"
 	"github.com/sealedge/sealedge/policy/ident"
@@ -33,6 +34,12 @@ import (
 // the answer of the gateway inside the tunnel comes back by way of SGW and base
 // station.
 func TestRealPeers(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/create-session-request", "")
+	gtptest.ShowsIn(t, "29.274/create-session-response", "")
+	gtptest.ShowsIn(t, "29.274/delete-session-request", "")
+	gtptest.ShowsIn(t, "29.274/delete-session-response", "")
+	gtptest.ShowsIn(t, "29.281/g-pdu", "")
+	gtptest.ShowsIn(t, "29.281/g-pdu-sent", "")
 	t.Parallel()
 	if err := build("github.com/wmnsk/go-gtp/examples/mme", "github.com/wmnsk/go-gtp/examples/sgw"); err != nil {
 		t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sealedge/sealedge/apn/gtp/gtptest"
 	"github.com/sealedge/sealedge/edge/adminapi"
 	"github.com/sealedge/sealedge/edge/setup"
 )
@@ -115,6 +116,13 @@ func read(t *testing.T, capture, filter string, fields ...string) []string {
 // A foreign SGSN attaches its subscribers and they ping; those who may not are
 // told the right cause (TS 29.060 table 38).
 func TestForeignSGSN(t *testing.T) {
+	gtptest.ShowsIn(t, "29.060/create-pdp-context-request", "", "end-user-address", "protocol-configuration-options")
+	gtptest.ShowsIn(t, "29.060/create-pdp-context-response",
+		"", "cause-missing-or-unknown-apn-219", "cause-apn-access-denied-no-subscription-222", "cause-user-authentication-failed-209")
+	gtptest.ShowsIn(t, "29.060/delete-pdp-context-request", "")
+	gtptest.ShowsIn(t, "29.060/delete-pdp-context-response", "")
+	gtptest.ShowsIn(t, "29.281/g-pdu", "")
+	gtptest.ShowsIn(t, "29.281/g-pdu-sent", "")
 	t.Parallel()
 	s := emulatorSite(t, 2)
 	capture := sniff(t, "udp and host "+s.gateway.String(), s.gateway.String()+":9")
@@ -168,6 +176,9 @@ func TestForeignSGSN(t *testing.T) {
 // A foreign SGSN holds a hundred PDP contexts, loses one to a revocation, and
 // all of them to its own restart (TS 23.007).
 func TestForeignSGSNHoldsContexts(t *testing.T) {
+	gtptest.ShowsIn(t, "29.060/delete-pdp-context-request-sent", "", "nsapi")
+	gtptest.ShowsIn(t, "29.060/delete-pdp-context-response-received", "", "cause")
+	gtptest.ShowsIn(t, "29.060/restoration", "restart-of-a-peer")
 	t.Parallel()
 	const contexts = 100
 	s := emulatorSite(t, contexts)

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sealedge/sealedge/apn/gtp/gtptest"
 	"github.com/sealedge/sealedge/edge/adminapi"
 	"github.com/sealedge/sealedge/edge/setup"
 	"github.com/sealedge/sealedge/tools/sealsim/carrier"
@@ -32,6 +33,18 @@ func cause(err error) uint8 {
 // families, other qualities of service, suspension, and in the end partial
 // failures and restarts. The holder dies on the way.
 func TestCarrierProcedures(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/create-session-request", "")
+	gtptest.ShowsIn(t, "29.274/modify-bearer-request", "handover-from-an-sgsn-of-gn-gp")
+	gtptest.ShowsIn(t, "29.274/modify-bearer-command", "")
+	gtptest.ShowsIn(t, "29.274/update-bearer-request", "")
+	gtptest.ShowsIn(t, "29.274/change-notification-request", "")
+	gtptest.ShowsIn(t, "29.274/suspend-notification", "")
+	gtptest.ShowsIn(t, "29.274/resume-notification", "")
+	gtptest.ShowsIn(t, "29.274/bearer-resource-command", "")
+	gtptest.ShowsIn(t, "29.274/delete-pdn-connection-set-request", "")
+	gtptest.ShowsIn(t, "29.274/restoration", "restart-of-a-peer")
+	gtptest.ShowsIn(t, "29.060/update-pdp-context-request", "", "handover-from-an-sgw")
+	gtptest.ShowsIn(t, "29.060/ms-info-change-notification-request", "")
 	t.Parallel()
 	gateway6 := netip.MustParseAddr("fd00:90::1")
 	s := newSite(t, 3, func(o *setup.Options) { o.Inner6, o.Pool6 = gateway6, netip.MustParsePrefix("fd00:90::/48") })
@@ -131,6 +144,9 @@ func TestCarrierProcedures(t *testing.T) {
 
 // What ends here is told to the carrier, in the version that the session is of.
 func TestCarrierIsToldOfEndings(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/delete-bearer-request", "")
+	gtptest.ShowsIn(t, "29.274/delete-bearer-response", "")
+	gtptest.ShowsIn(t, "29.060/delete-pdp-context-request-sent", "")
 	t.Parallel()
 	s := newSite(t, 1)
 	c, _ := s.carrier(1)
@@ -164,6 +180,9 @@ func TestCarrierIsToldOfEndings(t *testing.T) {
 
 // PAP and CHAP, as the policy demands them, checked on both versions.
 func TestPasswords(t *testing.T) {
+	gtptest.ShowsIn(t, "29.274/create-session-request", "pco-pap", "pco-chap")
+	gtptest.ShowsIn(t, "29.274/create-session-response", "cause-user-authentication-failed-92")
+	gtptest.ShowsIn(t, "29.060/create-pdp-context-response", "cause-user-authentication-failed-209")
 	t.Parallel()
 	s := newSite(t, 1)
 	doc, err := os.ReadFile(s.layout.Policy)
