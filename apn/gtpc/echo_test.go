@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"reflect"
+	"sync"
 	"testing"
 	"time"
 
@@ -13,21 +14,43 @@ import (
 )
 
 // heard collects what the server reports of peers.
-type heard struct{ events []string }
+type heard struct {
+	mu     sync.Mutex
+	peers  []EchoPeer // guarded by mu: whom to ask
+	events []string   // guarded by mu
+}
 
-func (h *heard) config(peers *[]EchoPeer) Config {
-	note := func(what string) func(netip.Addr) {
-		return func(a netip.Addr) { h.events = append(h.events, what+" "+a.String()) }
-	}
+func (h *heard) ask(peers ...EchoPeer) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.peers = peers
+}
+
+func (h *heard) note(event string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.events = append(h.events, event)
+}
+
+func (h *heard) config(peers ...EchoPeer) Config {
+	h.ask(peers...)
 	return Config{
-		T3: time.Second, N3: 2, EchoInterval: time.Second, EchoPeers: func() []EchoPeer { return *peers },
-		OnPathFailed: note("failed"), OnPathRestored: note("restored"),
-		OnPeerRestart: func(a netip.Addr, c uint8) { h.events = append(h.events, fmt.Sprintf("counter %d of %s", c, a)) },
+		T3: time.Second, N3: 2, EchoInterval: time.Second,
+		EchoPeers: func() []EchoPeer {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			return h.peers
+		},
+		OnPathFailed:   func(a netip.Addr) { h.note("failed " + a.String()) },
+		OnPathRestored: func(a netip.Addr) { h.note("restored " + a.String()) },
+		OnPeerRestart:  func(a netip.Addr, c uint8) { h.note(fmt.Sprintf("counter %d of %s", c, a)) },
 	}
 }
 
 func (h *heard) expect(t *testing.T, want ...string) {
 	t.Helper()
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	if !reflect.DeepEqual(h.events, want) {
 		t.Errorf("reported %q, want %q", h.events, want)
 	}
@@ -48,9 +71,9 @@ func TestPathManagement(t *testing.T) {
 		"29.274/echo-response-received/recovery",
 		"29.274/echo-request/recovery",
 	)
-	peers := []EchoPeer{{sgw.Addr(), 2}, {sgw.Addr(), 1}, {foreign.Addr(), 2}}
 	var h heard
-	inBubble(t, h.config(&peers), never(t), func(t *testing.T, r *rig) {
+	cfg := h.config(EchoPeer{sgw.Addr(), 2}, EchoPeer{sgw.Addr(), 1}, EchoPeer{foreign.Addr(), 2})
+	inBubble(t, cfg, never(t), func(t *testing.T, r *rig) {
 		after(time.Minute - 1)
 		if len(r.conn.sent()) != 0 {
 			t.Error("asked more often than once a minute")
@@ -96,7 +119,7 @@ func TestPathManagement(t *testing.T) {
 			t.Errorf("%v", r.Counters())
 		}
 		// A peer whose sessions have gone isn't asked and isn't remembered.
-		peers = nil
+		h.ask()
 		after(time.Minute)
 		r.conn.sent()
 		after(3 * time.Minute)
@@ -110,9 +133,8 @@ func TestPathManagement(t *testing.T) {
 func TestPathManagementV1(t *testing.T) {
 	gtptest.ShowsIn(t, "29.060/path-failure", "a-peer-that-doesn-t-answer")
 	gtptest.Shows(t, "29.060/echo-request-sent", "29.060/echo-response-received/recovery")
-	peers := []EchoPeer{{sgw.Addr(), 1}}
 	var h heard
-	inBubble(t, h.config(&peers), never(t), func(t *testing.T, r *rig) {
+	inBubble(t, h.config(EchoPeer{sgw.Addr(), 1}), never(t), func(t *testing.T, r *rig) {
 		after(time.Minute)
 		sent := r.conn.sent()
 		if len(sent) != 1 || !bytes.Equal(sent[0].b, v1(1, 0, seqV1(sent[0].b))) {
@@ -137,9 +159,8 @@ func TestPathManagementV1(t *testing.T) {
 
 // A peer that sends anything while it doesn't answer an Echo Request lives.
 func TestBusyPeerLives(t *testing.T) {
-	peers := []EchoPeer{{sgw.Addr(), 2}}
 	var h heard
-	inBubble(t, h.config(&peers), never(t), func(t *testing.T, r *rig) {
+	inBubble(t, h.config(EchoPeer{sgw.Addr(), 2}), never(t), func(t *testing.T, r *rig) {
 		after(time.Minute)
 		after(1500 * time.Millisecond)
 		r.from(sgw, gtptest.New().Request(gtp.TypeDeleteBearerResponse, 1)) // even what is no use

@@ -122,8 +122,12 @@ func TestDuplicates(t *testing.T) {
 		for range 3 {
 			h.let <- struct{}{}
 		}
-		if sent := r.conn.sent(); len(sent) != 3 {
-			t.Errorf("%d answers of 3", len(sent))
+		to := map[netip.AddrPort]int{}
+		for _, d := range r.conn.sent() {
+			to[d.peer]++
+		}
+		if len(to) != 3 || to[sgw] != 1 || to[another] != 1 || to[netip.AddrPortFrom(sgw.Addr(), 40000)] != 1 {
+			t.Errorf("answered %v, want one answer to each", to)
 		}
 
 		// An answer is forgotten when no retransmission can come any more.
