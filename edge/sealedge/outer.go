@@ -52,6 +52,9 @@ func (o *outer) up(ctx context.Context, _ uint64) (err error) {
 		return fmt.Errorf("GTP-C: %w", err)
 	}
 	opened = append(opened, c.Close)
+	// All of a carrier's terminals may attach at once; what the default buffer has no
+	// room for is asked again only after T3. The kernel caps what it won't give.
+	_ = c.(*net.UDPConn).SetReadBuffer(4 << 20)
 	u, err := gtpu.Listen(ctx, netip.AddrPortFrom(o.address, gtpu.Port))
 	if err != nil {
 		return err
