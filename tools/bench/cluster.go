@@ -9,7 +9,7 @@ import (
 )
 
 // listed is how many subscribers a cluster has for its attaches.
-const listed = 4096
+const listed = 8192
 
 // cluster measures what needs a running cluster of n nodes.
 func (b *bench) cluster(ctx context.Context, n int, asked func(string) bool) error {
@@ -35,7 +35,7 @@ func (b *bench) cluster(ctx context.Context, n int, asked func(string) bool) err
 	}
 	var errs []error
 	if asked("attach") {
-		errs = append(errs, b.attaches(ctx, s, c, subs))
+		errs = append(errs, b.attaches(ctx, s, b.other))
 	}
 	if asked("use") && ctx.Err() == nil {
 		errs = append(errs, b.sealUses(ctx, s, c, subs))

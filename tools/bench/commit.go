@@ -72,6 +72,9 @@ func (s *site) openNodes(ctx context.Context) (leader *cluster.Node, shut func()
 	return nil, shut, errors.New("no node leads")
 }
 
+// logOutstandings are those of all that goes through the log.
+var logOutstandings = []int{1, 16, 64, 256}
+
 // commits measures the bare replicated log: a command as long as an audited
 // refusal, proposed at the leader, committed with an fsync on a majority and
 // applied. It is the yardstick of everything that goes through the log.
@@ -86,7 +89,7 @@ func (b *bench) commits(ctx context.Context, nodes int) (err error) {
 		return err
 	}
 	var next atomic.Int64
-	for _, outstanding := range outstandings {
+	for _, outstanding := range logOutstandings {
 		var runs [][]sample
 		for range b.runs {
 			m, err := round{outstanding, 1 << 30, b.time}.run(ctx, func(ctx context.Context, _ int) (time.Duration, error) {

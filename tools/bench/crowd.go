@@ -58,27 +58,21 @@ func (b *bench) crowd(ctx context.Context, n int) error {
 
 // join attaches newcomers beside n sessions.
 func (b *bench) join(ctx context.Context, s *site, n int) error {
-	subs, err := s.enlist(ctx, n, newcomers)
-	if err != nil {
+	if _, err := s.enlist(ctx, n, newcomers); err != nil {
 		return err
 	}
-	c, err := newCarrier()
-	if err != nil {
-		return err
-	}
-	defer c.Close()
 	for _, outstanding := range []int{1, 16} {
 		var runs [][]sample
 		for range b.runs {
 			run, err := b.steady(ctx, s, func() ([]sample, error) {
-				return attachRound(ctx, s, c, subs, round{outstanding, len(subs), b.time})
+				return attachRound(ctx, s.target(n, newcomers), 2, outstanding, b.time)
 			})
 			if err != nil {
 				return err
 			}
 			runs = append(runs, run)
 		}
-		b.report(figure("attach", 1, fmt.Sprintf("%d outstanding, beside %s sessions", outstanding, grouped(int64(n))), runs))
+		b.report(figure("attach", 1, fmt.Sprintf("%d outstanding, %v, beside %s sessions", outstanding, protocol(2), grouped(int64(n))), runs))
 	}
 	return nil
 }

@@ -77,6 +77,7 @@ type bench struct {
 	time     time.Duration // of one run, at most
 	sessions int           // of the memory part
 	progress io.Writer
+	other    *ggsn // osmo-ggsn, nil: there is none
 	result   Report
 }
 
@@ -91,6 +92,12 @@ func (b *bench) report(f Figure) {
 		fmt.Fprintf(b.progress, ": %s %s", number(f.Values[0].Median), f.Values[0].column())
 	}
 	fmt.Fprintln(b.progress)
+}
+
+// note has the report tell something.
+func (b *bench) note(s string) {
+	b.result.Notes = append(b.result.Notes, s)
+	fmt.Fprintln(b.progress, "          "+s)
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
@@ -172,6 +179,18 @@ func (b *bench) measure(ctx context.Context, want []string, nodes []int) error {
 		}
 	}
 	asked := func(name string) bool { return slices.Contains(want, name) }
+	if asked("attach") {
+		do("osmo-ggsn", func() (err error) {
+			if b.other, err = startGGSN(ctx, b.dir); errors.Is(err, errNoGGSN) {
+				b.note(err.Error())
+				return nil
+			}
+			return err
+		})
+		if b.other != nil {
+			defer b.other.stop()
+		}
+	}
 	if asked("disk") {
 		do("disk", b.syncs)
 	}

@@ -31,13 +31,16 @@ func runPeer() error {
 	}
 }
 
+// socketBuffer is what the gateway and the carrier ask for.
+const socketBuffer = 4 << 20
+
 func listen(at netip.AddrPort) (*net.UDPConn, error) {
 	conn, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(at))
 	if err != nil {
 		return nil, err
 	}
-	_ = conn.SetReadBuffer(4 << 20) // as the gateway and the carrier ask for
-	_ = conn.SetWriteBuffer(4 << 20)
+	_ = conn.SetReadBuffer(socketBuffer)
+	_ = conn.SetWriteBuffer(socketBuffer)
 	return conn, nil
 }
 

@@ -18,6 +18,7 @@ type Report struct {
 	// Disturbed counts runs during which the leader changed. They are measured
 	// once more.
 	Disturbed int      `json:"disturbed"`
+	Notes     []string `json:"notes,omitempty"`  // what was left out, and why
 	Failed    []string `json:"failed,omitempty"` // parts that ended with an error
 }
 
@@ -53,6 +54,9 @@ func (r *Report) write(w io.Writer) error {
 	}
 	if r.Disturbed > 0 {
 		fmt.Fprintf(w, "\nThe leader changed during %d runs, which were measured once more.\n", r.Disturbed)
+	}
+	for _, n := range r.Notes {
+		fmt.Fprintln(w, "\n"+n)
 	}
 	for _, f := range r.Failed {
 		fmt.Fprintln(w, "\nFAILED "+f)
