@@ -63,14 +63,18 @@ func (f *firewall) screen(now time.Time, rules *policy.Rules, peer netip.Addr, b
 // create takes one Create from the tokens of its peer and of all. A
 // retransmission counts like the first: to tell them apart is what costs.
 func (f *firewall) create(now time.Time, peer netip.Addr, c *policy.Carrier) (reason string) {
-	if !f.all.allows(now, f.rate) {
-		return countCreateRate
-	}
+	var own *bucket
+	var ownPace pace
 	if n := c.CreatesPerSecond; n > 0 {
-		own, ownPace := f.peers.of(now, peer), perSecond(int(n))
+		own, ownPace = f.peers.of(now, peer), perSecond(int(n))
 		if !own.allows(now, ownPace) {
 			return countCreateRatePeer
 		}
+	}
+	if !f.all.allows(now, f.rate) {
+		return countCreateRate
+	}
+	if own != nil {
 		own.spend(now, ownPace)
 	}
 	f.all.spend(now, f.rate)
