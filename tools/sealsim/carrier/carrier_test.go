@@ -133,7 +133,8 @@ func TestAttachDistrustsTheAnswer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			within(t, func(t *testing.T, _ *fakeNetwork, g *gateway, c *Carrier) {
 				g.answer = func(m message.Message) any {
-					return g.marshal(message.NewGeneric(message.MsgTypeCreateSessionResponse, 1, m.Sequence(), ies...))
+					teid := m.(*message.CreateSessionRequest).SenderFTEIDC.MustTEID()
+					return g.marshal(message.NewGeneric(message.MsgTypeCreateSessionResponse, teid, m.Sequence(), ies...))
 				}
 				if _, err := c.Attach(t.Context(), subscriber(1)); !errors.Is(err, ErrProtocol) {
 					t.Errorf("got %v, want a protocol error", err)
@@ -144,6 +145,20 @@ func TestAttachDistrustsTheAnswer(t *testing.T) {
 			})
 		})
 	}
+}
+
+// An answer to a TEID that isn't ours is not for us, however good it is.
+func TestAnswerToAnotherTEID(t *testing.T) {
+	within(t, func(t *testing.T, _ *fakeNetwork, g *gateway, c *Carrier) {
+		g.answer = func(m message.Message) any {
+			created := g.create(m.(*message.CreateSessionRequest)).(*message.CreateSessionResponse)
+			created.SetTEID(created.TEID() + 1)
+			return g.marshal(created)
+		}
+		if _, err := c.Attach(t.Context(), subscriber(1)); !errors.Is(err, ErrProtocol) {
+			t.Errorf("got %v, want a protocol error", err)
+		}
+	})
 }
 
 func TestRequestsAreRepeatedUnchangedAndGivenUp(t *testing.T) {

@@ -94,6 +94,36 @@ func TestPDNTypeOfTheAnswer(t *testing.T) {
 	}
 }
 
+// A PAA is read to its last octet (TS 29.274 8.14).
+func TestReadPAA(t *testing.T) {
+	const prefix, id, four = "\x20\x01\x0d\xb8\x00\x00\x00\x01", "\x00\x00\x00\x01\x00\x00\x00\x01", "\x0a\x5a\x00\x01"
+	for name, c := range map[string]struct {
+		b    string
+		good bool
+	}{
+		"IPv4":                         {"\x01" + four, true},
+		"IPv6":                         {"\x02\x40" + prefix + id, true},
+		"both":                         {"\x03\x40" + prefix + id + four, true},
+		"nothing":                      {"", false},
+		"no type":                      {"\x00" + four, false},
+		"non-IP":                       {"\x04", false},
+		"IPv4 with more behind":        {"\x01" + four + "\x00", false},
+		"IPv6 with a prefix of 56":     {"\x02\x38" + prefix + id, false},
+		"IPv6 without prefix":          {"\x02\x40\x00\x00\x00\x00\x00\x00\x00\x00" + id, false},
+		"IPv6 without identifier":      {"\x02\x40" + prefix + "\x00\x00\x00\x00\x00\x00\x00\x00", false},
+		"both in the order of GTPv1":   {"\x03" + four + prefix + id + "\x40", false},
+		"both without an IPv4 address": {"\x03\x40" + prefix + id, false},
+	} {
+		var g Granted
+		if err := g.readPAA(ie.New(ie.PDNAddressAllocation, 0, []byte(c.b))); c.good != (err == nil) || err != nil && !errors.Is(err, ErrProtocol) {
+			t.Errorf("%s: %v", name, err)
+		}
+		for i := range c.b {
+			_ = new(Granted).readPAA(ie.New(ie.PDNAddressAllocation, 0, []byte(c.b[:i])))
+		}
+	}
+}
+
 func TestLogin(t *testing.T) {
 	for name, c := range map[string]struct {
 		login Login
