@@ -179,10 +179,11 @@ func TestModifyBearerResponse(t *testing.T) {
 // Commands get back what belongs to them, also when they are faulty.
 func TestCommandFailures(t *testing.T) {
 	gtptest.ShowsIn(t, "29.274/bearer-resource-command", "linked-eps-bearer-id-lbi", "procedure-transaction-id-pti")
-	gtptest.ShowsIn(t, "29.274/bearer-resource-failure-indication", "cause", "linked-eps-bearer-id", "procedure-transaction-id-pti")
+	gtptest.ShowsIn(t, "29.274/bearer-resource-failure-indication", "cause", "linked-eps-bearer-id", "procedure-transaction-id-pti", "recovery")
 	gtptest.ShowsIn(t, "29.274/delete-bearer-command", "bearer-contexts-eps-bearer-id")
-	gtptest.ShowsIn(t, "29.274/delete-bearer-failure-indication", "cause", "bearer-context-eps-bearer-id", "bearer-context-cause")
-	gtptest.ShowsIn(t, "29.274/modify-bearer-failure-indication", "cause")
+	gtptest.ShowsIn(t, "29.274/delete-bearer-failure-indication", "cause", "bearer-context-eps-bearer-id", "bearer-context-cause", "recovery")
+	gtptest.ShowsIn(t, "29.274/modify-bearer-failure-indication", "cause", "recovery")
+	gtptest.ShowsIn(t, "29.274/update-pdn-connection-set-response", "cause", "recovery")
 	s := gtptest.New()
 	bearer := func(ebi uint8) *ie.IE { return ie.NewGroupedIE(ie.BearerContext, ie.NewEPSBearerID(ebi)) }
 	for _, c := range []struct {
@@ -208,6 +209,7 @@ func TestCommandFailures(t *testing.T) {
 		}},
 		{"delete bearer command without bearers", 66, nil, func(a gtptest.Answer) bool { return a.Cause() == 70 }},
 		{"modify bearer command", 64, []*ie.IE{ie.NewAggregateMaximumBitRate(1, 2), bearer(5)}, func(a gtptest.Answer) bool { return a.Cause() == 68 }},
+		{"update of connection sets", 200, nil, func(a gtptest.Answer) bool { return a.Cause() == 68 }},
 		{"modify bearer command without AMBR", 64, []*ie.IE{bearer(5)}, func(a gtptest.Answer) bool { return a.Cause() == 70 }},
 	} {
 		m, err := Parse(s.Request(c.typ, 1, c.ies...))
@@ -217,7 +219,9 @@ func TestCommandFailures(t *testing.T) {
 		} else if err != nil {
 			t.Fatalf("%s: %v", c.name, err)
 		}
-		if a := gtptest.Read(Refusal{TEID: 2, Reason: why}.Marshal(m)); !c.check(a) {
+		restarts := uint8(9)
+		a := gtptest.Read(Refusal{TEID: 2, Reason: why, Recovery: &restarts}.Marshal(m))
+		if recovery := a.Find(ie.Recovery, 0); !c.check(a) || recovery == nil || recovery.Payload[0] != restarts {
 			t.Errorf("%s: %+v", c.name, a)
 		}
 	}

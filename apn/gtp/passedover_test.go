@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/wmnsk/go-gtp/gtpv2/ie"
+	"github.com/wmnsk/go-gtp/gtpv2/message"
 
 	"github.com/sealedge/sealedge/apn/gtp/gtptest"
 )
@@ -153,6 +154,8 @@ var passedOver = []struct {
 		{ie.IMSI, 0}, {ie.UserLocationInformation, 0}, {ie.EPSBearerID, 0}, {ie.PacketTMSI, 0}, {ie.NodeType, 0},
 	}},
 	{"29.274/suspend-notification/address-for-control-plane-udp-source-port-number-hop-counter", "suspend", false, []slot{{ie.IPAddress, 0}, {ie.PortNumber, 0}, {ie.HopCounter, 0}}},
+	{"29.274/remote-ue-report-notification/remote-ue-context-connected-remote-ue-context-disconnected", "remote-ue", false, []slot{{ie.RemoteUEContext, 0}, {ie.RemoteUEContext, 1}}},
+	{"29.274/update-pdn-connection-set-request/mme-fq-csid-sgw-fq-csid", "update-sets", false, []slot{{ie.FullyQualifiedCSID, 0}, {ie.FullyQualifiedCSID, 1}}},
 	{"29.274/resume-notification/lbi-originating-node", "resume", false, []slot{{ie.EPSBearerID, 0}, {ie.NodeType, 0}}},
 }
 
@@ -160,7 +163,10 @@ var passedOver = []struct {
 // and wherever it is.
 func TestElementsPassedOver(t *testing.T) {
 	all := samples(t)
-	all["echo-response"] = gtptest.New().Request(TypeEchoResponse, 0, ie.NewRecovery(1))
+	s := gtptest.New()
+	all["echo-response"] = s.Request(TypeEchoResponse, 0, ie.NewRecovery(1))
+	all["remote-ue"] = s.Request(message.MsgTypeRemoteUEReportNotification, 9)
+	all["update-sets"] = s.Request(message.MsgTypeUpdatePDNConnectionSetRequest, 0)
 	for _, c := range passedOver {
 		names := []string{c.sample}
 		if c.sample == "" {
