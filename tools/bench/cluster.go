@@ -37,6 +37,16 @@ func (b *bench) cluster(ctx context.Context, n int, asked func(string) bool) err
 	if asked("attach") {
 		errs = append(errs, b.attaches(ctx, s, b.other))
 	}
+	if asked("paced") && ctx.Err() == nil {
+		errs = append(errs, b.pacedAttaches(ctx, s))
+	}
+	// The log has no part in these: one size is enough.
+	if asked("duplicate") && n == b.largest && ctx.Err() == nil {
+		errs = append(errs, b.duplicates(ctx, s))
+	}
+	if asked("firewall") && n == b.largest && ctx.Err() == nil {
+		errs = append(errs, b.firewall(ctx, s))
+	}
 	if asked("use") && ctx.Err() == nil {
 		errs = append(errs, b.sealUses(ctx, s, c, subs))
 	}

@@ -3,14 +3,18 @@ package main
 import (
 	"context"
 	"errors"
+	"net"
 	"net/netip"
+	"os"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/sealedge/sealedge/edge/inner"
 	"github.com/sealedge/sealedge/edge/wire"
+	"github.com/sealedge/sealedge/policy/bundle"
 )
 
 // pathFunc is a way to a terminal.
@@ -115,5 +119,86 @@ func TestPopulation(t *testing.T) {
 	}
 	if _, err := snapshotAndRestore(m, filepath.Join(dir, "snapshot")); err != nil {
 		t.Error(err)
+	}
+}
+
+// gatewayOf answers Creates over GTPv2, as often as it is asked, except for the
+// first request of all, which it loses.
+func gatewayOf(t *testing.T, cause byte) netip.AddrPort {
+	t.Helper()
+	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		b := make([]byte, 2048)
+		for first := true; ; first = false {
+			n, from, err := conn.ReadFromUDPAddrPort(b)
+			if err != nil {
+				return
+			}
+			if first || n < 12 {
+				continue
+			}
+			answer := append([]byte{0x48, b[1] + 1, 0, 0, 0, 0, 0, 0}, b[8:12]...)
+			answer = ieV2(answer, 2, 0, []byte{cause, 0})
+			_, _ = conn.WriteToUDPAddrPort(ieV2(answer, 87, 1, tunnelEnd(7, 77, gatewayAddress)), from)
+		}
+	}()
+	t.Cleanup(func() { _ = conn.Close(); <-served })
+	return conn.LocalAddr().(*net.UDPAddr).AddrPort()
+}
+
+// A request that is lost is sent again, and every call counts once.
+func TestAttachers(t *testing.T) {
+	a, err := newAttachers(2, netip.MustParseAddr("127.0.0.1"), gatewayOf(t, 16), 0, 300)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.close()
+	m, err := a.attach(t.Context(), round{outstanding: 64, most: 300, time: time.Minute})
+	if err != nil || m.calls != 300 || m.repeats != 1 || slices.Contains(a.control, 0) {
+		t.Errorf("%d calls, %d sent again, %v", m.calls, m.repeats, err)
+	}
+	if err := a.detach(t.Context()); err != nil || slices.Max(a.control) != 0 {
+		t.Errorf("detach: %v", err)
+	}
+}
+
+// What comes at a rate of its own isn't sent again: it is lost.
+func TestPacedAttachers(t *testing.T) {
+	for cause, refused := range map[byte]int{16: 0, 73: 99} {
+		a, err := newAttachers(2, netip.MustParseAddr("127.0.0.1"), gatewayOf(t, cause), 0, 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := a.attachPaced(t.Context(), 5_000, time.Minute)
+		if err != nil || m.calls != 100 || m.lost != 1 || m.refused != refused || quantile(m.latencies, 1) != pacedPatience {
+			t.Errorf("cause %d: %d calls, %d lost, %d refused, %v", cause, m.calls, m.lost, m.refused, err)
+		}
+		a.close()
+	}
+}
+
+// The policy of the flood is one that is read.
+func TestFloodCarriers(t *testing.T) {
+	s, err := newSite(filepath.Join(t.TempDir(), "site"), "", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc, err := os.ReadFile(s.layout.Policy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rules, _, err := bundle.Parse("policy.yaml", append(doc, floodCarriers...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for peer, name := range map[netip.Addr]string{carrierAddress: "bench", foreignPeer: "foreign", hastyPeer: "hasty"} {
+		if c, ok := rules.CarrierOf(peer); !ok || c.Name != name {
+			t.Errorf("%v is of %+v", peer, c)
+		}
 	}
 }
