@@ -34,13 +34,11 @@ race:
 # so, with everything installed that CI has (nothing may be skipped), and writes
 # docs/conformance.md of what they leave. Where CI is set, the page is compared
 # instead, and has to be the one that is committed.
-conformance: RESULTS := $(abspath $(BUILD))/conformance
 conformance:
-	rm -rf $(RESULTS)
-	mkdir -p $(RESULTS)
-	CI=true SEALEDGE_CONFORMANCE=$(RESULTS) $(GO) test -count=1 ./apn/...
-	CI=true SEALEDGE_CONFORMANCE=$(RESULTS) $(GO) test -count=1 -short -run 'RealPeers|ForeignSGSN|Carrier|Passwords|Dissector' ./tools/e2e
-	$(GO) run ./tools/conformance -results $(RESULTS) $(if $(CI),-check)
+	dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && \
+	CI=true SEALEDGE_CONFORMANCE=$$dir $(GO) test -count=1 ./apn/... && \
+	CI=true SEALEDGE_CONFORMANCE=$$dir $(GO) test -count=1 -short -run 'RealPeers|ForeignSGSN|Carrier|Passwords|Dissector' ./tools/e2e && \
+	$(GO) run ./tools/conformance -results $$dir $(if $(CI),-check)
 
 lint:
 	.ci/lint
