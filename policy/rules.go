@@ -15,7 +15,9 @@ package policy
 
 import (
 	"net/netip"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/sealedge/sealedge/policy/ident"
@@ -80,6 +82,11 @@ type Carrier struct {
 	// CreatesPerSecond bounds the Create requests of one peer address; 0: the
 	// gateway's general limit alone.
 	CreatesPerSecond uint32
+}
+
+// Serves tells whether a subscriber is one that the carrier may speak about.
+func (c *Carrier) Serves(imsi string) bool {
+	return len(c.IMSIPrefixes) == 0 || slices.ContainsFunc(c.IMSIPrefixes, func(p string) bool { return strings.HasPrefix(imsi, p) })
 }
 
 // Admission says what an attach must show.

@@ -3,7 +3,6 @@ package gtpc
 import (
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/sealedge/sealedge/apn/gtp"
@@ -101,9 +100,8 @@ func inspect(c *policy.Carrier, m gtp.Message) (reason string) {
 }
 
 func says(c *policy.Carrier, imsi ident.IMSI, plmn ident.PLMN, rat uint8) (reason string) {
-	ours := func(prefix string) bool { return strings.HasPrefix(imsi.String(), prefix) }
 	switch {
-	case len(c.IMSIPrefixes) > 0 && !imsi.IsZero() && !slices.ContainsFunc(c.IMSIPrefixes, ours):
+	case !imsi.IsZero() && !c.Serves(imsi.String()):
 		return countIMSINotOfPeer
 	case len(c.PLMNs) > 0 && !plmn.IsZero() && !slices.Contains(c.PLMNs, plmn):
 		return countPLMNNotOfPeer

@@ -73,7 +73,9 @@ func TestWorkInParts(t *testing.T) {
 				cluster = &partly{oneNode: c.Cluster.(*oneNode), parts: parts}
 				c.Cluster = cluster
 			})
-			answer := s.handle(t, gtptest.New().LostSets(1))
+			peer := gtptest.New()
+			s.handle(t, peer.Request(gtp.TypeCreateSessionRequest, 0, append(peer.CreateElements(), peer.ConnectionSet(1, 1))...))
+			answer := s.handle(t, peer.LostSets(1))
 			switch {
 			case want == 0:
 				if answer != nil || len(cluster.asked) > 401 {

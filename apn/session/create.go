@@ -40,7 +40,7 @@ func (d *deciding) create(m *gtp.CreateSessionRequest) Outcome {
 	return d.open(&attach{
 		imsi: m.IMSI, msisdn: m.MSISDN, imei: m.IMEI, apn: m.APN, plmn: m.ServingNetwork, rat: m.RAT,
 		control: m.Sender, user: m.Bearer.User, userFault: wrongFamily(m.UserInstance(), gtp.ElementBearerContext),
-		pdnType: m.PDNType, dual: m.DualAddress, pco: m.PCO, recovery: m.Recovery,
+		pdnType: m.PDNType, dual: m.DualAddress, pco: m.PCO, recovery: d.counter(m.Sender, m.Recovery),
 		path: func(apn policy.APN) *command.GTPPath {
 			return &command.GTPPath{
 				Version: 2, InterfaceType: uint32(m.Sender.InterfaceType), Ebi: uint32(m.Bearer.EBI),
@@ -73,7 +73,7 @@ func (d *deciding) createPDP(m *gtp.CreatePDPContextRequest) Outcome {
 	return d.open(&attach{
 		imsi: m.IMSI, msisdn: m.MSISDN, imei: m.IMEI, apn: m.APN, plmn: m.ServingNetwork, rat: m.RAT,
 		control: m.Control, user: m.User, userFault: wrongFamily(0, 0),
-		pdnType: m.PDNType, dual: m.DualAddress, pco: m.PCO, recovery: m.Recovery,
+		pdnType: m.PDNType, dual: m.DualAddress, pco: m.PCO, recovery: d.counter(m.Control, m.Recovery),
 		path: func(apn policy.APN) *command.GTPPath {
 			up, down := askedKbps(m.QoS, m.AMBRUpKbps, m.AMBRDownKbps)
 			return &command.GTPPath{

@@ -13,17 +13,22 @@ import (
 // none or it isn't the sender's: a peer that doesn't hold a session learns
 // nothing about it and changes nothing. newPeer is the control plane that the
 // request says the session has moved to; a new SGW or SGSN vouches for itself by
-// sending from the address that it names.
+// sending from the address that it names, and its carrier must have the
+// subscriber.
 func (d *deciding) find(newPeer gtp.FTEID) *command.Session {
 	s := d.State.SessionByTEIDC(d.head.TEID)
-	if s == nil {
-		return nil
-	}
 	from := d.peer.Addr().Unmap()
-	if bytes.Equal(s.GetGtp().GetPeerC().GetAddress(), from.AsSlice()) || newPeer.Addr == from {
+	if s != nil && bytes.Equal(s.GetGtp().GetPeerC().GetAddress(), from.AsSlice()) {
 		return s
 	}
-	return nil
+	if newPeer.Addr != from || d.NoTakeover {
+		return nil
+	}
+	if carrier, ok := d.Rules.CarrierOf(from); s == nil || !ok || !carrier.Serves(s.GetImsi()) {
+		d.astray = true
+		return nil
+	}
+	return s
 }
 
 // superseded tells whether a request names another control plane than the last
@@ -47,7 +52,7 @@ func (d *deciding) modify(m *gtp.ModifyBearerRequest) Outcome {
 	path := s.GetGtp()
 	mv := move{
 		version: 2, control: m.Sender, userFault: wrongFamily(1, gtp.ElementBearerContext), rat: uint32(m.RAT), plmn: m.ServingNetwork,
-		location: m.UserLocation, recovery: m.Recovery, csids: m.CSIDs,
+		location: m.UserLocation, recovery: d.counter(m.Sender, m.Recovery), csids: m.CSIDs,
 		adjust: func(path *command.GTPPath, c *command.ModifySession) bool {
 			// Told when the session comes from an SGSN of Gn/Gp.
 			if m.AMBRUpKbps == 0 && m.AMBRDownKbps == 0 {

@@ -77,6 +77,10 @@ func (d *deciding) suspension(sender gtp.FTEID, to command.Suspension, acknowled
 // sessions that the sender holds are touched.
 func (d *deciding) deleteSets(m *gtp.DeletePDNConnectionSetRequest) Outcome {
 	c := &command.ReleasePaths{Peer: d.peer.Addr().Unmap().AsSlice(), Csids: m.CSIDs, Reason: "the peer has lost connection sets"}
+	response := gtp.DeletePDNConnectionSetResponse{Seq: m.Seq, Cause: gtp.CauseAccepted, Recovery: d.restartCounter()}
+	if lost, _ := d.State.Lost(c); len(lost) == 0 { // nothing that is worth an entry of the log
+		return Outcome{Response: response.Marshal(), Cause: gtp.CauseAccepted}
+	}
 	return d.propose(Outcome{}, c, func(r *command.Result) Answer {
 		var released command.Released
 		if a, ok := d.unwrap(r, &released, 0); !ok {
@@ -85,7 +89,6 @@ func (d *deciding) deleteSets(m *gtp.DeletePDNConnectionSetRequest) Outcome {
 		if released.GetMore() {
 			return Answer{More: true}
 		}
-		response := gtp.DeletePDNConnectionSetResponse{Seq: m.Seq, Cause: gtp.CauseAccepted, Recovery: d.restartCounter()}
 		return Answer{Response: response.Marshal(), Cause: gtp.CauseAccepted}
 	})
 }

@@ -3,9 +3,21 @@ package session
 import (
 	"net/netip"
 
+	"github.com/sealedge/sealedge/apn/gtp"
 	"github.com/sealedge/sealedge/cluster/command"
 	"github.com/sealedge/sealedge/cluster/state"
 )
+
+// counter is the restart counter that a request tells of its peer's control plane.
+// It counts only from the address that it belongs to: who could tell it of another
+// would have that one's sessions released. A request without control plane is
+// about the sender's.
+func (d *deciding) counter(control gtp.FTEID, told *uint8) *uint8 {
+	if control.Addr.IsValid() && control.Addr != d.peer.Addr().Unmap() {
+		return nil
+	}
+	return told
+}
 
 // restarted compares the restart counter that a request brought with the one on
 // record for its sender (TS 23.007 18). Nil: it didn't restart.

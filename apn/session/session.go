@@ -48,6 +48,9 @@ type View struct {
 	// Authentication is what Authenticate made of the request; the zero value
 	// for requests that have nothing to be checked.
 	Authentication Authentication
+	// NoTakeover: whoever doesn't hold a session doesn't get it now, see
+	// Outcome.Astray.
+	NoTakeover bool
 }
 
 // Outcome is what came of a request. With Command nil, Response is the answer;
@@ -62,8 +65,13 @@ type Outcome struct {
 	// Stale: the subscriber's record changed since View.Authentication was made.
 	// Authenticate anew and decide again; nothing else is set.
 	Stale bool
-	// Restart: the request shows that its peer has restarted.
-	Restart  *Restart
+	// Restart: the request says that its peer has restarted. Who sent it is as
+	// sure as the source address of a datagram.
+	Restart *Restart
+	// Astray: the sender says that a session is its own now, which isn't there or
+	// not for it to have. Handovers go astray now and then; who guesses at TEIDs
+	// does so all the time.
+	Astray   bool
 	Cause    gtp.Cause        // of Response
 	Decision *policy.Decision // when policy was asked; nil otherwise
 	Record   *command.Command // an audit record of a refusal, to be proposed without waiting; or nil
@@ -109,7 +117,13 @@ func (o Outcome) Fail(cause gtp.Cause) Answer {
 // that this request was decided.
 func (g Gateway) Decide(m gtp.Message, peer netip.AddrPort, v View, attempt int) Outcome {
 	d := deciding{Gateway: g, View: v, peer: peer, head: m.Head(), message: m, attempt: attempt}
-	switch m := m.(type) {
+	o := d.decide()
+	o.Astray = d.astray
+	return o
+}
+
+func (d *deciding) decide() Outcome {
+	switch m := d.message.(type) {
 	case *gtp.CreateSessionRequest:
 		return d.create(m)
 	case *gtp.ModifyBearerRequest:
@@ -154,6 +168,7 @@ type deciding struct {
 	head    gtp.Header
 	message gtp.Message
 	attempt int
+	astray  bool // see Outcome
 }
 
 // requestID identifies the request for the replicated de-duplication: equal for

@@ -27,7 +27,7 @@ func (d *deciding) updatePDP(m *gtp.UpdatePDPContextRequest) Outcome {
 	}
 	return d.move(s, &move{
 		version: 1, control: m.Control, user: m.User, userFault: wrongFamily(0, 0), rat: uint32(m.RAT), plmn: m.ServingNetwork,
-		location: m.UserLocation, recovery: m.Recovery,
+		location: m.UserLocation, recovery: d.counter(m.Control, m.Recovery),
 		adjust: func(path *command.GTPPath, c *command.ModifySession) bool { return d.requalify(m, s, path, c) },
 		answer: func(s *command.Session) []byte { return d.updated(m, s) },
 	})
