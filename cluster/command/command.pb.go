@@ -3357,7 +3357,7 @@ type ReleasePaths struct {
 	RestartCounter uint32   `protobuf:"varint,2,opt,name=restart_counter,json=restartCounter,proto3" json:"restart_counter,omitempty"`
 	RestartKnown   bool     `protobuf:"varint,3,opt,name=restart_known,json=restartKnown,proto3" json:"restart_known,omitempty"`
 	Csids          [][]byte `protobuf:"bytes,4,rep,name=csids,proto3" json:"csids,omitempty"`                                    // not empty: only paths that depend on one of these
-	OpenedBefore   int64    `protobuf:"varint,5,opt,name=opened_before,json=openedBefore,proto3" json:"opened_before,omitempty"` // not 0: only paths made before
+	OpenedBefore   int64    `protobuf:"varint,5,opt,name=opened_before,json=openedBefore,proto3" json:"opened_before,omitempty"` // not 0: only paths made before; with a restart: when it was noticed
 	Limit          uint32   `protobuf:"varint,6,opt,name=limit,proto3" json:"limit,omitempty"`                                   // up to 10,000; 0: 1,000
 	Reason         string   `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields  protoimpl.UnknownFields
@@ -3643,7 +3643,7 @@ type ClosePath struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Session       uint64                 `protobuf:"varint,1,opt,name=session,proto3" json:"session,omitempty"`
 	Path          PathKind               `protobuf:"varint,2,opt,name=path,proto3,enum=sealedge.command.v1.PathKind" json:"path,omitempty"` // unspecified: all of them
-	LocalTeidC    uint32                 `protobuf:"varint,3,opt,name=local_teid_c,json=localTeidC,proto3" json:"local_teid_c,omitempty"`   // precondition for GTP when not 0
+	LocalTeidC    uint32                 `protobuf:"varint,3,opt,name=local_teid_c,json=localTeidC,proto3" json:"local_teid_c,omitempty"`   // precondition, when not 0, unless only WireGuard is closed
 	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

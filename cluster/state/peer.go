@@ -163,7 +163,8 @@ func (m *Machine) restarted(peer peerKey, counter uint32) bool {
 }
 
 // hearCounter takes a peer's counter over: the first that is heard of it, or a
-// newer one once no path of the time before is left.
+// newer one once no path of the time before is left. Paths too young for the
+// command are of the time since: not every request tells the counter.
 func (m *Machine) hearCounter(peer peerKey, p *command.ReleasePaths) {
 	r := m.peers.get(peer)
 	switch {
@@ -173,7 +174,8 @@ func (m *Machine) hearCounter(peer peerKey, p *command.ReleasePaths) {
 		return
 	case r.RestartKnown:
 		for s := range m.sessionsBy(peer) {
-			if !madeSince(s.Gtp, p) { // beyond the limit, or not chosen
+			young := p.OpenedBefore != 0 && s.Gtp.Opened >= p.OpenedBefore
+			if !young && !madeSince(s.Gtp, p) { // beyond the limit, or not chosen
 				return
 			}
 		}

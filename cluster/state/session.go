@@ -150,7 +150,7 @@ func (m *Machine) closePath(p *command.ClosePath) outcome {
 	switch {
 	case s == nil:
 		return refuse(command.Code_NOT_FOUND, "no such session")
-	case p.LocalTeidC != 0 && p.Path == command.PathKind_GTP && s.GetGtp().GetLocalTeidC() != p.LocalTeidC:
+	case p.LocalTeidC != 0 && p.Path != command.PathKind_WIREGUARD && s.GetGtp().GetLocalTeidC() != p.LocalTeidC:
 		return refuse(command.Code_CONFLICT, "the session has another GTP path by now, or none")
 	case !all && !attached(s, p.Path):
 		return refuse(command.Code_NOT_FOUND, "the session is not attached through this path")
