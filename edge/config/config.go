@@ -81,6 +81,7 @@ type GTP struct {
 	N3           int            `key:"n3" range:"1..10"`      // N3-REQUESTS
 	Answers      int            `key:"answers_per_second" range:"1..100000"`
 	Creates      int            `key:"creates_per_second" range:"1..1000000"` // of all peers together
+	MaxSessions  int            `key:"max_sessions" range:"1..10000000"`      // of the cluster; beyond it Creates are refused
 	// EchoInterval and UserEchoInterval are how often a peer of sessions is asked
 	// for an Echo Response, over GTP-C and GTP-U. 0: never.
 	EchoInterval     time.Duration `key:"echo_interval" range:"0,60s..1h"`
@@ -164,7 +165,7 @@ func defaults() Config {
 		Gateway: Gateway{
 			Name: "gw1",
 			GTP: GTP{
-				T3: 3 * time.Second, N3: 3, Answers: 100, Creates: 10_000, EchoInterval: time.Minute, UserEchoInterval: time.Minute,
+				T3: 3 * time.Second, N3: 3, Answers: 100, Creates: 10_000, MaxSessions: 200_000, EchoInterval: time.Minute, UserEchoInterval: time.Minute,
 				FailedPath: KeepSessions, FailedPathKeep: 10 * time.Minute,
 			},
 			WireGuard: WireGuard{Port: 51820, Silence: 5 * time.Second},

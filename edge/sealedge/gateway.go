@@ -187,7 +187,7 @@ func (g *gateway) openPlanes() (err error) {
 	})
 	g.control = gtpc.New(gtpc.Config{
 		RestartCounter: g.restartCounter, Holds: g.node.Holds, AllowedPeers: gtp.AllowedPeers,
-		Rules: g.rules.inForce, CreateRate: gtp.Creates, T3: gtp.T3, N3: gtp.N3,
+		Rules: g.rules.inForce, CreateRate: gtp.Creates, Full: g.full, T3: gtp.T3, N3: gtp.N3,
 		EchoInterval: gtp.EchoInterval, EchoPeers: g.restoration.peers,
 		OnPathFailed: g.restoration.pathFailed, OnPathRestored: g.restoration.pathRestored, OnPeerRestart: g.restoration.counterHeard,
 		Observe: func(e gtpc.Event) { g.tracer.Observe(trace.Event(e)) },
@@ -221,6 +221,12 @@ func (g *gateway) fallbackUplink(pkt []byte) {
 	if g.tunnels.admitted(pkt) {
 		g.uplink(pkt)
 	}
+}
+
+// full tells whether there is room for no more sessions.
+func (g *gateway) full() (full bool) {
+	g.node.View(func(m *state.Machine) { full = m.Counts().Sessions >= g.cfg.Gateway.GTP.MaxSessions })
+	return full
 }
 
 func (g *gateway) restartCounter() (n uint8) {
