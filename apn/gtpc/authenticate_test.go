@@ -3,7 +3,6 @@ package gtpc
 import (
 	"context"
 	"fmt"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -127,7 +126,7 @@ func TestPasswordChangesMeanwhile(t *testing.T) {
 	}
 }
 
-// Checks wait for each other when there are more than processors, and no longer
+// Checks wait for each other when there are many, and no longer
 // than a request has time.
 func TestChecksAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -148,7 +147,7 @@ func TestChecksAreBounded(t *testing.T) {
 		})
 		withPassword(t, s)
 		challenge, response := []byte{1, 1, 0, 6, 1, 0xaa}, append([]byte{2, 1, 0, 26, 16}, make([]byte, 21)...)
-		replies := make(chan Reply, 3*runtime.NumCPU())
+		replies := make(chan Reply, 3*maxChecks())
 		for i := range cap(replies) {
 			m, err := gtp.Parse(showing(numbered(uint32(i)), 0xc223, challenge, response))
 			if err != nil {
@@ -167,7 +166,7 @@ func TestChecksAreBounded(t *testing.T) {
 		}
 		// The first lot is through after 3 s and the second after 6; the third has
 		// no time any more after 4.
-		if n := runtime.NumCPU(); most != n || refused != 2*n || silent != n || time.Since(start) != 6*time.Second {
+		if n := maxChecks(); most != n || refused != 2*n || silent != n || time.Since(start) != 6*time.Second {
 			t.Errorf("%d at once, %d refused, %d silent after %v", most, refused, silent, time.Since(start))
 		}
 	})

@@ -18,11 +18,11 @@ type firewall struct {
 	allowed []netip.Prefix
 	rate    pace // of Creates of all peers together
 	all     bucket
-	peers   *buckets // of Creates, for those peers whose carrier has a limit
+	peers   *buckets[netip.Addr] // of Creates, for those peers whose carrier has a limit
 }
 
 func newFirewall(allowed []netip.Prefix, createRate int) *firewall {
-	return &firewall{allowed: allowed, rate: perSecond(createRate), peers: newBuckets()}
+	return &firewall{allowed: allowed, rate: perSecond(createRate), peers: newBuckets[netip.Addr]()}
 }
 
 // prefixOf returns the allow-listed range that a peer is in, the narrowest.

@@ -60,11 +60,17 @@ type Procedures struct {
 	slots   chan struct{} // one for each audit record being proposed
 	checks  chan struct{} // one for each authentication being checked
 	quiet   quiet
+	budgets budgets
 }
 
 // maxAttempts is how often a request is decided when what it was decided upon
 // keeps changing.
 const maxAttempts = 4
+
+// maxChecks is how many passwords are checked at once. Half of the processors are
+// left for everything else: who floods with passwords must not keep the cluster's
+// heartbeats waiting.
+func maxChecks() int { return max(1, runtime.NumCPU()/2) }
 
 // NewProcedures makes the handler.
 func NewProcedures(cfg ProceduresConfig) *Procedures {
@@ -77,8 +83,9 @@ func NewProcedures(cfg ProceduresConfig) *Procedures {
 		cfg.Unwrap = func(string, []byte) ([]byte, error) { return nil, errors.New("this node has no key for it") }
 	}
 	return &Procedures{
-		cfg: cfg, log: cfg.Logger, slots: make(chan struct{}, 16), checks: make(chan struct{}, runtime.NumCPU()),
-		quiet:   quiet{peers: newBuckets()},
+		cfg: cfg, log: cfg.Logger, slots: make(chan struct{}, 16), checks: make(chan struct{}, maxChecks()),
+		budgets: newBudgets(),
+		quiet:   quiet{peers: newBuckets[netip.Addr]()},
 		records: rate.NewLimiter(rate.Limit(cfg.RecordsPerSecond), 4*cfg.RecordsPerSecond),
 	}
 }
@@ -103,6 +110,10 @@ func (p *Procedures) Handle(ctx context.Context, peer netip.AddrPort, m gtp.Mess
 			p.tell(peer, m, o, o.Cause)
 			p.record(ctx, o)
 			return replyOf(o, session.Answer{Response: o.Response, Cause: o.Cause, Update: o.Update})
+		}
+		if o.Command != nil && o.Command.Type == command.Type_MODIFY_SESSION && !p.budgets.changes.spend(time.Now(), m.Head().TEID) {
+			p.warn(peer, "GTP-C request refused: its session was changed too often", "type", m.Head().Type)
+			return replyOf(o, o.Fail(gtp.CauseNoResources))
 		}
 		if !o.Stale {
 			result, err := p.propose(bounded, o.Command)
@@ -148,17 +159,28 @@ func (p *Procedures) decide(ctx context.Context, m gtp.Message, peer netip.AddrP
 		return o, err
 	}
 	p.cfg.Cluster.View(func(s *state.Machine) {
-		o = p.cfg.Gateway.Decide(m, peer, session.View{State: s, Rules: rules, Authentication: shown}, attempt)
+		o = p.cfg.Gateway.Decide(m, peer, session.View{
+			State: s, Rules: rules, Authentication: shown, NoTakeover: !p.budgets.astray.left(time.Now(), peer.Addr()),
+		}, attempt)
 	})
+	if o.Astray && attempt == 0 && !p.budgets.astray.spend(time.Now(), peer.Addr()) {
+		p.warn(peer, "GTP-C peer names session after session that isn't there; it takes over none for a while")
+	}
 	return o, nil
 }
 
 // authenticate checks PAP or CHAP, which takes milliseconds of a processor and so
-// happens outside of the view, and no more often at once than there are
-// processors.
+// happens outside of the view, not too often at once, and not for a subscriber
+// whose passwords were wrong all the time.
 func (p *Procedures) authenticate(ctx context.Context, m gtp.Message) (shown session.Authentication, err error) {
 	if !session.NeedsAuthentication(m) {
 		return shown, nil
+	}
+	imsi := imsiOf(m)
+	var sub *command.Subscriber
+	p.cfg.Cluster.View(func(s *state.Machine) { sub = s.Subscriber(imsi) })
+	if sub.GetCredentials() != nil && !p.budgets.wrong.left(time.Now(), imsi) {
+		return session.Unchecked(m, sub, "too many passwords were wrong; the next is looked at in some seconds"), nil
 	}
 	select {
 	case p.checks <- struct{}{}:
@@ -166,9 +188,11 @@ func (p *Procedures) authenticate(ctx context.Context, m gtp.Message) (shown ses
 	case <-ctx.Done():
 		return shown, fmt.Errorf("waiting to check a password: %w", ctx.Err())
 	}
-	var sub *command.Subscriber
-	p.cfg.Cluster.View(func(s *state.Machine) { sub = s.Subscriber(imsiOf(m)) })
-	return session.Authenticate(m, sub, p.cfg.Unwrap), nil
+	shown = session.Authenticate(m, sub, p.cfg.Unwrap)
+	if sub.GetCredentials() != nil && shown.Wrong() {
+		p.budgets.wrong.spend(time.Now(), imsi)
+	}
+	return shown, nil
 }
 
 // propose repeats a command whose outcome is unknown, with the same request id,

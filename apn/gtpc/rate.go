@@ -2,7 +2,6 @@ package gtpc
 
 import (
 	"hash/maphash"
-	"net/netip"
 	"time"
 )
 
@@ -31,26 +30,26 @@ func (b *bucket) spend(now time.Time, p pace) {
 
 func (b *bucket) isFull(now time.Time) bool { return b.full <= now.UnixNano() }
 
-// Dimensions of the buckets: 4096 peer addresses in 160 KiB or so.
+// Dimensions of the buckets: 4096 keys, such as peer addresses, in 160 KiB or so.
 const (
 	bucketSets = 512
 	bucketWays = 8
 )
 
-// buckets holds a bucket for each of many addresses, in fixed space. An address
-// has a few places where its bucket can be; a bucket that is full again says
-// nothing and makes room for another, though not at once where its address was
-// seen often: so one that somebody makes up doesn't oust a peer. An address that
-// finds no place shares one bucket with all others that don't: who makes up
-// addresses shares with himself.
-type buckets struct {
+// buckets holds a bucket for each of many keys, in fixed space. A key has a few
+// places where its bucket can be; a bucket that is full again says nothing and
+// makes room for another, though not at once where its key was seen often: so an
+// address that somebody makes up doesn't oust a peer. A key that finds no place
+// shares one bucket with all others that don't: who makes up addresses shares
+// with himself.
+type buckets[K comparable] struct {
 	seed   maphash.Seed
-	places []place
+	places []place[K]
 	shared bucket
 }
 
-type place struct {
-	addr netip.Addr
+type place[K comparable] struct {
+	key  K
 	uses uint32
 	bucket
 }
@@ -62,25 +61,24 @@ const (
 	keptUses = 16
 )
 
-func (p *place) isFree(now time.Time) bool {
+func (p *place[K]) isFree(now time.Time) bool {
 	if p.uses >= keptUses {
 		now = now.Add(-keptTime)
 	}
 	return p.isFull(now)
 }
 
-func newBuckets() *buckets {
-	return &buckets{seed: maphash.MakeSeed(), places: make([]place, bucketSets*bucketWays)}
+func newBuckets[K comparable]() *buckets[K] {
+	return &buckets[K]{seed: maphash.MakeSeed(), places: make([]place[K], bucketSets*bucketWays)}
 }
 
-// of returns an address's bucket, good until the next call.
-func (b *buckets) of(now time.Time, a netip.Addr) *bucket {
-	octets := a.As16()
-	set := int(maphash.Bytes(b.seed, octets[:])%bucketSets) * bucketWays
-	var free *place
+// of returns a key's bucket, good until the next call.
+func (b *buckets[K]) of(now time.Time, k K) *bucket {
+	set := int(maphash.Comparable(b.seed, k)%bucketSets) * bucketWays
+	var free *place[K]
 	for i := range bucketWays {
 		switch p := &b.places[set+i]; {
-		case p.addr == a:
+		case p.key == k && p.uses > 0:
 			p.uses = max(p.uses, p.uses+1) // and stays where it can't grow
 			return &p.bucket
 		case free == nil && p.isFree(now):
@@ -90,6 +88,6 @@ func (b *buckets) of(now time.Time, a netip.Addr) *bucket {
 	if free == nil {
 		return &b.shared
 	}
-	*free = place{addr: a, uses: 1}
+	*free = place[K]{key: k, uses: 1}
 	return &free.bucket
 }

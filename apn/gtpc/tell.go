@@ -46,8 +46,8 @@ func (p *Procedures) warn(peer netip.AddrPort, what string, args ...any) {
 // safe for concurrent use.
 type quiet struct {
 	mu       sync.Mutex
-	peers    *buckets // guarded by mu
-	unlogged int      // guarded by mu: since the last line
+	peers    *buckets[netip.Addr] // guarded by mu
+	unlogged int                  // guarded by mu: since the last line
 }
 
 // refusalLines are a peer's in a second.

@@ -48,6 +48,23 @@ func Authenticate(m gtp.Message, sub *command.Subscriber, unwrap func(owner stri
 	return a
 }
 
+// Unchecked is what a request shows when it isn't looked at, for a reason: it is
+// taken for wrong.
+func Unchecked(m gtp.Message, sub *command.Subscriber, why string) Authentication {
+	a := Authentication{version: sub.GetVersion(), why: why}
+	switch pco := pcoOf(m); {
+	case pco == nil:
+	case pco.CHAP != nil:
+		a.method = policy.AuthenticationCHAP
+	case pco.PAP != nil:
+		a.method = policy.AuthenticationPAP
+	}
+	return a
+}
+
+// Wrong tells that something was shown, and isn't right.
+func (a Authentication) Wrong() bool { return a.method != policy.AuthenticationNone && !a.right }
+
 func pcoOf(m gtp.Message) *gtp.PCO {
 	switch m := m.(type) {
 	case *gtp.CreateSessionRequest:
