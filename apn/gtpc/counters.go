@@ -41,6 +41,7 @@ const (
 	countIMSINotOfPeer    = "imsi-not-of-peer"
 	countPLMNNotOfPeer    = "plmn-not-of-peer"
 	countRATNotOfPeer     = "rat-not-of-peer"
+	countNamedNotOfPeer   = "address-not-of-peer"
 	countCreateRate       = "create-rate"
 	countCreateRatePeer   = "create-rate-peer"
 )

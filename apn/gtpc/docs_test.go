@@ -15,7 +15,7 @@ func TestDropsAreDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, reason := range []string{
-		countPeerNotAllowed, countPeerNotOfCarrier, countVersionNotOfPeer, countIMSINotOfPeer, countPLMNNotOfPeer, countRATNotOfPeer,
+		countPeerNotAllowed, countPeerNotOfCarrier, countVersionNotOfPeer, countIMSINotOfPeer, countPLMNNotOfPeer, countRATNotOfPeer, countNamedNotOfPeer,
 		countCreateRate, countCreateRatePeer, countOrphan, countHandlerPanic,
 		gtp.ReasonShort, gtp.ReasonUnknownType, gtp.ReasonUnexpectedType, gtp.ReasonOtherVersion, gtp.ReasonBadResponse, gtp.ReasonPanic,
 	} {

@@ -1,6 +1,7 @@
 package gtpc
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"time"
@@ -109,6 +110,43 @@ func says(c *policy.Carrier, imsi ident.IMSI, plmn ident.PLMN, rat uint8) (reaso
 		return countRATNotOfPeer
 	}
 	return ""
+}
+
+// named judges the addresses that a message says are the peer's: what we send goes
+// there, and sessions are whose they name. Each must be one of the allow-list,
+// and none another carrier's.
+func (f *firewall) named(rules *policy.Rules, c *policy.Carrier, m gtp.Message) error {
+	ours := func(named gtp.FTEID) bool {
+		if !named.Addr.IsValid() {
+			return true
+		}
+		if _, ok := prefixOf(f.allowed, named.Addr.Unmap()); !ok {
+			return false
+		}
+		// A user plane may have addresses that no carrier's signalling comes from.
+		whose, known := rules.CarrierOf(named.Addr)
+		return !known || whose == c
+	}
+	var all []gtp.FTEID
+	switch m := m.(type) {
+	case *gtp.CreateSessionRequest:
+		all = []gtp.FTEID{m.Sender, m.Bearer.User}
+	case *gtp.ModifyBearerRequest:
+		all = []gtp.FTEID{m.Sender}
+		for _, b := range m.Bearers {
+			all = append(all, b.User)
+		}
+	case *gtp.CreatePDPContextRequest:
+		all = []gtp.FTEID{m.Control, m.User}
+	case *gtp.UpdatePDPContextRequest:
+		all = []gtp.FTEID{m.Control, m.User}
+	}
+	for _, a := range all {
+		if !ours(a) {
+			return fmt.Errorf("it names %s", a.Addr)
+		}
+	}
+	return nil
 }
 
 // isCreate tells the requests that make sessions: Create Session Request

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/sealedge/sealedge/apn/gtp"
+	"github.com/wmnsk/go-gtp/gtpv2/ie"
+
 	"github.com/sealedge/sealedge/apn/gtp/gtptest"
 	"github.com/sealedge/sealedge/policy"
 	"github.com/sealedge/sealedge/policy/ident"
@@ -113,6 +115,44 @@ func TestFirewallReasons(t *testing.T) {
 	}
 }
 
+// What is sent to a peer goes where its requests say. They name its own side: not
+// anybody in the world, who would be sent packets, nor another carrier, who would
+// be burdened with sessions that aren't its own.
+func TestFirewallAddresses(t *testing.T) {
+	two := policy.Rules{Carriers: []policy.Carrier{
+		{Name: "a", Peers: prefixes("127.0.20.0/26")}, {Name: "b", Peers: prefixes("127.0.20.64/26")},
+	}}
+	for _, c := range []struct {
+		name  string
+		rules *policy.Rules
+		named string
+		drops bool
+	}{
+		{"anybody", nil, "203.0.113.9", true},
+		{"anybody, though a carrier has it", &policy.Rules{Carriers: []policy.Carrier{{Name: "a", Peers: prefixes("0.0.0.0/0")}}}, "203.0.113.9", true},
+		{"one of the allow-list", nil, "127.0.20.77", false},
+		{"of the same carrier", &two, "127.0.20.60", false},
+		{"of another carrier", &two, "127.0.20.77", true},
+		{"of no carrier", &two, "127.0.20.200", false},
+	} {
+		s, v, own := gtptest.New(), gtptest.NewSGSN(), gtptest.New()
+		s.Addr = netip.MustParseAddr(c.named)
+		v.Addr = s.Addr
+		bearer := ie.NewGroupedIE(ie.BearerContext, ie.NewEPSBearerID(5),
+			ie.NewFullyQualifiedTEIDNetIP(4, 9, s.Addr.AsSlice(), nil).WithInstance(1))
+		inBubble(t, Config{Rules: func() *policy.Rules { return c.rules }}, answering("ok"), func(t *testing.T, r *rig) {
+			for i, b := range [][]byte{
+				s.Create(), s.Modify(7, true), v.Create(), v.Update(7), own.Request(34, 7, bearer),
+			} {
+				r.from(sgw, b)
+				if n := len(r.conn.sent()); (n == 0) != c.drops || (r.count(countNamedNotOfPeer) != 0) != c.drops {
+					t.Errorf("%s: request %d has %d answers: %v", c.name, i, n, r.Counters())
+				}
+			}
+		})
+	}
+}
+
 // A policy that changes is followed.
 func TestFirewallFollowsPolicy(t *testing.T) {
 	rules := new(policy.Rules)
@@ -141,6 +181,7 @@ func TestCreateRates(t *testing.T) {
 	inBubble(t, cfg, answering("ok"), func(t *testing.T, r *rig) {
 		s := gtptest.New()
 		create := func(peer netip.AddrPort, n int) (answered int) {
+			s.Addr = peer.Addr()
 			for range n {
 				s.Seq++
 				r.from(peer, s.Create())

@@ -136,6 +136,7 @@ func TestByProcedure(t *testing.T) {
 			r.conn.sent()
 		}
 		for _, peer := range []netip.AddrPort{sgw, another, netip.AddrPortFrom(another.Addr(), 5000)} {
+			one.Addr, two.Addr = peer.Addr(), peer.Addr()
 			r.from(peer, one.Delete(7))
 			r.from(peer, two.Modify(7, true))
 		}

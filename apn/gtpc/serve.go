@@ -130,9 +130,14 @@ func (s *Server) admit(wall *firewall, rules *policy.Rules, now time.Time, from 
 		s.drop(reason, from, raw, err)
 		return a, a.header
 	}
-	if a.dropped = inspect(carrier, m); a.dropped != "" {
-		s.drop(a.dropped, from, raw, nil)
-		return a, s.cfg.Observe != nil // a trace shows what became of it
+	if a.dropped = inspect(carrier, m); a.dropped == "" {
+		if err = wall.named(rules, carrier, m); err != nil {
+			a.dropped = countNamedNotOfPeer
+		}
+	}
+	if a.dropped != "" {
+		s.drop(a.dropped, from, nil, err) // without its octets, which may have a password in them
+		return a, s.cfg.Observe != nil    // a trace shows what became of it
 	}
 	return a, true
 }
