@@ -158,7 +158,7 @@ func TestPeerRestart(t *testing.T) {
 		t.Fatalf("%+v", o.Restart)
 	}
 	done := o.Finish(w.apply(o.Command)) // replaces the session, with the new counter
-	w.apply(AfterRestart(*o.Restart))
+	w.apply(AfterRestart(*o.Restart, w.state.Clock()))
 	if w.state.SessionByTEIDC(teid) != nil || w.state.SessionByTEIDC(done.Session.GetGtp().GetLocalTeidC()) == nil {
 		t.Error("the path of before stays, or the one since is gone")
 	}
@@ -167,7 +167,7 @@ func TestPeerRestart(t *testing.T) {
 	}
 	// Counters wrap.
 	for c := 8; c < 300; c += 100 {
-		w.apply(AfterRestart(Restart{peer, uint8(c)}))
+		w.apply(AfterRestart(Restart{peer, uint8(c)}, w.state.Clock()))
 	}
 	if HasRestarted(w.state, peer, 200) {
 		t.Error("an older counter counts as a restart")

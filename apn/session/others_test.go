@@ -38,7 +38,7 @@ func TestPeerRestartV1(t *testing.T) {
 	if o.Restart == nil || *o.Restart != (Restart{s.Addr, s.Restarts}) {
 		t.Fatalf("%+v", o.Restart)
 	}
-	w.apply(AfterRestart(*o.Restart))
+	w.apply(AfterRestart(*o.Restart, w.state.Clock()))
 	if w.state.SessionByTEIDC(done.Session.GetGtp().GetLocalTeidC()) != nil {
 		t.Error("a context that the SGSN has lost stays")
 	}

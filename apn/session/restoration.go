@@ -2,6 +2,7 @@ package session
 
 import (
 	"net/netip"
+	"time"
 
 	"github.com/sealedge/sealedge/apn/gtp"
 	"github.com/sealedge/sealedge/cluster/command"
@@ -37,9 +38,12 @@ func HasRestarted(m *state.Machine, peer netip.Addr, counter uint8) bool {
 }
 
 // AfterRestart is the command that releases what a restarted peer has lost; to
-// be proposed until its result says that there is no more.
-func AfterRestart(r Restart) *command.Command {
+// be proposed until its result says that there is no more. noticed is the
+// cluster's clock when the restart was: the peer tells its counter in its first
+// messages only, and what it makes from then on it hasn't lost.
+func AfterRestart(r Restart, noticed time.Time) *command.Command {
 	return command.New("restoration", "", "carrier:"+r.Peer.String(), &command.ReleasePaths{
-		Peer: r.Peer.AsSlice(), RestartCounter: uint32(r.Counter), RestartKnown: true, Reason: "the peer has restarted",
+		Peer: r.Peer.AsSlice(), RestartCounter: uint32(r.Counter), RestartKnown: true,
+		OpenedBefore: noticed.UnixNano() + 1, Reason: "the peer has restarted",
 	})
 }

@@ -30,6 +30,7 @@ type restoration struct {
 	mu        sync.Mutex
 	releasing map[netip.Addr]bool        // guarded by mu: peers whose paths are being released
 	silent    map[netip.Addr]*time.Timer // guarded by mu: until their sessions are released
+	stopped   bool                       // guarded by mu: nothing is tried again any more
 }
 
 // keepFor is how long a configuration keeps the sessions of a silent peer, as
@@ -76,12 +77,14 @@ func (r *restoration) peers() (list []gtpc.EchoPeer) {
 // counterHeard takes a restart counter that a peer sent. Most say nothing new.
 func (r *restoration) counterHeard(peer netip.Addr, counter uint8) {
 	var news bool
+	var noticed time.Time
 	r.cluster.View(func(m *state.Machine) {
+		noticed = m.Clock()
 		p := m.Peer(peer)
 		news = p != nil && (!p.RestartKnown || session.HasRestarted(m, peer, counter))
 	})
-	if news {
-		r.release(peer, "the peer has restarted", session.AfterRestart(session.Restart{Peer: peer, Counter: counter}))
+	if news { // and again with the peer's next echo, should it come to nothing
+		r.release(peer, "the peer has restarted", nil, session.AfterRestart(session.Restart{Peer: peer, Counter: counter}, noticed))
 	}
 }
 
@@ -115,25 +118,44 @@ func (r *restoration) giveUp(peer netip.Addr, since time.Time) {
 	r.mu.Lock()
 	delete(r.silent, peer)
 	r.mu.Unlock()
-	r.release(peer, "the peer is silent", command.New("restoration", "", "gateway", &command.ReleasePaths{
+	// A path fails once, so nobody would notice again.
+	again := func() { r.silent[peer] = time.AfterFunc(releaseAgain, func() { r.giveUp(peer, since) }) }
+	r.release(peer, "the peer is silent", again, command.New("restoration", "", "gateway", &command.ReleasePaths{
 		Peer: peer.AsSlice(), OpenedBefore: since.UnixNano(), Reason: "the peer is silent",
 	}))
 }
 
+// releaseAgain is the pause before what could not be released is tried again.
+const releaseAgain = 10 * time.Second
+
 // release proposes a command until nothing is left to do, once at a time for
-// each peer. What it doesn't come to do is noticed again.
-func (r *restoration) release(peer netip.Addr, why string, c *command.Command) {
+// each peer. What it doesn't come to do again sees to, with r.mu held; nil: it
+// is noticed again.
+func (r *restoration) release(peer netip.Addr, why string, again func(), c *command.Command) {
+	if again == nil {
+		again = func() {}
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.releasing[peer] || !r.holds() {
+	if !r.holds() {
+		return
+	}
+	if r.releasing[peer] {
+		if !r.stopped {
+			again()
+		}
 		return
 	}
 	r.releasing[peer] = true
 	r.work.Go(func() {
+		failed := false
 		defer func() {
 			r.mu.Lock()
 			defer r.mu.Unlock()
 			delete(r.releasing, peer)
+			if failed && !r.stopped {
+				again()
+			}
 		}()
 		for total, more := 0, true; more; {
 			ctx, cancel := context.WithTimeout(context.Background(), proposeTime)
@@ -145,6 +167,7 @@ func (r *restoration) release(peer netip.Addr, why string, c *command.Command) {
 			}
 			if err != nil {
 				r.log.Warn("sessions of a carrier's node not released", "peer", peer, "why", why, "released", total, "err", err)
+				failed = true
 				return
 			}
 			total += len(released.Sessions)
@@ -158,6 +181,7 @@ func (r *restoration) release(peer netip.Addr, why string, c *command.Command) {
 // wait returns when nothing is being released; nothing begins any more.
 func (r *restoration) wait() {
 	r.mu.Lock()
+	r.stopped = true
 	for peer, t := range r.silent {
 		t.Stop()
 		delete(r.silent, peer)

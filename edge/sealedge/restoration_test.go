@@ -61,6 +61,47 @@ func TestARestartedPeerHasLostItsSessions(t *testing.T) {
 	}
 }
 
+// overtaken is a log in which something happens before a command gets there.
+type overtaken struct {
+	*log
+	by func()
+}
+
+func (o *overtaken) Propose(ctx context.Context, c *command.Command) (*command.Result, error) {
+	o.by()
+	return o.log.Propose(ctx, c)
+}
+
+// Only the first request of a peer that has restarted tells its counter. What it
+// makes while its lost sessions are being released, it has.
+func TestASessionMadeDuringTheReleaseStays(t *testing.T) {
+	const other = "460011234567891"
+	p, l, lost := carried(t)
+	p.do(t, &command.PutSubscriber{AnyVersion: true, Subscriber: &command.Subscriber{
+		Imsi: other, Apns: []string{"seal.corp"}, State: command.DeviceState_ACTIVE,
+	}}, nil)
+	fteid := &command.FTEID{Teid: 8, Address: carrierNode.AsSlice()}
+	made := command.New("gtpc", "", "carrier", &command.OpenSession{
+		Imsi: other, Apn: "seal.corp", PolicyRevision: 1, SubscriberVersion: 1, Entropy: make([]byte, 16),
+		Gtp: &command.GTPPath{Version: 2, Ebi: 5, PeerC: fteid, PeerU: fteid},
+	})
+	made.LeaderTime = 2
+	o := &overtaken{l, func() {
+		if r, err := l.Propose(t.Context(), made); err != nil || r.Code != command.Code_OK {
+			t.Error(r, err)
+		}
+	}}
+	r := newRestoration(o, func() bool { return true }, 0, slog.New(slog.DiscardHandler))
+	r.counterHeard(carrierNode, 8)
+	r.wait()
+	if p.machine.Session(lost.Id) != nil || p.machine.SessionByKey(other, "seal.corp") == nil {
+		t.Errorf("lost: %v, made since: %v", p.machine.Session(lost.Id), p.machine.SessionByKey(other, "seal.corp"))
+	}
+	if got := p.machine.Peer(carrierNode).GetRestartCounter(); got != 8 {
+		t.Errorf("restart counter %d on record: the same restart would be noticed again", got)
+	}
+}
+
 // A peer whose counter nobody knew has not restarted when it is first heard.
 func TestTheFirstCounterIsNoRestart(t *testing.T) {
 	p := newPlanes(t, false)
@@ -116,6 +157,45 @@ func TestASilentPeersSessions(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The path to a silent peer fails once. That there was no quorum at the moment
+// when its sessions were to go doesn't keep them for ever.
+func TestASilentPeersSessionsAreReleasedWhenThereIsAQuorum(t *testing.T) {
+	p, l, _ := carried(t)
+	synctest.Test(t, func(t *testing.T) {
+		r := newRestoration(newEndings(l), func() bool { return true }, time.Minute, slog.New(slog.DiscardHandler))
+		l.refuse = command.ErrNoQuorum
+		r.pathFailed(carrierNode)
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		if p.sessions() != 1 {
+			t.Fatal("gone without a quorum")
+		}
+		l.refuse = nil
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if p.sessions() != 0 {
+			t.Error("still there")
+		}
+		r.wait()
+	})
+	p, l, _ = carried(t)
+	synctest.Test(t, func(t *testing.T) { // and not any more when the peer answers before there is one
+		r := newRestoration(newEndings(l), func() bool { return true }, time.Minute, slog.New(slog.DiscardHandler))
+		l.refuse = command.ErrNoQuorum
+		r.pathFailed(carrierNode)
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		r.pathRestored(carrierNode)
+		l.refuse = nil
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if p.sessions() != 1 {
+			t.Error("gone")
+		}
+		r.wait()
+	})
 }
 
 // A node that doesn't hold the gateway address decides nothing.
