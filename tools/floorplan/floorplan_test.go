@@ -124,7 +124,7 @@ func floorOf(room string) (int, bool) {
 }
 
 // loaded are the tools that put the simulators to work on a running gateway.
-var loaded = []string{"tools/bench", "tools/e2e"}
+var loaded = []string{"tools/bench", "tools/e2e", "tools/soak"}
 
 // drives tells whether a is a tool that may import b for the load that it makes.
 func drives(a, b string) bool {
