@@ -62,6 +62,8 @@ type Config struct {
 
 	// Seams for tests.
 	disk     func(walStore) walStore                                     // put between the node and its log
+	store    walStore                                                    // instead of a raft-wal in DataDir; stays open
+	now      func() time.Time                                            // the clock that commands are stamped by; time.Now
 	listener net.Listener                                                // instead of listening on Listen
 	dial     func(ctx context.Context, address string) (net.Conn, error) // instead of TCP
 }
@@ -81,6 +83,9 @@ func (c Config) withDefaults() (Config, error) {
 			logger.Error("this node can't go on and stops", "error", err)
 			os.Exit(1)
 		}
+	}
+	if c.now == nil {
+		c.now = time.Now
 	}
 	if c.dial == nil {
 		c.dial = func(ctx context.Context, address string) (net.Conn, error) {

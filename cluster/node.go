@@ -105,12 +105,14 @@ func Open(cfg Config) (_ *Node, err error) {
 		n.log.Warn("the end of the audit files was torn; it will be written again from the log or fetched", "kept in", cut)
 	}
 	logger := newRaftLogger(cfg.Logger, n.ctx.Done())
-	walDir := filepath.Join(cfg.DataDir, "wal")
-	if err := os.MkdirAll(walDir, 0o700); err != nil {
-		return nil, err
-	}
-	if n.store, err = wal.Open(walDir, wal.WithLogger(logger.Named("wal")), wal.WithSegmentSize(walSegmentSize)); err != nil {
-		return nil, fmt.Errorf("raft log: %w", err)
+	if cfg.store == nil {
+		walDir := filepath.Join(cfg.DataDir, "wal")
+		if err := os.MkdirAll(walDir, 0o700); err != nil {
+			return nil, err
+		}
+		if n.store, err = wal.Open(walDir, wal.WithLogger(logger.Named("wal")), wal.WithSegmentSize(walSegmentSize)); err != nil {
+			return nil, fmt.Errorf("raft log: %w", err)
+		}
 	}
 	if n.port, err = newPort(&n.cfg, id, n.serveNode); err != nil {
 		return nil, err
@@ -161,7 +163,10 @@ func (n *Node) startRaft(logger hclog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("snapshots: %w", err)
 	}
-	var store walStore = n.store
+	store := n.cfg.store
+	if store == nil {
+		store = n.store
+	}
 	if n.cfg.disk != nil {
 		store = n.cfg.disk(store)
 	}

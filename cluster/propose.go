@@ -202,7 +202,7 @@ func (n *Node) propose() {
 			if p.command == nil {
 				f.future = n.raft.Barrier(n.cfg.ApplyTimeout)
 			} else {
-				last = max(last, n.position.clock.Load(), time.Now().UnixNano())
+				last = max(last, n.position.clock.Load(), n.cfg.now().UnixNano())
 				p.command.LeaderTime = last
 				f.future = n.raft.Apply(command.Marshal(p.command), n.cfg.ApplyTimeout)
 			}
