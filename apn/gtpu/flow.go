@@ -14,6 +14,7 @@ type peer struct {
 	to      netip.AddrPort
 	udp     *net.UDPAddr // the same, as WriteBatch wants it
 	tunnels int          // owner: Carry, under Plane.mu
+	echoed  bucket       // Echo Responses to it
 }
 
 // What flows are found by. A flow has the last two as its tunnel has addresses.

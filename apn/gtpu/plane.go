@@ -42,7 +42,7 @@ type Config struct {
 	// ReportInterval. It must not block, nor must OnUplinkPath: packets wait for
 	// them.
 	OnErrorIndication func(session uint64, local uint32)
-	// OnUplinkPath hears that a terminal sends through the carrier though
+	// OnUplinkPath hears that a terminal sends IPv4 through the carrier though
 	// another path is the active one. At most one call a session in
 	// ReportInterval, and none in the first ReportInterval after the switch
 	// away from the carrier: packets still in flight then prove nothing.
@@ -58,8 +58,9 @@ type Config struct {
 	PeerPort uint16
 	// ReportInterval spaces reports on one session, 2 s unless set.
 	ReportInterval time.Duration
-	// Answers bounds Echo Responses, Error Indications and other answers a
-	// second, 100 unless set; what is over it counts as "answer-limit".
+	// Answers bounds Error Indications and other answers a second, 100 unless
+	// set; what is over it counts as "answer-limit". Echo Responses to the peers
+	// of tunnels have limits of their own.
 	Answers int
 	// MTU is the link's in Router Advertisements: 1400 unless set, at least 1280.
 	MTU uint32

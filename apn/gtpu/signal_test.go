@@ -90,6 +90,34 @@ func TestAnswersAreLimited(t *testing.T) {
 	})
 }
 
+// Whatever others have the plane answer, a peer of tunnels gets its Echo
+// Responses: without them it lets go of its sessions. What is sent in its name
+// costs it no other answer than its own.
+func TestEchoOfAPeerIsAnswered(t *testing.T) {
+	bubble(t, gtpu.Config{AllowedPeers: carrier, Answers: 5}, func(t *testing.T, r *rig) {
+		r.Carry(gtpu.Diff(nil, []gtpu.Tunnel{tunnel(1, nil)}))
+		echo := unhex(t, "3201000400000000abcd0000")
+		other := netip.MustParseAddrPort("127.0.20.7:2152")
+		for range 20 {
+			r.arrive(other, unhex(t, "30ff000400000bad01020304")) // a tunnel that isn't there
+			r.arrive(other, echo)
+		}
+		if n := len(r.written()); n != 5 {
+			t.Errorf("%d answers to another", n)
+		}
+		for range 10 {
+			r.arrive(sgw, echo)
+		}
+		if n := len(r.written()); n != 10 {
+			t.Errorf("%d of 10 Echo Requests of a tunnel's peer were answered", n)
+		}
+		r.arrive(sgw, echo)
+		if n := len(r.written()); n != 0 {
+			t.Error("there is no limit")
+		}
+	})
+}
+
 // An Error Indication is believed only from the tunnel's peer, about its own
 // end, and is reported once an interval.
 func TestErrorIndicationReceived(t *testing.T) {

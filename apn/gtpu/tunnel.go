@@ -22,7 +22,7 @@ type Tunnel struct {
 	InterfaceID [8]byte    // of the terminal's link-local address, when it has a /64
 	UpKbps      uint32     // maximum bit rates in 1,000 bits a second; 0: no limit
 	DownKbps    uint32
-	Active      bool // this path carries the session's downlink
+	Active      bool // this path carries all of its downlink; else IPv4 goes another way
 	Suspended   bool // the terminal can't be reached: no downlink
 }
 
@@ -55,7 +55,6 @@ func tunnelOf(s *command.Session) (Tunnel, bool) {
 		PeerAddr:  peer.Unmap(),
 		UpKbps:    path.GetAmbrUpKbps(),
 		DownKbps:  path.GetAmbrDownKbps(),
-		Active:    s.GetActive() == command.PathKind_GTP,
 		Suspended: path.GetSuspended(),
 	}
 	families := path.GetPdnType()
@@ -68,6 +67,8 @@ func tunnelOf(s *command.Session) (Tunnel, bool) {
 	if a, ok := netip.AddrFromSlice(s.GetPrefix6()); ok && families&pdnIPv6 != 0 && a.Is6() && !a.Is4In6() {
 		t.Prefix6, t.InterfaceID = a, interfaceID(s.GetId())
 	}
+	// The other path carries IPv4 alone.
+	t.Active = s.GetActive() == command.PathKind_GTP || !t.Inner.IsValid()
 	inside := t.Inner.IsValid() || t.Prefix6.IsValid()
 	return t, ok && inside && t.PeerAddr.Is4() && t.Local != 0 && t.Peer != 0
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"net/netip"
+	"time"
 
 	"github.com/sealedge/sealedge/apn/gtp"
 )
@@ -27,7 +28,7 @@ func (p *Plane) receive(s *socket, from netip.AddrPort, b []byte, now int64) {
 	case gtp.UserGPDU:
 		p.uplink(s, from, h, now)
 	case gtp.UserEchoRequest:
-		p.echo(s, from, h)
+		p.echo(s, from, h, now)
 	case gtp.UserEchoResponse:
 		p.echoResponse(from.Addr(), h)
 	case gtp.UserErrorIndication:
@@ -93,7 +94,8 @@ func (p *Plane) uplink(s *socket, from netip.AddrPort, h gtp.UserHeader, now int
 	f.use.touch(now)
 	p.count.add(uplinkPackets, 1)
 	p.count.add(uplinkBytes, len(pkt))
-	if !f.active && p.cfg.OnUplinkPath != nil && p.due(&f.use.pathReport, now) {
+	// A packet of IPv6 could not have come another way and proves nothing.
+	if !f.active && pkt[0]>>4 == 4 && p.cfg.OnUplinkPath != nil && p.due(&f.use.pathReport, now) {
 		p.cfg.OnUplinkPath(f.session())
 	}
 	p.cfg.Uplink(pkt)
@@ -140,10 +142,29 @@ func (p *Plane) errorIndication(from netip.AddrPort, h gtp.UserHeader, now int64
 	}
 }
 
-// echo answers an Echo Request (TS 29.281 7.2.1, 7.2.2).
-func (p *Plane) echo(s *socket, from netip.AddrPort, h gtp.UserHeader) {
+// Echo Responses to one peer of tunnels: ten a second, where TS 29.281 7.2.1 has
+// it ask once a minute.
+const (
+	echoedCost  = int64(100*time.Millisecond) * units
+	echoedBurst = 10 * echoedCost
+)
+
+// echo answers an Echo Request (TS 29.281 7.2.1, 7.2.2). A peer that gets no answer
+// believes that its path has failed and lets go of its sessions, so what others
+// make us answer must not take its answer away: a peer of tunnels has a limit of
+// its own.
+func (p *Plane) echo(s *socket, from netip.AddrPort, h gtp.UserHeader, now int64) {
 	p.count.add(echoRequests, 1)
-	if !p.mayAnswer(from) {
+	p.mu.RLock()
+	known := p.peers[from.Addr()]
+	p.mu.RUnlock()
+	switch {
+	case known == nil:
+		if !p.mayAnswer(from) {
+			return
+		}
+	case !known.echoed.spend(now, echoedCost, echoedBurst):
+		p.count.add(dropAnswerLimit, 1)
 		return
 	}
 	p.answer(s, from, echoResponsesOut, gtp.AppendUserEchoResponse(nil, h.Seq))
