@@ -122,6 +122,7 @@ func (s *site) start(name string, argv ...string) error {
 	}
 	defer out.Close()
 	n.cmd.Stdout, n.cmd.Stderr = out, out
+	n.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // it ends with this process, however that ends
 	n.cmd.Env = append(os.Environ(), "GODEBUG=gctrace=1")
 	if err := n.cmd.Start(); err != nil {
 		return fmt.Errorf("%s: %w (make build makes the programs)", name, err)
