@@ -85,8 +85,11 @@ func succeed(f *flow, peer netip.Addr, was *flow, now int64) (u *usage, moved bo
 		u.up.arrival.Store(was.use.up.arrival.Load())
 		u.down.arrival.Store(was.use.down.arrival.Load())
 	} else {
-		if was.active && !f.active {
+		switch {
+		case was.active && !f.active:
 			u.pathReport.Store(now) // hold-down, see Config.OnUplinkPath
+		case !was.active && f.active:
+			u.last.Store(now) // until now the other path was the one to be active on
 		}
 		if moved = was.peer.addr != peer || was.peerTEID != f.peerTEID; moved {
 			u.errorReport.Store(0)

@@ -159,6 +159,12 @@ func TestLastActive(t *testing.T) {
 			t.Error("nothing was advertised")
 		}
 		at(active)
+		// While another path carried the session nobody looked; from then on it counts.
+		p.Carry(put(tunnel(2, func(t *gtpu.Tunnel) { t.Active = false })))
+		time.Sleep(time.Hour)
+		at(active)
+		p.Carry(put(tunnel(2, nil)))
+		at(time.Now())
 		cancel()
 		<-done
 		if _, ok := p.LastActive(2); ok {

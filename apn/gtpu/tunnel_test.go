@@ -62,6 +62,9 @@ func TestWant(t *testing.T) {
 		session(15, func(s *command.Session) { s.Prefix6 = prefix6(15).AsSlice() }),
 		session(16, func(s *command.Session) { s.Prefix6, s.Gtp.PdnType = prefix6(16).AsSlice(), 1 }),
 		session(17, func(s *command.Session) { s.Prefix6, s.Gtp.PdnType = prefix6(17).AsSlice(), 2 }),
+		session(20, func(s *command.Session) {
+			s.Prefix6, s.Gtp.PdnType, s.Active = prefix6(20).AsSlice(), 2, command.PathKind_WIREGUARD // has no other way
+		}),
 		session(18, func(s *command.Session) { s.Prefix6, s.Gtp.PdnType = prefix6(18).AsSlice(), 3 }),
 		session(19, func(s *command.Session) {
 			s.Gtp.AmbrUpKbps, s.Gtp.AmbrDownKbps, s.Gtp.Suspended = 50_000, 300_000, true
@@ -76,6 +79,7 @@ func TestWant(t *testing.T) {
 		tunnel(17, only6),
 		tunnel(18, dual),
 		tunnel(19, func(t *gtpu.Tunnel) { t.UpKbps, t.DownKbps, t.Suspended = 50_000, 300_000, true }),
+		tunnel(20, only6),
 	}
 	if got := gtpu.Want(slices.Values(sessions)); !slices.Equal(got, want) {
 		t.Errorf("Want:\n got %+v\nwant %+v", got, want)

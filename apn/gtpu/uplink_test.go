@@ -253,6 +253,18 @@ func TestUplinkOnInactivePath(t *testing.T) {
 			t.Errorf("%d packets came up, want all 16", len(r.uplink))
 		}
 	})
+	// IPv6 has no other way: it comes through the carrier whichever path is active.
+	bubble(t, cfg, func(t *testing.T, r *rig) {
+		r.Carry(put(tunnel(2, func(t *gtpu.Tunnel) { dual(t); idle(t) })))
+		r.arrive(sgw, gpdu(0x1002, udp6(inner6(2), gateway6, 443)))
+		if len(r.paths) != 0 || len(r.uplink) != 1 {
+			t.Errorf("reports: %v, %d packets", r.paths, len(r.uplink))
+		}
+		r.arrive(sgw, gpdu(0x1002, udp(inner(2), gateway, 443)))
+		if !slices.Equal(r.paths, []uint64{2}) {
+			t.Errorf("reports: %v, want one", r.paths)
+		}
+	})
 	// A session that was on the fallback from the start (a failover, say) has
 	// nothing in flight: its first packet counts.
 	bubble(t, cfg, func(t *testing.T, r *rig) {

@@ -122,6 +122,30 @@ func TestIPv6StaysWithTheCarrier(t *testing.T) {
 	}
 }
 
+// A carrier's path of IPv6 alone leaves IPv4 to the fallback path, whichever is
+// the active one.
+func TestIPv4StaysWithTheFallback(t *testing.T) {
+	p := newPlanes(t, true)
+	p.do(t, &command.AttachWireGuard{
+		Imsi: imsi, Apn: "seal.corp", PublicKey: key[:], PolicyRevision: 1, SubscriberVersion: 1,
+	}, nil)
+	s := p.attachAs(t, imsi, "seal.corp", 5, 7, 2)
+	p.reconcile()
+	if got, want := p.answered(t, s), []string{"IPv4 by fallback", "IPv6 by carrier"}; !slices.Equal(got, want) {
+		t.Errorf("answers were given to %v, want %v", got, want)
+	}
+	var peers []wireguard.Peer
+	p.View(func(m *state.Machine) { peers = wantedPeers(m) })
+	if len(peers) != 1 || !peers[0].Active {
+		t.Errorf("peers %+v: each packet would be news", peers)
+	}
+	both := p.attachAs(t, imsi, "seal.corp", 5, 8, 3)
+	p.reconcile()
+	if got, want := p.answered(t, both), []string{"IPv4 by carrier", "IPv6 by carrier"}; !slices.Equal(got, want) {
+		t.Errorf("with both families answers were given to %v, want %v", got, want)
+	}
+}
+
 // A WireGuard peer has an IPv4 address, also where its subscriber has a static
 // /64 besides.
 func TestFallbackPeersHaveIPv4(t *testing.T) {

@@ -159,7 +159,7 @@ func wantedPeers(m *state.Machine) []wireguard.Peer {
 		s := m.SessionByAddress(addr)
 		peers = append(peers, wireguard.Peer{
 			PublicKey: [32]byte(sub.WireguardPublicKey), Address: addr,
-			Active: s.GetActive() == command.PathKind_WIREGUARD,
+			Active: s.GetActive() == command.PathKind_WIREGUARD || s.GetWireguard() != nil && !carriesIPv4(s.Gtp),
 		})
 	}
 	return peers
@@ -191,8 +191,10 @@ func (t *tunnels) put(s *command.Session) {
 		}
 	}
 	for prefix := range held(s) {
+		// What the carrier's path doesn't carry is the other's, whichever is active.
+		byFallback := s.Active == command.PathKind_WIREGUARD || s.Wireguard != nil && !carriesIPv4(s.Gtp)
 		switch {
-		case s.Active == command.PathKind_WIREGUARD && t.fallback != nil && prefix.Addr().Is4():
+		case byFallback && t.fallback != nil && prefix.Addr().Is4():
 			t.network.SetRoute(prefix, t.fallback)
 		// Also when this node's configuration has lost the fallback, and for IPv6,
 		// which the fallback doesn't carry.
@@ -207,12 +209,19 @@ func (t *tunnels) put(s *command.Session) {
 			t.onFallback.Delete(prefix.Addr())
 		}
 	}
-	// A path that another one replaced was replaced by the carrier's own request,
-	// and is deleted without signalling (TS 29.274 7.2.1): the peer may use its
-	// TEID for the new one.
-	if was.GetGtp() != nil && s.Gtp == nil {
+	// A path that another one of the same bearer replaced was replaced by the
+	// carrier's own request, and is deleted without signalling (TS 29.274 7.2.1):
+	// the peer may use its TEID for the new one. That a further connection to an
+	// access point is instead of the first, the carrier can't know.
+	if was.GetGtp() != nil && (s.Gtp == nil || s.Gtp.LocalTeidC != was.Gtp.LocalTeidC && s.Gtp.Ebi != was.Gtp.Ebi) {
 		t.ended(was)
 	}
+}
+
+// carriesIPv4 tells whether a path through the carrier was given an IPv4 address:
+// PDN type 2 (TS 29.274 8.34) is IPv6 alone, and unset is IPv4.
+func carriesIPv4(path *command.GTPPath) bool {
+	return path != nil && path.PdnType != 2
 }
 
 // remove takes a session that is gone out of the planes. t.mu is held.

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 
@@ -239,4 +240,25 @@ func sum(b []byte) uint16 {
 	}
 	s = s>>16 + s&0xffff
 	return uint16(s>>16 + s)
+}
+
+// A second connection to the same access point takes the place of the first
+// (docs/divergences.md). Of its other bearer the carrier has to be told: to its
+// knowledge both are there.
+func TestTheCarrierIsToldOfAnotherBearersEnd(t *testing.T) {
+	p := newPlanes(t, false)
+	first := p.attach(t, "seal.corp", 5, 7)
+	p.prepare(t.Context(), first)
+	again := p.attach(t, "seal.corp", 5, 8)
+	p.prepare(t.Context(), again)
+	p.reconcile()
+	if len(p.told) != 0 {
+		t.Errorf("the carrier is told of the end of %x, which its own request has replaced", p.told)
+	}
+	second := p.attachAs(t, imsi, "seal.corp", 6, 9, 2)
+	p.prepare(t.Context(), second)
+	p.reconcile()
+	if want := []uint32{again.Gtp.LocalTeidC}; !slices.Equal(p.told, want) {
+		t.Errorf("the carrier is told of %x, want %x", p.told, want)
+	}
 }
