@@ -62,6 +62,13 @@ var payloads = map[Type]func() proto.Message{
 	Type_MARK_OVERDUE:         func() proto.Message { return new(MarkOverdue) },
 	Type_EXPIRE_USE:           func() proto.Message { return new(ExpireUse) },
 	Type_RECORD_DECISION:      func() proto.Message { return new(RecordDecision) },
+	Type_RAISE_EPOCH:          func() proto.Message { return new(RaiseEpoch) },
+	Type_RECONCILE_BARREL:     func() proto.Message { return new(ReconcileBarrel) },
+	Type_EXCUSE_BARREL:        func() proto.Message { return new(ExcuseBarrel) },
+	Type_CLOSE_EPOCH:          func() proto.Message { return new(CloseEpoch) },
+	Type_RELEASE_USE:          func() proto.Message { return new(ReleaseUse) },
+	Type_CONFIRM_RELEASE:      func() proto.Message { return new(ConfirmRelease) },
+	Type_CHECKPOINT:           func() proto.Message { return new(Checkpoint) },
 }
 
 // types finds the type by the full name of its payload.

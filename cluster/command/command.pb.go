@@ -65,6 +65,16 @@ const (
 	Type_EXPIRE_USE      Type = 39
 	// What changes nothing but belongs in the audit chain.
 	Type_RECORD_DECISION Type = 40
+	// A use whose outcome will never be known, released by two people.
+	Type_RELEASE_USE     Type = 42
+	Type_CONFIRM_RELEASE Type = 43
+	// What the nodes compare their states by.
+	Type_CHECKPOINT Type = 50
+	// What a restore or a forced recovery may have lost.
+	Type_RAISE_EPOCH      Type = 60
+	Type_RECONCILE_BARREL Type = 61
+	Type_EXCUSE_BARREL    Type = 62
+	Type_CLOSE_EPOCH      Type = 63
 )
 
 // Enum value maps for Type.
@@ -97,6 +107,13 @@ var (
 		38: "MARK_OVERDUE",
 		39: "EXPIRE_USE",
 		40: "RECORD_DECISION",
+		42: "RELEASE_USE",
+		43: "CONFIRM_RELEASE",
+		50: "CHECKPOINT",
+		60: "RAISE_EPOCH",
+		61: "RECONCILE_BARREL",
+		62: "EXCUSE_BARREL",
+		63: "CLOSE_EPOCH",
 	}
 	Type_value = map[string]int32{
 		"TYPE_UNSPECIFIED":     0,
@@ -126,6 +143,13 @@ var (
 		"MARK_OVERDUE":         38,
 		"EXPIRE_USE":           39,
 		"RECORD_DECISION":      40,
+		"RELEASE_USE":          42,
+		"CONFIRM_RELEASE":      43,
+		"CHECKPOINT":           50,
+		"RAISE_EPOCH":          60,
+		"RECONCILE_BARREL":     61,
+		"EXCUSE_BARREL":        62,
+		"CLOSE_EPOCH":          63,
 	}
 )
 
@@ -172,6 +196,7 @@ const (
 	Code_NO_ADDRESS       Code = 9  // every dynamic address is occupied
 	Code_REVOKED          Code = 10 // the subscriber or barrel is revoked
 	Code_DUPLICATE        Code = 11 // already recorded with other content (e.g. a receipt)
+	Code_FROZEN           Code = 20 // the cluster epoch was raised, and barrels have yet to report their counters
 )
 
 // Enum value maps for Code.
@@ -189,6 +214,7 @@ var (
 		9:  "NO_ADDRESS",
 		10: "REVOKED",
 		11: "DUPLICATE",
+		20: "FROZEN",
 	}
 	Code_value = map[string]int32{
 		"CODE_UNSPECIFIED": 0,
@@ -203,6 +229,7 @@ var (
 		"NO_ADDRESS":       9,
 		"REVOKED":          10,
 		"DUPLICATE":        11,
+		"FROZEN":           20,
 	}
 )
 
@@ -888,8 +915,17 @@ type Barrel struct {
 	CheckedOutTo     string                 `protobuf:"bytes,11,opt,name=checked_out_to,json=checkedOutTo,proto3" json:"checked_out_to,omitempty"` // IMSI, or empty; set by CHECK_OUT and CHECK_IN only
 	GrantCounter     uint64                 `protobuf:"varint,12,opt,name=grant_counter,json=grantCounter,proto3" json:"grant_counter,omitempty"`  // of the last grant; set by the machine, only rises
 	RevokeReason     string                 `protobuf:"bytes,13,opt,name=revoke_reason,json=revokeReason,proto3" json:"revoke_reason,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// What follows is set by the machine only: see Epoch.
+	Epoch         uint64  `protobuf:"varint,14,opt,name=epoch,proto3" json:"epoch,omitempty"`       // the last in which its stampings were counted; 0: the first
+	Lifetime      uint64  `protobuf:"varint,15,opt,name=lifetime,proto3" json:"lifetime,omitempty"` // stampings ever, as it signed last when asked
+	Foreign       uint64  `protobuf:"varint,16,opt,name=foreign,proto3" json:"foreign,omitempty"`   // of its lifetime: stampings that are no business of this ledger
+	ForeignKnown  bool    `protobuf:"varint,17,opt,name=foreign_known,json=foreignKnown,proto3" json:"foreign_known,omitempty"`
+	Unaccounted   uint64  `protobuf:"varint,18,opt,name=unaccounted,proto3" json:"unaccounted,omitempty"`           // stampings that it counted and no use accounts for: they may be any order's
+	AskedUse      uint64  `protobuf:"varint,19,opt,name=asked_use,json=askedUse,proto3" json:"asked_use,omitempty"` // the use and counter by which it is asked for a statement; 0: it never was
+	AskedCounter  uint64  `protobuf:"varint,20,opt,name=asked_counter,json=askedCounter,proto3" json:"asked_counter,omitempty"`
+	Excuse        *Excuse `protobuf:"bytes,21,opt,name=excuse,proto3" json:"excuse,omitempty"` // proposed and not confirmed
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Barrel) Reset() {
@@ -1011,6 +1047,62 @@ func (x *Barrel) GetRevokeReason() string {
 		return x.RevokeReason
 	}
 	return ""
+}
+
+func (x *Barrel) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *Barrel) GetLifetime() uint64 {
+	if x != nil {
+		return x.Lifetime
+	}
+	return 0
+}
+
+func (x *Barrel) GetForeign() uint64 {
+	if x != nil {
+		return x.Foreign
+	}
+	return 0
+}
+
+func (x *Barrel) GetForeignKnown() bool {
+	if x != nil {
+		return x.ForeignKnown
+	}
+	return false
+}
+
+func (x *Barrel) GetUnaccounted() uint64 {
+	if x != nil {
+		return x.Unaccounted
+	}
+	return 0
+}
+
+func (x *Barrel) GetAskedUse() uint64 {
+	if x != nil {
+		return x.AskedUse
+	}
+	return 0
+}
+
+func (x *Barrel) GetAskedCounter() uint64 {
+	if x != nil {
+		return x.AskedCounter
+	}
+	return 0
+}
+
+func (x *Barrel) GetExcuse() *Excuse {
+	if x != nil {
+		return x.Excuse
+	}
+	return nil
 }
 
 type FTEID struct {
@@ -2131,6 +2223,8 @@ type Use struct {
 	EvidenceSeconds uint32                 `protobuf:"varint,20,opt,name=evidence_seconds,json=evidenceSeconds,proto3" json:"evidence_seconds,omitempty"` // time allowed for the image of a stamping
 	DocumentDigest  []byte                 `protobuf:"bytes,21,opt,name=document_digest,json=documentDigest,proto3" json:"document_digest,omitempty"`     // of the target document, as the server gave it
 	PolicyRevision  uint64                 `protobuf:"varint,22,opt,name=policy_revision,json=policyRevision,proto3" json:"policy_revision,omitempty"`
+	Release         *UseRelease            `protobuf:"bytes,23,opt,name=release,proto3" json:"release,omitempty"`      // proposed by an administrator, or carried out by two
+	Recovered       bool                   `protobuf:"varint,30,opt,name=recovered,proto3" json:"recovered,omitempty"` // granted in a time that was lost, known from the barrel's statement
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -2319,6 +2413,105 @@ func (x *Use) GetPolicyRevision() uint64 {
 	return 0
 }
 
+func (x *Use) GetRelease() *UseRelease {
+	if x != nil {
+		return x.Release
+	}
+	return nil
+}
+
+func (x *Use) GetRecovered() bool {
+	if x != nil {
+		return x.Recovered
+	}
+	return false
+}
+
+// UseRelease is what administrators say became of a use whose barrel is lost.
+type UseRelease struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Stamped       uint32                 `protobuf:"varint,1,opt,name=stamped,proto3" json:"stamped,omitempty"` // how many stampings they count; the rest goes back to the order
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	ProposedBy    string                 `protobuf:"bytes,3,opt,name=proposed_by,json=proposedBy,proto3" json:"proposed_by,omitempty"`
+	Proposed      int64                  `protobuf:"varint,4,opt,name=proposed,proto3" json:"proposed,omitempty"`
+	ConfirmedBy   string                 `protobuf:"bytes,5,opt,name=confirmed_by,json=confirmedBy,proto3" json:"confirmed_by,omitempty"` // never who proposed; empty: not confirmed
+	Confirmed     int64                  `protobuf:"varint,6,opt,name=confirmed,proto3" json:"confirmed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UseRelease) Reset() {
+	*x = UseRelease{}
+	mi := &file_command_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UseRelease) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UseRelease) ProtoMessage() {}
+
+func (x *UseRelease) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UseRelease.ProtoReflect.Descriptor instead.
+func (*UseRelease) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *UseRelease) GetStamped() uint32 {
+	if x != nil {
+		return x.Stamped
+	}
+	return 0
+}
+
+func (x *UseRelease) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *UseRelease) GetProposedBy() string {
+	if x != nil {
+		return x.ProposedBy
+	}
+	return ""
+}
+
+func (x *UseRelease) GetProposed() int64 {
+	if x != nil {
+		return x.Proposed
+	}
+	return 0
+}
+
+func (x *UseRelease) GetConfirmedBy() string {
+	if x != nil {
+		return x.ConfirmedBy
+	}
+	return ""
+}
+
+func (x *UseRelease) GetConfirmed() int64 {
+	if x != nil {
+		return x.Confirmed
+	}
+	return 0
+}
+
 // Lock is an order to a barrel (and its terminal) to lock, repeated until both
 // acknowledged.
 type Lock struct {
@@ -2340,7 +2533,7 @@ type Lock struct {
 
 func (x *Lock) Reset() {
 	*x = Lock{}
-	mi := &file_command_proto_msgTypes[17]
+	mi := &file_command_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2352,7 +2545,7 @@ func (x *Lock) String() string {
 func (*Lock) ProtoMessage() {}
 
 func (x *Lock) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[17]
+	mi := &file_command_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2365,7 +2558,7 @@ func (x *Lock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lock.ProtoReflect.Descriptor instead.
 func (*Lock) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{17}
+	return file_command_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Lock) GetId() uint64 {
@@ -2463,7 +2656,7 @@ type AuditEntry struct {
 
 func (x *AuditEntry) Reset() {
 	*x = AuditEntry{}
-	mi := &file_command_proto_msgTypes[18]
+	mi := &file_command_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2475,7 +2668,7 @@ func (x *AuditEntry) String() string {
 func (*AuditEntry) ProtoMessage() {}
 
 func (x *AuditEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[18]
+	mi := &file_command_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2488,7 +2681,7 @@ func (x *AuditEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditEntry.ProtoReflect.Descriptor instead.
 func (*AuditEntry) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{18}
+	return file_command_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *AuditEntry) GetIndex() uint64 {
@@ -2552,7 +2745,7 @@ type PutPolicy struct {
 
 func (x *PutPolicy) Reset() {
 	*x = PutPolicy{}
-	mi := &file_command_proto_msgTypes[19]
+	mi := &file_command_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2564,7 +2757,7 @@ func (x *PutPolicy) String() string {
 func (*PutPolicy) ProtoMessage() {}
 
 func (x *PutPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[19]
+	mi := &file_command_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2577,7 +2770,7 @@ func (x *PutPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutPolicy.ProtoReflect.Descriptor instead.
 func (*PutPolicy) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{19}
+	return file_command_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *PutPolicy) GetBaseRevision() uint64 {
@@ -2613,7 +2806,7 @@ type PutSubscriber struct {
 
 func (x *PutSubscriber) Reset() {
 	*x = PutSubscriber{}
-	mi := &file_command_proto_msgTypes[20]
+	mi := &file_command_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2625,7 +2818,7 @@ func (x *PutSubscriber) String() string {
 func (*PutSubscriber) ProtoMessage() {}
 
 func (x *PutSubscriber) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[20]
+	mi := &file_command_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2638,7 +2831,7 @@ func (x *PutSubscriber) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutSubscriber.ProtoReflect.Descriptor instead.
 func (*PutSubscriber) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{20}
+	return file_command_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *PutSubscriber) GetSubscriber() *Subscriber {
@@ -2674,7 +2867,7 @@ type RevokeSubscriber struct {
 
 func (x *RevokeSubscriber) Reset() {
 	*x = RevokeSubscriber{}
-	mi := &file_command_proto_msgTypes[21]
+	mi := &file_command_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2686,7 +2879,7 @@ func (x *RevokeSubscriber) String() string {
 func (*RevokeSubscriber) ProtoMessage() {}
 
 func (x *RevokeSubscriber) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[21]
+	mi := &file_command_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2699,7 +2892,7 @@ func (x *RevokeSubscriber) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeSubscriber.ProtoReflect.Descriptor instead.
 func (*RevokeSubscriber) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{21}
+	return file_command_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *RevokeSubscriber) GetImsi() string {
@@ -2728,7 +2921,7 @@ type PutBarrel struct {
 
 func (x *PutBarrel) Reset() {
 	*x = PutBarrel{}
-	mi := &file_command_proto_msgTypes[22]
+	mi := &file_command_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2740,7 +2933,7 @@ func (x *PutBarrel) String() string {
 func (*PutBarrel) ProtoMessage() {}
 
 func (x *PutBarrel) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[22]
+	mi := &file_command_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2753,7 +2946,7 @@ func (x *PutBarrel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutBarrel.ProtoReflect.Descriptor instead.
 func (*PutBarrel) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{22}
+	return file_command_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *PutBarrel) GetBarrel() *Barrel {
@@ -2788,7 +2981,7 @@ type RevokeBarrel struct {
 
 func (x *RevokeBarrel) Reset() {
 	*x = RevokeBarrel{}
-	mi := &file_command_proto_msgTypes[23]
+	mi := &file_command_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2800,7 +2993,7 @@ func (x *RevokeBarrel) String() string {
 func (*RevokeBarrel) ProtoMessage() {}
 
 func (x *RevokeBarrel) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[23]
+	mi := &file_command_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2813,7 +3006,7 @@ func (x *RevokeBarrel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeBarrel.ProtoReflect.Descriptor instead.
 func (*RevokeBarrel) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{23}
+	return file_command_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *RevokeBarrel) GetId() string {
@@ -2842,7 +3035,7 @@ type Revocation struct {
 
 func (x *Revocation) Reset() {
 	*x = Revocation{}
-	mi := &file_command_proto_msgTypes[24]
+	mi := &file_command_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2854,7 +3047,7 @@ func (x *Revocation) String() string {
 func (*Revocation) ProtoMessage() {}
 
 func (x *Revocation) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[24]
+	mi := &file_command_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2867,7 +3060,7 @@ func (x *Revocation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Revocation.ProtoReflect.Descriptor instead.
 func (*Revocation) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{24}
+	return file_command_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Revocation) GetSessions() []*Session {
@@ -2902,7 +3095,7 @@ type CheckOut struct {
 
 func (x *CheckOut) Reset() {
 	*x = CheckOut{}
-	mi := &file_command_proto_msgTypes[25]
+	mi := &file_command_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2914,7 +3107,7 @@ func (x *CheckOut) String() string {
 func (*CheckOut) ProtoMessage() {}
 
 func (x *CheckOut) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[25]
+	mi := &file_command_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2927,7 +3120,7 @@ func (x *CheckOut) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckOut.ProtoReflect.Descriptor instead.
 func (*CheckOut) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{25}
+	return file_command_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *CheckOut) GetBarrel() string {
@@ -2955,7 +3148,7 @@ type CheckIn struct {
 
 func (x *CheckIn) Reset() {
 	*x = CheckIn{}
-	mi := &file_command_proto_msgTypes[26]
+	mi := &file_command_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2967,7 +3160,7 @@ func (x *CheckIn) String() string {
 func (*CheckIn) ProtoMessage() {}
 
 func (x *CheckIn) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[26]
+	mi := &file_command_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2980,7 +3173,7 @@ func (x *CheckIn) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckIn.ProtoReflect.Descriptor instead.
 func (*CheckIn) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{26}
+	return file_command_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *CheckIn) GetBarrel() string {
@@ -3012,7 +3205,7 @@ type OpenSession struct {
 
 func (x *OpenSession) Reset() {
 	*x = OpenSession{}
-	mi := &file_command_proto_msgTypes[27]
+	mi := &file_command_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3024,7 +3217,7 @@ func (x *OpenSession) String() string {
 func (*OpenSession) ProtoMessage() {}
 
 func (x *OpenSession) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[27]
+	mi := &file_command_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3037,7 +3230,7 @@ func (x *OpenSession) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenSession.ProtoReflect.Descriptor instead.
 func (*OpenSession) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{27}
+	return file_command_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *OpenSession) GetImsi() string {
@@ -3100,7 +3293,7 @@ type Opened struct {
 
 func (x *Opened) Reset() {
 	*x = Opened{}
-	mi := &file_command_proto_msgTypes[28]
+	mi := &file_command_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3112,7 +3305,7 @@ func (x *Opened) String() string {
 func (*Opened) ProtoMessage() {}
 
 func (x *Opened) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[28]
+	mi := &file_command_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3125,7 +3318,7 @@ func (x *Opened) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Opened.ProtoReflect.Descriptor instead.
 func (*Opened) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{28}
+	return file_command_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Opened) GetSession() *Session {
@@ -3175,7 +3368,7 @@ type ModifySession struct {
 
 func (x *ModifySession) Reset() {
 	*x = ModifySession{}
-	mi := &file_command_proto_msgTypes[29]
+	mi := &file_command_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3187,7 +3380,7 @@ func (x *ModifySession) String() string {
 func (*ModifySession) ProtoMessage() {}
 
 func (x *ModifySession) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[29]
+	mi := &file_command_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3200,7 +3393,7 @@ func (x *ModifySession) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModifySession.ProtoReflect.Descriptor instead.
 func (*ModifySession) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{29}
+	return file_command_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ModifySession) GetSession() uint64 {
@@ -3366,7 +3559,7 @@ type ReleasePaths struct {
 
 func (x *ReleasePaths) Reset() {
 	*x = ReleasePaths{}
-	mi := &file_command_proto_msgTypes[30]
+	mi := &file_command_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3378,7 +3571,7 @@ func (x *ReleasePaths) String() string {
 func (*ReleasePaths) ProtoMessage() {}
 
 func (x *ReleasePaths) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[30]
+	mi := &file_command_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3391,7 +3584,7 @@ func (x *ReleasePaths) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleasePaths.ProtoReflect.Descriptor instead.
 func (*ReleasePaths) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{30}
+	return file_command_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ReleasePaths) GetPeer() []byte {
@@ -3455,7 +3648,7 @@ type Released struct {
 
 func (x *Released) Reset() {
 	*x = Released{}
-	mi := &file_command_proto_msgTypes[31]
+	mi := &file_command_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3467,7 +3660,7 @@ func (x *Released) String() string {
 func (*Released) ProtoMessage() {}
 
 func (x *Released) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[31]
+	mi := &file_command_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3480,7 +3673,7 @@ func (x *Released) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Released.ProtoReflect.Descriptor instead.
 func (*Released) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{31}
+	return file_command_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Released) GetSessions() []*Session {
@@ -3514,7 +3707,7 @@ type AttachWireGuard struct {
 
 func (x *AttachWireGuard) Reset() {
 	*x = AttachWireGuard{}
-	mi := &file_command_proto_msgTypes[32]
+	mi := &file_command_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3526,7 +3719,7 @@ func (x *AttachWireGuard) String() string {
 func (*AttachWireGuard) ProtoMessage() {}
 
 func (x *AttachWireGuard) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[32]
+	mi := &file_command_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3539,7 +3732,7 @@ func (x *AttachWireGuard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachWireGuard.ProtoReflect.Descriptor instead.
 func (*AttachWireGuard) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{32}
+	return file_command_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *AttachWireGuard) GetImsi() string {
@@ -3595,7 +3788,7 @@ type SelectPath struct {
 
 func (x *SelectPath) Reset() {
 	*x = SelectPath{}
-	mi := &file_command_proto_msgTypes[33]
+	mi := &file_command_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3607,7 +3800,7 @@ func (x *SelectPath) String() string {
 func (*SelectPath) ProtoMessage() {}
 
 func (x *SelectPath) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[33]
+	mi := &file_command_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3620,7 +3813,7 @@ func (x *SelectPath) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SelectPath.ProtoReflect.Descriptor instead.
 func (*SelectPath) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{33}
+	return file_command_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *SelectPath) GetSession() uint64 {
@@ -3651,7 +3844,7 @@ type ClosePath struct {
 
 func (x *ClosePath) Reset() {
 	*x = ClosePath{}
-	mi := &file_command_proto_msgTypes[34]
+	mi := &file_command_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3663,7 +3856,7 @@ func (x *ClosePath) String() string {
 func (*ClosePath) ProtoMessage() {}
 
 func (x *ClosePath) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[34]
+	mi := &file_command_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3676,7 +3869,7 @@ func (x *ClosePath) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClosePath.ProtoReflect.Descriptor instead.
 func (*ClosePath) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{34}
+	return file_command_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ClosePath) GetSession() uint64 {
@@ -3718,7 +3911,7 @@ type Closed struct {
 
 func (x *Closed) Reset() {
 	*x = Closed{}
-	mi := &file_command_proto_msgTypes[35]
+	mi := &file_command_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3730,7 +3923,7 @@ func (x *Closed) String() string {
 func (*Closed) ProtoMessage() {}
 
 func (x *Closed) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[35]
+	mi := &file_command_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3743,7 +3936,7 @@ func (x *Closed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Closed.ProtoReflect.Descriptor instead.
 func (*Closed) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{35}
+	return file_command_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Closed) GetSession() *Session {
@@ -3772,7 +3965,7 @@ type AcquireAddress struct {
 
 func (x *AcquireAddress) Reset() {
 	*x = AcquireAddress{}
-	mi := &file_command_proto_msgTypes[36]
+	mi := &file_command_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3784,7 +3977,7 @@ func (x *AcquireAddress) String() string {
 func (*AcquireAddress) ProtoMessage() {}
 
 func (x *AcquireAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[36]
+	mi := &file_command_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3797,7 +3990,7 @@ func (x *AcquireAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcquireAddress.ProtoReflect.Descriptor instead.
 func (*AcquireAddress) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{36}
+	return file_command_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *AcquireAddress) GetName() string {
@@ -3833,7 +4026,7 @@ type BumpRestartCounter struct {
 
 func (x *BumpRestartCounter) Reset() {
 	*x = BumpRestartCounter{}
-	mi := &file_command_proto_msgTypes[37]
+	mi := &file_command_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3845,7 +4038,7 @@ func (x *BumpRestartCounter) String() string {
 func (*BumpRestartCounter) ProtoMessage() {}
 
 func (x *BumpRestartCounter) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[37]
+	mi := &file_command_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3858,7 +4051,7 @@ func (x *BumpRestartCounter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BumpRestartCounter.ProtoReflect.Descriptor instead.
 func (*BumpRestartCounter) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{37}
+	return file_command_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *BumpRestartCounter) GetName() string {
@@ -3903,7 +4096,7 @@ type ReserveUses struct {
 
 func (x *ReserveUses) Reset() {
 	*x = ReserveUses{}
-	mi := &file_command_proto_msgTypes[38]
+	mi := &file_command_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3915,7 +4108,7 @@ func (x *ReserveUses) String() string {
 func (*ReserveUses) ProtoMessage() {}
 
 func (x *ReserveUses) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[38]
+	mi := &file_command_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3928,7 +4121,7 @@ func (x *ReserveUses) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReserveUses.ProtoReflect.Descriptor instead.
 func (*ReserveUses) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{38}
+	return file_command_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ReserveUses) GetOrder() string {
@@ -4070,7 +4263,7 @@ type RecordReceipt struct {
 
 func (x *RecordReceipt) Reset() {
 	*x = RecordReceipt{}
-	mi := &file_command_proto_msgTypes[39]
+	mi := &file_command_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4082,7 +4275,7 @@ func (x *RecordReceipt) String() string {
 func (*RecordReceipt) ProtoMessage() {}
 
 func (x *RecordReceipt) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[39]
+	mi := &file_command_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4095,7 +4288,7 @@ func (x *RecordReceipt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordReceipt.ProtoReflect.Descriptor instead.
 func (*RecordReceipt) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{39}
+	return file_command_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *RecordReceipt) GetUse() uint64 {
@@ -4132,7 +4325,7 @@ type RecordEvidence struct {
 
 func (x *RecordEvidence) Reset() {
 	*x = RecordEvidence{}
-	mi := &file_command_proto_msgTypes[40]
+	mi := &file_command_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4144,7 +4337,7 @@ func (x *RecordEvidence) String() string {
 func (*RecordEvidence) ProtoMessage() {}
 
 func (x *RecordEvidence) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[40]
+	mi := &file_command_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4157,7 +4350,7 @@ func (x *RecordEvidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordEvidence.ProtoReflect.Descriptor instead.
 func (*RecordEvidence) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{40}
+	return file_command_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *RecordEvidence) GetUse() uint64 {
@@ -4191,17 +4384,22 @@ func (x *RecordEvidence) GetSize() uint64 {
 // SettleUse closes a use by the barrel's signed final count: what was not used
 // goes back to the order. The proposer verified the signature. Result: Use.
 type SettleUse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Use           uint64                 `protobuf:"varint,1,opt,name=use,proto3" json:"use,omitempty"`
-	Stamped       uint32                 `protobuf:"varint,2,opt,name=stamped,proto3" json:"stamped,omitempty"`    // how many stampings the barrel counted
-	Statement     []byte                 `protobuf:"bytes,3,opt,name=statement,proto3" json:"statement,omitempty"` // COSE_Sign1 of the barrel
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Use       uint64                 `protobuf:"varint,1,opt,name=use,proto3" json:"use,omitempty"`
+	Stamped   uint32                 `protobuf:"varint,2,opt,name=stamped,proto3" json:"stamped,omitempty"`    // how many stampings the barrel counted
+	Statement []byte                 `protobuf:"bytes,3,opt,name=statement,proto3" json:"statement,omitempty"` // COSE_Sign1 of the barrel
+	Lifetime  uint64                 `protobuf:"varint,4,opt,name=lifetime,proto3" json:"lifetime,omitempty"`  // as signed; 0: not known
+	// With these a use that the ledger lost in a restore is taken up again.
+	Barrel        string `protobuf:"bytes,5,opt,name=barrel,proto3" json:"barrel,omitempty"`
+	Order         string `protobuf:"bytes,6,opt,name=order,proto3" json:"order,omitempty"`
+	Counter       uint64 `protobuf:"varint,7,opt,name=counter,proto3" json:"counter,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SettleUse) Reset() {
 	*x = SettleUse{}
-	mi := &file_command_proto_msgTypes[41]
+	mi := &file_command_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4213,7 +4411,7 @@ func (x *SettleUse) String() string {
 func (*SettleUse) ProtoMessage() {}
 
 func (x *SettleUse) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[41]
+	mi := &file_command_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4226,7 +4424,7 @@ func (x *SettleUse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettleUse.ProtoReflect.Descriptor instead.
 func (*SettleUse) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{41}
+	return file_command_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *SettleUse) GetUse() uint64 {
@@ -4250,6 +4448,34 @@ func (x *SettleUse) GetStatement() []byte {
 	return nil
 }
 
+func (x *SettleUse) GetLifetime() uint64 {
+	if x != nil {
+		return x.Lifetime
+	}
+	return 0
+}
+
+func (x *SettleUse) GetBarrel() string {
+	if x != nil {
+		return x.Barrel
+	}
+	return ""
+}
+
+func (x *SettleUse) GetOrder() string {
+	if x != nil {
+		return x.Order
+	}
+	return ""
+}
+
+func (x *SettleUse) GetCounter() uint64 {
+	if x != nil {
+		return x.Counter
+	}
+	return 0
+}
+
 // Disconnect stops a use, ends its order and asks for a lock; or, without a
 // use, only locks a barrel. Result: Lock.
 type Disconnect struct {
@@ -4265,7 +4491,7 @@ type Disconnect struct {
 
 func (x *Disconnect) Reset() {
 	*x = Disconnect{}
-	mi := &file_command_proto_msgTypes[42]
+	mi := &file_command_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4277,7 +4503,7 @@ func (x *Disconnect) String() string {
 func (*Disconnect) ProtoMessage() {}
 
 func (x *Disconnect) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[42]
+	mi := &file_command_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4290,7 +4516,7 @@ func (x *Disconnect) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Disconnect.ProtoReflect.Descriptor instead.
 func (*Disconnect) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{42}
+	return file_command_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Disconnect) GetSourceId() string {
@@ -4340,7 +4566,7 @@ type AckLock struct {
 
 func (x *AckLock) Reset() {
 	*x = AckLock{}
-	mi := &file_command_proto_msgTypes[43]
+	mi := &file_command_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4352,7 +4578,7 @@ func (x *AckLock) String() string {
 func (*AckLock) ProtoMessage() {}
 
 func (x *AckLock) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[43]
+	mi := &file_command_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4365,7 +4591,7 @@ func (x *AckLock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AckLock.ProtoReflect.Descriptor instead.
 func (*AckLock) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{43}
+	return file_command_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *AckLock) GetLock() uint64 {
@@ -4400,7 +4626,7 @@ type SuspendOrder struct {
 
 func (x *SuspendOrder) Reset() {
 	*x = SuspendOrder{}
-	mi := &file_command_proto_msgTypes[44]
+	mi := &file_command_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4412,7 +4638,7 @@ func (x *SuspendOrder) String() string {
 func (*SuspendOrder) ProtoMessage() {}
 
 func (x *SuspendOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[44]
+	mi := &file_command_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4425,7 +4651,7 @@ func (x *SuspendOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuspendOrder.ProtoReflect.Descriptor instead.
 func (*SuspendOrder) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{44}
+	return file_command_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *SuspendOrder) GetOrder() string {
@@ -4453,7 +4679,7 @@ type ResumeOrder struct {
 
 func (x *ResumeOrder) Reset() {
 	*x = ResumeOrder{}
-	mi := &file_command_proto_msgTypes[45]
+	mi := &file_command_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4465,7 +4691,7 @@ func (x *ResumeOrder) String() string {
 func (*ResumeOrder) ProtoMessage() {}
 
 func (x *ResumeOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[45]
+	mi := &file_command_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4478,7 +4704,7 @@ func (x *ResumeOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeOrder.ProtoReflect.Descriptor instead.
 func (*ResumeOrder) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{45}
+	return file_command_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ResumeOrder) GetOrder() string {
@@ -4507,7 +4733,7 @@ type MarkOverdue struct {
 
 func (x *MarkOverdue) Reset() {
 	*x = MarkOverdue{}
-	mi := &file_command_proto_msgTypes[46]
+	mi := &file_command_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4519,7 +4745,7 @@ func (x *MarkOverdue) String() string {
 func (*MarkOverdue) ProtoMessage() {}
 
 func (x *MarkOverdue) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[46]
+	mi := &file_command_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4532,7 +4758,7 @@ func (x *MarkOverdue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MarkOverdue.ProtoReflect.Descriptor instead.
 func (*MarkOverdue) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{46}
+	return file_command_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *MarkOverdue) GetUse() uint64 {
@@ -4561,7 +4787,7 @@ type ExpireUse struct {
 
 func (x *ExpireUse) Reset() {
 	*x = ExpireUse{}
-	mi := &file_command_proto_msgTypes[47]
+	mi := &file_command_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4573,7 +4799,7 @@ func (x *ExpireUse) String() string {
 func (*ExpireUse) ProtoMessage() {}
 
 func (x *ExpireUse) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[47]
+	mi := &file_command_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4586,7 +4812,7 @@ func (x *ExpireUse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExpireUse.ProtoReflect.Descriptor instead.
 func (*ExpireUse) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{47}
+	return file_command_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ExpireUse) GetUse() uint64 {
@@ -4611,7 +4837,7 @@ type RecordDecision struct {
 
 func (x *RecordDecision) Reset() {
 	*x = RecordDecision{}
-	mi := &file_command_proto_msgTypes[48]
+	mi := &file_command_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4623,7 +4849,7 @@ func (x *RecordDecision) String() string {
 func (*RecordDecision) ProtoMessage() {}
 
 func (x *RecordDecision) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[48]
+	mi := &file_command_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4636,7 +4862,7 @@ func (x *RecordDecision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordDecision.ProtoReflect.Descriptor instead.
 func (*RecordDecision) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{48}
+	return file_command_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *RecordDecision) GetKind() string {
@@ -4681,6 +4907,577 @@ func (x *RecordDecision) GetPolicyRevision() uint64 {
 	return 0
 }
 
+// ReleaseUse proposes how to settle a use whose barrel won't: its grant must have
+// expired. It changes nothing of the account yet; a later proposal replaces it. The
+// command's actor is who proposes. Result: Use.
+type ReleaseUse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Use           uint64                 `protobuf:"varint,1,opt,name=use,proto3" json:"use,omitempty"`
+	Stamped       uint32                 `protobuf:"varint,2,opt,name=stamped,proto3" json:"stamped,omitempty"` // of its count; no fewer than there are receipts
+	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReleaseUse) Reset() {
+	*x = ReleaseUse{}
+	mi := &file_command_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReleaseUse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReleaseUse) ProtoMessage() {}
+
+func (x *ReleaseUse) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReleaseUse.ProtoReflect.Descriptor instead.
+func (*ReleaseUse) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *ReleaseUse) GetUse() uint64 {
+	if x != nil {
+		return x.Use
+	}
+	return 0
+}
+
+func (x *ReleaseUse) GetStamped() uint32 {
+	if x != nil {
+		return x.Stamped
+	}
+	return 0
+}
+
+func (x *ReleaseUse) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// ConfirmRelease carries out the proposal that it names, within a day of it. The
+// command's actor must be another than who proposed. Result: Use.
+type ConfirmRelease struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Use           uint64                 `protobuf:"varint,1,opt,name=use,proto3" json:"use,omitempty"`
+	Stamped       uint32                 `protobuf:"varint,2,opt,name=stamped,proto3" json:"stamped,omitempty"` // as proposed
+	ProposedBy    string                 `protobuf:"bytes,3,opt,name=proposed_by,json=proposedBy,proto3" json:"proposed_by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfirmRelease) Reset() {
+	*x = ConfirmRelease{}
+	mi := &file_command_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfirmRelease) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfirmRelease) ProtoMessage() {}
+
+func (x *ConfirmRelease) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfirmRelease.ProtoReflect.Descriptor instead.
+func (*ConfirmRelease) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *ConfirmRelease) GetUse() uint64 {
+	if x != nil {
+		return x.Use
+	}
+	return 0
+}
+
+func (x *ConfirmRelease) GetStamped() uint32 {
+	if x != nil {
+		return x.Stamped
+	}
+	return 0
+}
+
+func (x *ConfirmRelease) GetProposedBy() string {
+	if x != nil {
+		return x.ProposedBy
+	}
+	return ""
+}
+
+// Checkpoint without a digest asks every node for the digest of its state as it is
+// right after this entry; with one it is a node's answer. It changes nothing.
+// Result: none.
+type Checkpoint struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Index         uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`  // of the entry that asked
+	Digest        []byte                 `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"` // SHA-256, as of a snapshot without its last record
+	Node          string                 `protobuf:"bytes,3,opt,name=node,proto3" json:"node,omitempty"`     // id of who answers
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Checkpoint) Reset() {
+	*x = Checkpoint{}
+	mi := &file_command_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Checkpoint) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Checkpoint) ProtoMessage() {}
+
+func (x *Checkpoint) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Checkpoint.ProtoReflect.Descriptor instead.
+func (*Checkpoint) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{52}
+}
+
+func (x *Checkpoint) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *Checkpoint) GetDigest() []byte {
+	if x != nil {
+		return x.Digest
+	}
+	return nil
+}
+
+func (x *Checkpoint) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+// Epoch is a life of the cluster without a loss of what was acknowledged. A
+// restore and a forced recovery begin a new one. What was granted since the
+// backup is not known then, so no order gives anything until every barrel has
+// been counted.
+type Epoch struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Number        uint64                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"` // the first is 1
+	Cause         string                 `protobuf:"bytes,2,opt,name=cause,proto3" json:"cause,omitempty"`    // of the last raise: "restore" or "recovery"
+	Raised        int64                  `protobuf:"varint,3,opt,name=raised,proto3" json:"raised,omitempty"`
+	Closed        int64                  `protobuf:"varint,4,opt,name=closed,proto3" json:"closed,omitempty"` // when orders were opened again; 0: they are frozen
+	ClosedBy      string                 `protobuf:"bytes,5,opt,name=closed_by,json=closedBy,proto3" json:"closed_by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Epoch) Reset() {
+	*x = Epoch{}
+	mi := &file_command_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Epoch) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Epoch) ProtoMessage() {}
+
+func (x *Epoch) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Epoch.ProtoReflect.Descriptor instead.
+func (*Epoch) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{53}
+}
+
+func (x *Epoch) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *Epoch) GetCause() string {
+	if x != nil {
+		return x.Cause
+	}
+	return ""
+}
+
+func (x *Epoch) GetRaised() int64 {
+	if x != nil {
+		return x.Raised
+	}
+	return 0
+}
+
+func (x *Epoch) GetClosed() int64 {
+	if x != nil {
+		return x.Closed
+	}
+	return 0
+}
+
+func (x *Epoch) GetClosedBy() string {
+	if x != nil {
+		return x.ClosedBy
+	}
+	return ""
+}
+
+// RaiseEpoch begins an epoch: grants that are out are stopped, orders are
+// frozen, every barrel is asked for its counters by a lock that voids all grants
+// it hasn't seen. Result: Epoch.
+type RaiseEpoch struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Cause         string                 `protobuf:"bytes,1,opt,name=cause,proto3" json:"cause,omitempty"`
+	SessionsLost  bool                   `protobuf:"varint,2,opt,name=sessions_lost,json=sessionsLost,proto3" json:"sessions_lost,omitempty"` // peers are told, by the restart counters
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RaiseEpoch) Reset() {
+	*x = RaiseEpoch{}
+	mi := &file_command_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RaiseEpoch) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RaiseEpoch) ProtoMessage() {}
+
+func (x *RaiseEpoch) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RaiseEpoch.ProtoReflect.Descriptor instead.
+func (*RaiseEpoch) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{54}
+}
+
+func (x *RaiseEpoch) GetCause() string {
+	if x != nil {
+		return x.Cause
+	}
+	return ""
+}
+
+func (x *RaiseEpoch) GetSessionsLost() bool {
+	if x != nil {
+		return x.SessionsLost
+	}
+	return false
+}
+
+// ReconcileBarrel is a barrel's signed answer to being asked. The proposer
+// verified the signature. Result: Use, of which only id, barrel and state are set.
+type ReconcileBarrel struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Barrel        string                 `protobuf:"bytes,1,opt,name=barrel,proto3" json:"barrel,omitempty"`
+	Use           uint64                 `protobuf:"varint,2,opt,name=use,proto3" json:"use,omitempty"`            // by which it was asked
+	Lifetime      uint64                 `protobuf:"varint,3,opt,name=lifetime,proto3" json:"lifetime,omitempty"`  // as signed
+	Statement     []byte                 `protobuf:"bytes,4,opt,name=statement,proto3" json:"statement,omitempty"` // COSE_Sign1 of the barrel
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReconcileBarrel) Reset() {
+	*x = ReconcileBarrel{}
+	mi := &file_command_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReconcileBarrel) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReconcileBarrel) ProtoMessage() {}
+
+func (x *ReconcileBarrel) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReconcileBarrel.ProtoReflect.Descriptor instead.
+func (*ReconcileBarrel) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{55}
+}
+
+func (x *ReconcileBarrel) GetBarrel() string {
+	if x != nil {
+		return x.Barrel
+	}
+	return ""
+}
+
+func (x *ReconcileBarrel) GetUse() uint64 {
+	if x != nil {
+		return x.Use
+	}
+	return 0
+}
+
+func (x *ReconcileBarrel) GetLifetime() uint64 {
+	if x != nil {
+		return x.Lifetime
+	}
+	return 0
+}
+
+func (x *ReconcileBarrel) GetStatement() []byte {
+	if x != nil {
+		return x.Statement
+	}
+	return nil
+}
+
+// Excuse is what an administrator says of a barrel's stampings that no use
+// accounts for.
+type Excuse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ProposedBy    string                 `protobuf:"bytes,1,opt,name=proposed_by,json=proposedBy,proto3" json:"proposed_by,omitempty"`
+	Proposed      int64                  `protobuf:"varint,2,opt,name=proposed,proto3" json:"proposed,omitempty"`
+	Unaccounted   uint64                 `protobuf:"varint,3,opt,name=unaccounted,proto3" json:"unaccounted,omitempty"`
+	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Excuse) Reset() {
+	*x = Excuse{}
+	mi := &file_command_proto_msgTypes[56]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Excuse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Excuse) ProtoMessage() {}
+
+func (x *Excuse) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[56]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Excuse.ProtoReflect.Descriptor instead.
+func (*Excuse) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{56}
+}
+
+func (x *Excuse) GetProposedBy() string {
+	if x != nil {
+		return x.ProposedBy
+	}
+	return ""
+}
+
+func (x *Excuse) GetProposed() int64 {
+	if x != nil {
+		return x.Proposed
+	}
+	return 0
+}
+
+func (x *Excuse) GetUnaccounted() uint64 {
+	if x != nil {
+		return x.Unaccounted
+	}
+	return 0
+}
+
+func (x *Excuse) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// ExcuseBarrel counts a barrel by the word of two administrators: the first
+// proposes, another one says the same within a day. Result: Barrel.
+type ExcuseBarrel struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Barrel        string                 `protobuf:"bytes,1,opt,name=barrel,proto3" json:"barrel,omitempty"`
+	Unaccounted   uint64                 `protobuf:"varint,2,opt,name=unaccounted,proto3" json:"unaccounted,omitempty"` // stampings that may be any order's
+	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExcuseBarrel) Reset() {
+	*x = ExcuseBarrel{}
+	mi := &file_command_proto_msgTypes[57]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExcuseBarrel) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExcuseBarrel) ProtoMessage() {}
+
+func (x *ExcuseBarrel) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[57]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExcuseBarrel.ProtoReflect.Descriptor instead.
+func (*ExcuseBarrel) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{57}
+}
+
+func (x *ExcuseBarrel) GetBarrel() string {
+	if x != nil {
+		return x.Barrel
+	}
+	return ""
+}
+
+func (x *ExcuseBarrel) GetUnaccounted() uint64 {
+	if x != nil {
+		return x.Unaccounted
+	}
+	return 0
+}
+
+func (x *ExcuseBarrel) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// CloseEpoch opens the orders again, when every barrel was counted. Who closes
+// says that the list of barrels is complete. Result: Epoch.
+type CloseEpoch struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Epoch         uint64                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"` // precondition
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CloseEpoch) Reset() {
+	*x = CloseEpoch{}
+	mi := &file_command_proto_msgTypes[58]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CloseEpoch) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CloseEpoch) ProtoMessage() {}
+
+func (x *CloseEpoch) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[58]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CloseEpoch.ProtoReflect.Descriptor instead.
+func (*CloseEpoch) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{58}
+}
+
+func (x *CloseEpoch) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
 // SnapshotHeader starts a snapshot; the records follow, length-delimited and
 // sorted, then a SnapshotRecord with the digest of all before it.
 type SnapshotHeader struct {
@@ -4696,13 +5493,14 @@ type SnapshotHeader struct {
 	AuditHead      []byte                 `protobuf:"bytes,9,opt,name=audit_head,json=auditHead,proto3" json:"audit_head,omitempty"`
 	NextChargingId uint32                 `protobuf:"varint,10,opt,name=next_charging_id,json=nextChargingId,proto3" json:"next_charging_id,omitempty"`
 	Level          uint32                 `protobuf:"varint,11,opt,name=level,proto3" json:"level,omitempty"`
+	Epoch          *Epoch                 `protobuf:"bytes,20,opt,name=epoch,proto3" json:"epoch,omitempty"` // absent in the first
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
 
 func (x *SnapshotHeader) Reset() {
 	*x = SnapshotHeader{}
-	mi := &file_command_proto_msgTypes[49]
+	mi := &file_command_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4714,7 +5512,7 @@ func (x *SnapshotHeader) String() string {
 func (*SnapshotHeader) ProtoMessage() {}
 
 func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[49]
+	mi := &file_command_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4727,7 +5525,7 @@ func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHeader.ProtoReflect.Descriptor instead.
 func (*SnapshotHeader) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{49}
+	return file_command_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *SnapshotHeader) GetVersion() uint32 {
@@ -4807,6 +5605,13 @@ func (x *SnapshotHeader) GetLevel() uint32 {
 	return 0
 }
 
+func (x *SnapshotHeader) GetEpoch() *Epoch {
+	if x != nil {
+		return x.Epoch
+	}
+	return nil
+}
+
 // SnapshotRecord is one record of the state.
 type SnapshotRecord struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -4831,7 +5636,7 @@ type SnapshotRecord struct {
 
 func (x *SnapshotRecord) Reset() {
 	*x = SnapshotRecord{}
-	mi := &file_command_proto_msgTypes[50]
+	mi := &file_command_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4843,7 +5648,7 @@ func (x *SnapshotRecord) String() string {
 func (*SnapshotRecord) ProtoMessage() {}
 
 func (x *SnapshotRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[50]
+	mi := &file_command_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4856,7 +5661,7 @@ func (x *SnapshotRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotRecord.ProtoReflect.Descriptor instead.
 func (*SnapshotRecord) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{50}
+	return file_command_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *SnapshotRecord) GetRecord() isSnapshotRecord_Record {
@@ -5066,7 +5871,7 @@ type Remembered struct {
 
 func (x *Remembered) Reset() {
 	*x = Remembered{}
-	mi := &file_command_proto_msgTypes[51]
+	mi := &file_command_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5078,7 +5883,7 @@ func (x *Remembered) String() string {
 func (*Remembered) ProtoMessage() {}
 
 func (x *Remembered) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[51]
+	mi := &file_command_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5091,7 +5896,7 @@ func (x *Remembered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Remembered.ProtoReflect.Descriptor instead.
 func (*Remembered) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{51}
+	return file_command_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *Remembered) GetClientId() string {
@@ -5185,7 +5990,7 @@ const file_command_proto_rawDesc = "" +
 	"\bpap_hash\x18\x03 \x01(\fR\apapHash\x12%\n" +
 	"\x0epap_iterations\x18\x04 \x01(\rR\rpapIterations\x12\x1f\n" +
 	"\vchap_secret\x18\x05 \x01(\fR\n" +
-	"chapSecret\"\xac\x03\n" +
+	"chapSecret\"\xb6\x05\n" +
 	"\x06Barrel\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
 	"\x03mac\x18\x02 \x01(\tR\x03mac\x12!\n" +
@@ -5200,7 +6005,15 @@ const file_command_proto_rawDesc = "" +
 	" \x01(\tR\x05label\x12$\n" +
 	"\x0echecked_out_to\x18\v \x01(\tR\fcheckedOutTo\x12#\n" +
 	"\rgrant_counter\x18\f \x01(\x04R\fgrantCounter\x12#\n" +
-	"\rrevoke_reason\x18\r \x01(\tR\frevokeReason\"5\n" +
+	"\rrevoke_reason\x18\r \x01(\tR\frevokeReason\x12\x14\n" +
+	"\x05epoch\x18\x0e \x01(\x04R\x05epoch\x12\x1a\n" +
+	"\blifetime\x18\x0f \x01(\x04R\blifetime\x12\x18\n" +
+	"\aforeign\x18\x10 \x01(\x04R\aforeign\x12#\n" +
+	"\rforeign_known\x18\x11 \x01(\bR\fforeignKnown\x12 \n" +
+	"\vunaccounted\x18\x12 \x01(\x04R\vunaccounted\x12\x1b\n" +
+	"\tasked_use\x18\x13 \x01(\x04R\baskedUse\x12#\n" +
+	"\rasked_counter\x18\x14 \x01(\x04R\faskedCounter\x123\n" +
+	"\x06excuse\x18\x15 \x01(\v2\x1b.sealedge.command.v1.ExcuseR\x06excuse\"5\n" +
 	"\x05FTEID\x12\x12\n" +
 	"\x04teid\x18\x01 \x01(\rR\x04teid\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\fR\aaddress\"\xf2\x05\n" +
@@ -5307,7 +6120,7 @@ const file_command_proto_rawDesc = "" +
 	"\revidence_size\x18\x05 \x01(\x04R\fevidenceSize\x12+\n" +
 	"\x11evidence_recorded\x18\x06 \x01(\x03R\x10evidenceRecorded\x12!\n" +
 	"\fevidence_due\x18\a \x01(\x03R\vevidenceDue\x12\x18\n" +
-	"\aoverdue\x18\b \x01(\bR\aoverdue\"\xa7\x05\n" +
+	"\aoverdue\x18\b \x01(\bR\aoverdue\"\x80\x06\n" +
 	"\x03Use\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1d\n" +
 	"\n" +
@@ -5334,7 +6147,18 @@ const file_command_proto_rawDesc = "" +
 	"\brefunded\x18\x13 \x01(\rR\brefunded\x12)\n" +
 	"\x10evidence_seconds\x18\x14 \x01(\rR\x0fevidenceSeconds\x12'\n" +
 	"\x0fdocument_digest\x18\x15 \x01(\fR\x0edocumentDigest\x12'\n" +
-	"\x0fpolicy_revision\x18\x16 \x01(\x04R\x0epolicyRevision\"\xa8\x02\n" +
+	"\x0fpolicy_revision\x18\x16 \x01(\x04R\x0epolicyRevision\x129\n" +
+	"\arelease\x18\x17 \x01(\v2\x1f.sealedge.command.v1.UseReleaseR\arelease\x12\x1c\n" +
+	"\trecovered\x18\x1e \x01(\bR\trecovered\"\xbc\x01\n" +
+	"\n" +
+	"UseRelease\x12\x18\n" +
+	"\astamped\x18\x01 \x01(\rR\astamped\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x1f\n" +
+	"\vproposed_by\x18\x03 \x01(\tR\n" +
+	"proposedBy\x12\x1a\n" +
+	"\bproposed\x18\x04 \x01(\x03R\bproposed\x12!\n" +
+	"\fconfirmed_by\x18\x05 \x01(\tR\vconfirmedBy\x12\x1c\n" +
+	"\tconfirmed\x18\x06 \x01(\x03R\tconfirmed\"\xa8\x02\n" +
 	"\x04Lock\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x16\n" +
 	"\x06barrel\x18\x02 \x01(\tR\x06barrel\x12\x12\n" +
@@ -5496,11 +6320,15 @@ const file_command_proto_rawDesc = "" +
 	"\x03use\x18\x01 \x01(\x04R\x03use\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\rR\x06number\x12\x16\n" +
 	"\x06digest\x18\x03 \x01(\fR\x06digest\x12\x12\n" +
-	"\x04size\x18\x04 \x01(\x04R\x04size\"U\n" +
+	"\x04size\x18\x04 \x01(\x04R\x04size\"\xb9\x01\n" +
 	"\tSettleUse\x12\x10\n" +
 	"\x03use\x18\x01 \x01(\x04R\x03use\x12\x18\n" +
 	"\astamped\x18\x02 \x01(\rR\astamped\x12\x1c\n" +
-	"\tstatement\x18\x03 \x01(\fR\tstatement\"\x81\x01\n" +
+	"\tstatement\x18\x03 \x01(\fR\tstatement\x12\x1a\n" +
+	"\blifetime\x18\x04 \x01(\x04R\blifetime\x12\x16\n" +
+	"\x06barrel\x18\x05 \x01(\tR\x06barrel\x12\x14\n" +
+	"\x05order\x18\x06 \x01(\tR\x05order\x12\x18\n" +
+	"\acounter\x18\a \x01(\x04R\acounter\"\x81\x01\n" +
 	"\n" +
 	"Disconnect\x12\x1b\n" +
 	"\tsource_id\x18\x01 \x01(\tR\bsourceId\x12\x10\n" +
@@ -5529,7 +6357,50 @@ const file_command_proto_rawDesc = "" +
 	"\aallowed\x18\x03 \x01(\bR\aallowed\x12\x18\n" +
 	"\areasons\x18\x04 \x03(\tR\areasons\x12\x12\n" +
 	"\x04code\x18\x05 \x01(\tR\x04code\x12'\n" +
-	"\x0fpolicy_revision\x18\x06 \x01(\x04R\x0epolicyRevision\"\xe1\x02\n" +
+	"\x0fpolicy_revision\x18\x06 \x01(\x04R\x0epolicyRevision\"P\n" +
+	"\n" +
+	"ReleaseUse\x12\x10\n" +
+	"\x03use\x18\x01 \x01(\x04R\x03use\x12\x18\n" +
+	"\astamped\x18\x02 \x01(\rR\astamped\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"]\n" +
+	"\x0eConfirmRelease\x12\x10\n" +
+	"\x03use\x18\x01 \x01(\x04R\x03use\x12\x18\n" +
+	"\astamped\x18\x02 \x01(\rR\astamped\x12\x1f\n" +
+	"\vproposed_by\x18\x03 \x01(\tR\n" +
+	"proposedBy\"N\n" +
+	"\n" +
+	"Checkpoint\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x16\n" +
+	"\x06digest\x18\x02 \x01(\fR\x06digest\x12\x12\n" +
+	"\x04node\x18\x03 \x01(\tR\x04node\"\x82\x01\n" +
+	"\x05Epoch\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x14\n" +
+	"\x05cause\x18\x02 \x01(\tR\x05cause\x12\x16\n" +
+	"\x06raised\x18\x03 \x01(\x03R\x06raised\x12\x16\n" +
+	"\x06closed\x18\x04 \x01(\x03R\x06closed\x12\x1b\n" +
+	"\tclosed_by\x18\x05 \x01(\tR\bclosedBy\"G\n" +
+	"\n" +
+	"RaiseEpoch\x12\x14\n" +
+	"\x05cause\x18\x01 \x01(\tR\x05cause\x12#\n" +
+	"\rsessions_lost\x18\x02 \x01(\bR\fsessionsLost\"u\n" +
+	"\x0fReconcileBarrel\x12\x16\n" +
+	"\x06barrel\x18\x01 \x01(\tR\x06barrel\x12\x10\n" +
+	"\x03use\x18\x02 \x01(\x04R\x03use\x12\x1a\n" +
+	"\blifetime\x18\x03 \x01(\x04R\blifetime\x12\x1c\n" +
+	"\tstatement\x18\x04 \x01(\fR\tstatement\"\x7f\n" +
+	"\x06Excuse\x12\x1f\n" +
+	"\vproposed_by\x18\x01 \x01(\tR\n" +
+	"proposedBy\x12\x1a\n" +
+	"\bproposed\x18\x02 \x01(\x03R\bproposed\x12 \n" +
+	"\vunaccounted\x18\x03 \x01(\x04R\vunaccounted\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"`\n" +
+	"\fExcuseBarrel\x12\x16\n" +
+	"\x06barrel\x18\x01 \x01(\tR\x06barrel\x12 \n" +
+	"\vunaccounted\x18\x02 \x01(\x04R\vunaccounted\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"\"\n" +
+	"\n" +
+	"CloseEpoch\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\"\x93\x03\n" +
 	"\x0eSnapshotHeader\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x1d\n" +
 	"\n" +
@@ -5545,7 +6416,8 @@ const file_command_proto_rawDesc = "" +
 	"audit_head\x18\t \x01(\fR\tauditHead\x12(\n" +
 	"\x10next_charging_id\x18\n" +
 	" \x01(\rR\x0enextChargingId\x12\x14\n" +
-	"\x05level\x18\v \x01(\rR\x05level\"\xa5\x05\n" +
+	"\x05level\x18\v \x01(\rR\x05level\x120\n" +
+	"\x05epoch\x18\x14 \x01(\v2\x1a.sealedge.command.v1.EpochR\x05epoch\"\xa5\x05\n" +
 	"\x0eSnapshotRecord\x125\n" +
 	"\x06policy\x18\x01 \x01(\v2\x1b.sealedge.command.v1.PolicyH\x00R\x06policy\x12A\n" +
 	"\n" +
@@ -5574,7 +6446,7 @@ const file_command_proto_rawDesc = "" +
 	"\aapplied\x18\x04 \x01(\x03R\aapplied\x12\x14\n" +
 	"\x05scope\x18\x05 \x01(\tR\x05scope\x12%\n" +
 	"\x0epayload_sha256\x18\x06 \x01(\fR\rpayloadSha256\x12\x14\n" +
-	"\x05index\x18\a \x01(\x04R\x05index*\xfb\x03\n" +
+	"\x05index\x18\a \x01(\x04R\x05index*\xfc\x04\n" +
 	"\x04Type\x12\x14\n" +
 	"\x10TYPE_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
@@ -5609,7 +6481,15 @@ const file_command_proto_rawDesc = "" +
 	"\fMARK_OVERDUE\x10&\x12\x0e\n" +
 	"\n" +
 	"EXPIRE_USE\x10'\x12\x13\n" +
-	"\x0fRECORD_DECISION\x10(*\xad\x01\n" +
+	"\x0fRECORD_DECISION\x10(\x12\x0f\n" +
+	"\vRELEASE_USE\x10*\x12\x13\n" +
+	"\x0fCONFIRM_RELEASE\x10+\x12\x0e\n" +
+	"\n" +
+	"CHECKPOINT\x102\x12\x0f\n" +
+	"\vRAISE_EPOCH\x10<\x12\x14\n" +
+	"\x10RECONCILE_BARREL\x10=\x12\x11\n" +
+	"\rEXCUSE_BARREL\x10>\x12\x0f\n" +
+	"\vCLOSE_EPOCH\x10?*\xb9\x01\n" +
 	"\x04Code\x12\x14\n" +
 	"\x10CODE_UNSPECIFIED\x10\x00\x12\x06\n" +
 	"\x02OK\x10\x01\x12\f\n" +
@@ -5624,7 +6504,9 @@ const file_command_proto_rawDesc = "" +
 	"NO_ADDRESS\x10\t\x12\v\n" +
 	"\aREVOKED\x10\n" +
 	"\x12\r\n" +
-	"\tDUPLICATE\x10\v*a\n" +
+	"\tDUPLICATE\x10\v\x12\n" +
+	"\n" +
+	"\x06FROZEN\x10\x14*a\n" +
 	"\vDeviceState\x12\x1c\n" +
 	"\x18DEVICE_STATE_UNSPECIFIED\x10\x00\x12\n" +
 	"\n" +
@@ -5665,7 +6547,7 @@ func file_command_proto_rawDescGZIP() []byte {
 }
 
 var file_command_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
-var file_command_proto_msgTypes = make([]protoimpl.MessageInfo, 52)
+var file_command_proto_msgTypes = make([]protoimpl.MessageInfo, 62)
 var file_command_proto_goTypes = []any{
 	(Type)(0),                  // 0: sealedge.command.v1.Type
 	(Code)(0),                  // 1: sealedge.command.v1.Code
@@ -5691,41 +6573,51 @@ var file_command_proto_goTypes = []any{
 	(*Order)(nil),              // 21: sealedge.command.v1.Order
 	(*Stamp)(nil),              // 22: sealedge.command.v1.Stamp
 	(*Use)(nil),                // 23: sealedge.command.v1.Use
-	(*Lock)(nil),               // 24: sealedge.command.v1.Lock
-	(*AuditEntry)(nil),         // 25: sealedge.command.v1.AuditEntry
-	(*PutPolicy)(nil),          // 26: sealedge.command.v1.PutPolicy
-	(*PutSubscriber)(nil),      // 27: sealedge.command.v1.PutSubscriber
-	(*RevokeSubscriber)(nil),   // 28: sealedge.command.v1.RevokeSubscriber
-	(*PutBarrel)(nil),          // 29: sealedge.command.v1.PutBarrel
-	(*RevokeBarrel)(nil),       // 30: sealedge.command.v1.RevokeBarrel
-	(*Revocation)(nil),         // 31: sealedge.command.v1.Revocation
-	(*CheckOut)(nil),           // 32: sealedge.command.v1.CheckOut
-	(*CheckIn)(nil),            // 33: sealedge.command.v1.CheckIn
-	(*OpenSession)(nil),        // 34: sealedge.command.v1.OpenSession
-	(*Opened)(nil),             // 35: sealedge.command.v1.Opened
-	(*ModifySession)(nil),      // 36: sealedge.command.v1.ModifySession
-	(*ReleasePaths)(nil),       // 37: sealedge.command.v1.ReleasePaths
-	(*Released)(nil),           // 38: sealedge.command.v1.Released
-	(*AttachWireGuard)(nil),    // 39: sealedge.command.v1.AttachWireGuard
-	(*SelectPath)(nil),         // 40: sealedge.command.v1.SelectPath
-	(*ClosePath)(nil),          // 41: sealedge.command.v1.ClosePath
-	(*Closed)(nil),             // 42: sealedge.command.v1.Closed
-	(*AcquireAddress)(nil),     // 43: sealedge.command.v1.AcquireAddress
-	(*BumpRestartCounter)(nil), // 44: sealedge.command.v1.BumpRestartCounter
-	(*ReserveUses)(nil),        // 45: sealedge.command.v1.ReserveUses
-	(*RecordReceipt)(nil),      // 46: sealedge.command.v1.RecordReceipt
-	(*RecordEvidence)(nil),     // 47: sealedge.command.v1.RecordEvidence
-	(*SettleUse)(nil),          // 48: sealedge.command.v1.SettleUse
-	(*Disconnect)(nil),         // 49: sealedge.command.v1.Disconnect
-	(*AckLock)(nil),            // 50: sealedge.command.v1.AckLock
-	(*SuspendOrder)(nil),       // 51: sealedge.command.v1.SuspendOrder
-	(*ResumeOrder)(nil),        // 52: sealedge.command.v1.ResumeOrder
-	(*MarkOverdue)(nil),        // 53: sealedge.command.v1.MarkOverdue
-	(*ExpireUse)(nil),          // 54: sealedge.command.v1.ExpireUse
-	(*RecordDecision)(nil),     // 55: sealedge.command.v1.RecordDecision
-	(*SnapshotHeader)(nil),     // 56: sealedge.command.v1.SnapshotHeader
-	(*SnapshotRecord)(nil),     // 57: sealedge.command.v1.SnapshotRecord
-	(*Remembered)(nil),         // 58: sealedge.command.v1.Remembered
+	(*UseRelease)(nil),         // 24: sealedge.command.v1.UseRelease
+	(*Lock)(nil),               // 25: sealedge.command.v1.Lock
+	(*AuditEntry)(nil),         // 26: sealedge.command.v1.AuditEntry
+	(*PutPolicy)(nil),          // 27: sealedge.command.v1.PutPolicy
+	(*PutSubscriber)(nil),      // 28: sealedge.command.v1.PutSubscriber
+	(*RevokeSubscriber)(nil),   // 29: sealedge.command.v1.RevokeSubscriber
+	(*PutBarrel)(nil),          // 30: sealedge.command.v1.PutBarrel
+	(*RevokeBarrel)(nil),       // 31: sealedge.command.v1.RevokeBarrel
+	(*Revocation)(nil),         // 32: sealedge.command.v1.Revocation
+	(*CheckOut)(nil),           // 33: sealedge.command.v1.CheckOut
+	(*CheckIn)(nil),            // 34: sealedge.command.v1.CheckIn
+	(*OpenSession)(nil),        // 35: sealedge.command.v1.OpenSession
+	(*Opened)(nil),             // 36: sealedge.command.v1.Opened
+	(*ModifySession)(nil),      // 37: sealedge.command.v1.ModifySession
+	(*ReleasePaths)(nil),       // 38: sealedge.command.v1.ReleasePaths
+	(*Released)(nil),           // 39: sealedge.command.v1.Released
+	(*AttachWireGuard)(nil),    // 40: sealedge.command.v1.AttachWireGuard
+	(*SelectPath)(nil),         // 41: sealedge.command.v1.SelectPath
+	(*ClosePath)(nil),          // 42: sealedge.command.v1.ClosePath
+	(*Closed)(nil),             // 43: sealedge.command.v1.Closed
+	(*AcquireAddress)(nil),     // 44: sealedge.command.v1.AcquireAddress
+	(*BumpRestartCounter)(nil), // 45: sealedge.command.v1.BumpRestartCounter
+	(*ReserveUses)(nil),        // 46: sealedge.command.v1.ReserveUses
+	(*RecordReceipt)(nil),      // 47: sealedge.command.v1.RecordReceipt
+	(*RecordEvidence)(nil),     // 48: sealedge.command.v1.RecordEvidence
+	(*SettleUse)(nil),          // 49: sealedge.command.v1.SettleUse
+	(*Disconnect)(nil),         // 50: sealedge.command.v1.Disconnect
+	(*AckLock)(nil),            // 51: sealedge.command.v1.AckLock
+	(*SuspendOrder)(nil),       // 52: sealedge.command.v1.SuspendOrder
+	(*ResumeOrder)(nil),        // 53: sealedge.command.v1.ResumeOrder
+	(*MarkOverdue)(nil),        // 54: sealedge.command.v1.MarkOverdue
+	(*ExpireUse)(nil),          // 55: sealedge.command.v1.ExpireUse
+	(*RecordDecision)(nil),     // 56: sealedge.command.v1.RecordDecision
+	(*ReleaseUse)(nil),         // 57: sealedge.command.v1.ReleaseUse
+	(*ConfirmRelease)(nil),     // 58: sealedge.command.v1.ConfirmRelease
+	(*Checkpoint)(nil),         // 59: sealedge.command.v1.Checkpoint
+	(*Epoch)(nil),              // 60: sealedge.command.v1.Epoch
+	(*RaiseEpoch)(nil),         // 61: sealedge.command.v1.RaiseEpoch
+	(*ReconcileBarrel)(nil),    // 62: sealedge.command.v1.ReconcileBarrel
+	(*Excuse)(nil),             // 63: sealedge.command.v1.Excuse
+	(*ExcuseBarrel)(nil),       // 64: sealedge.command.v1.ExcuseBarrel
+	(*CloseEpoch)(nil),         // 65: sealedge.command.v1.CloseEpoch
+	(*SnapshotHeader)(nil),     // 66: sealedge.command.v1.SnapshotHeader
+	(*SnapshotRecord)(nil),     // 67: sealedge.command.v1.SnapshotRecord
+	(*Remembered)(nil),         // 68: sealedge.command.v1.Remembered
 }
 var file_command_proto_depIdxs = []int32{
 	0,  // 0: sealedge.command.v1.Command.type:type_name -> sealedge.command.v1.Type
@@ -5733,45 +6625,48 @@ var file_command_proto_depIdxs = []int32{
 	2,  // 2: sealedge.command.v1.Subscriber.state:type_name -> sealedge.command.v1.DeviceState
 	10, // 3: sealedge.command.v1.Subscriber.credentials:type_name -> sealedge.command.v1.Credentials
 	2,  // 4: sealedge.command.v1.Barrel.state:type_name -> sealedge.command.v1.DeviceState
-	12, // 5: sealedge.command.v1.GTPPath.peer_c:type_name -> sealedge.command.v1.FTEID
-	12, // 6: sealedge.command.v1.GTPPath.peer_u:type_name -> sealedge.command.v1.FTEID
-	13, // 7: sealedge.command.v1.Session.gtp:type_name -> sealedge.command.v1.GTPPath
-	15, // 8: sealedge.command.v1.Session.wireguard:type_name -> sealedge.command.v1.WireGuardPath
-	3,  // 9: sealedge.command.v1.Session.active:type_name -> sealedge.command.v1.PathKind
-	18, // 10: sealedge.command.v1.Policy.pools:type_name -> sealedge.command.v1.Pool
-	4,  // 11: sealedge.command.v1.Order.state:type_name -> sealedge.command.v1.OrderState
-	5,  // 12: sealedge.command.v1.Use.state:type_name -> sealedge.command.v1.UseState
-	22, // 13: sealedge.command.v1.Use.stamps:type_name -> sealedge.command.v1.Stamp
-	18, // 14: sealedge.command.v1.PutPolicy.pools:type_name -> sealedge.command.v1.Pool
-	9,  // 15: sealedge.command.v1.PutSubscriber.subscriber:type_name -> sealedge.command.v1.Subscriber
-	11, // 16: sealedge.command.v1.PutBarrel.barrel:type_name -> sealedge.command.v1.Barrel
-	16, // 17: sealedge.command.v1.Revocation.sessions:type_name -> sealedge.command.v1.Session
-	13, // 18: sealedge.command.v1.OpenSession.gtp:type_name -> sealedge.command.v1.GTPPath
-	16, // 19: sealedge.command.v1.Opened.session:type_name -> sealedge.command.v1.Session
-	16, // 20: sealedge.command.v1.Opened.replaced:type_name -> sealedge.command.v1.Session
-	12, // 21: sealedge.command.v1.ModifySession.peer_c:type_name -> sealedge.command.v1.FTEID
-	12, // 22: sealedge.command.v1.ModifySession.peer_u:type_name -> sealedge.command.v1.FTEID
-	6,  // 23: sealedge.command.v1.ModifySession.suspension:type_name -> sealedge.command.v1.Suspension
-	16, // 24: sealedge.command.v1.Released.sessions:type_name -> sealedge.command.v1.Session
-	3,  // 25: sealedge.command.v1.SelectPath.path:type_name -> sealedge.command.v1.PathKind
-	3,  // 26: sealedge.command.v1.ClosePath.path:type_name -> sealedge.command.v1.PathKind
-	16, // 27: sealedge.command.v1.Closed.session:type_name -> sealedge.command.v1.Session
-	19, // 28: sealedge.command.v1.SnapshotRecord.policy:type_name -> sealedge.command.v1.Policy
-	9,  // 29: sealedge.command.v1.SnapshotRecord.subscriber:type_name -> sealedge.command.v1.Subscriber
-	11, // 30: sealedge.command.v1.SnapshotRecord.barrel:type_name -> sealedge.command.v1.Barrel
-	16, // 31: sealedge.command.v1.SnapshotRecord.session:type_name -> sealedge.command.v1.Session
-	17, // 32: sealedge.command.v1.SnapshotRecord.lease:type_name -> sealedge.command.v1.AddressLease
-	20, // 33: sealedge.command.v1.SnapshotRecord.address:type_name -> sealedge.command.v1.GatewayAddress
-	21, // 34: sealedge.command.v1.SnapshotRecord.order:type_name -> sealedge.command.v1.Order
-	23, // 35: sealedge.command.v1.SnapshotRecord.use:type_name -> sealedge.command.v1.Use
-	24, // 36: sealedge.command.v1.SnapshotRecord.lock:type_name -> sealedge.command.v1.Lock
-	58, // 37: sealedge.command.v1.SnapshotRecord.remembered:type_name -> sealedge.command.v1.Remembered
-	14, // 38: sealedge.command.v1.SnapshotRecord.peer:type_name -> sealedge.command.v1.GTPPeer
-	39, // [39:39] is the sub-list for method output_type
-	39, // [39:39] is the sub-list for method input_type
-	39, // [39:39] is the sub-list for extension type_name
-	39, // [39:39] is the sub-list for extension extendee
-	0,  // [0:39] is the sub-list for field type_name
+	63, // 5: sealedge.command.v1.Barrel.excuse:type_name -> sealedge.command.v1.Excuse
+	12, // 6: sealedge.command.v1.GTPPath.peer_c:type_name -> sealedge.command.v1.FTEID
+	12, // 7: sealedge.command.v1.GTPPath.peer_u:type_name -> sealedge.command.v1.FTEID
+	13, // 8: sealedge.command.v1.Session.gtp:type_name -> sealedge.command.v1.GTPPath
+	15, // 9: sealedge.command.v1.Session.wireguard:type_name -> sealedge.command.v1.WireGuardPath
+	3,  // 10: sealedge.command.v1.Session.active:type_name -> sealedge.command.v1.PathKind
+	18, // 11: sealedge.command.v1.Policy.pools:type_name -> sealedge.command.v1.Pool
+	4,  // 12: sealedge.command.v1.Order.state:type_name -> sealedge.command.v1.OrderState
+	5,  // 13: sealedge.command.v1.Use.state:type_name -> sealedge.command.v1.UseState
+	22, // 14: sealedge.command.v1.Use.stamps:type_name -> sealedge.command.v1.Stamp
+	24, // 15: sealedge.command.v1.Use.release:type_name -> sealedge.command.v1.UseRelease
+	18, // 16: sealedge.command.v1.PutPolicy.pools:type_name -> sealedge.command.v1.Pool
+	9,  // 17: sealedge.command.v1.PutSubscriber.subscriber:type_name -> sealedge.command.v1.Subscriber
+	11, // 18: sealedge.command.v1.PutBarrel.barrel:type_name -> sealedge.command.v1.Barrel
+	16, // 19: sealedge.command.v1.Revocation.sessions:type_name -> sealedge.command.v1.Session
+	13, // 20: sealedge.command.v1.OpenSession.gtp:type_name -> sealedge.command.v1.GTPPath
+	16, // 21: sealedge.command.v1.Opened.session:type_name -> sealedge.command.v1.Session
+	16, // 22: sealedge.command.v1.Opened.replaced:type_name -> sealedge.command.v1.Session
+	12, // 23: sealedge.command.v1.ModifySession.peer_c:type_name -> sealedge.command.v1.FTEID
+	12, // 24: sealedge.command.v1.ModifySession.peer_u:type_name -> sealedge.command.v1.FTEID
+	6,  // 25: sealedge.command.v1.ModifySession.suspension:type_name -> sealedge.command.v1.Suspension
+	16, // 26: sealedge.command.v1.Released.sessions:type_name -> sealedge.command.v1.Session
+	3,  // 27: sealedge.command.v1.SelectPath.path:type_name -> sealedge.command.v1.PathKind
+	3,  // 28: sealedge.command.v1.ClosePath.path:type_name -> sealedge.command.v1.PathKind
+	16, // 29: sealedge.command.v1.Closed.session:type_name -> sealedge.command.v1.Session
+	60, // 30: sealedge.command.v1.SnapshotHeader.epoch:type_name -> sealedge.command.v1.Epoch
+	19, // 31: sealedge.command.v1.SnapshotRecord.policy:type_name -> sealedge.command.v1.Policy
+	9,  // 32: sealedge.command.v1.SnapshotRecord.subscriber:type_name -> sealedge.command.v1.Subscriber
+	11, // 33: sealedge.command.v1.SnapshotRecord.barrel:type_name -> sealedge.command.v1.Barrel
+	16, // 34: sealedge.command.v1.SnapshotRecord.session:type_name -> sealedge.command.v1.Session
+	17, // 35: sealedge.command.v1.SnapshotRecord.lease:type_name -> sealedge.command.v1.AddressLease
+	20, // 36: sealedge.command.v1.SnapshotRecord.address:type_name -> sealedge.command.v1.GatewayAddress
+	21, // 37: sealedge.command.v1.SnapshotRecord.order:type_name -> sealedge.command.v1.Order
+	23, // 38: sealedge.command.v1.SnapshotRecord.use:type_name -> sealedge.command.v1.Use
+	25, // 39: sealedge.command.v1.SnapshotRecord.lock:type_name -> sealedge.command.v1.Lock
+	68, // 40: sealedge.command.v1.SnapshotRecord.remembered:type_name -> sealedge.command.v1.Remembered
+	14, // 41: sealedge.command.v1.SnapshotRecord.peer:type_name -> sealedge.command.v1.GTPPeer
+	42, // [42:42] is the sub-list for method output_type
+	42, // [42:42] is the sub-list for method input_type
+	42, // [42:42] is the sub-list for extension type_name
+	42, // [42:42] is the sub-list for extension extendee
+	0,  // [0:42] is the sub-list for field type_name
 }
 
 func init() { file_command_proto_init() }
@@ -5779,7 +6674,7 @@ func file_command_proto_init() {
 	if File_command_proto != nil {
 		return
 	}
-	file_command_proto_msgTypes[50].OneofWrappers = []any{
+	file_command_proto_msgTypes[60].OneofWrappers = []any{
 		(*SnapshotRecord_Policy)(nil),
 		(*SnapshotRecord_Subscriber)(nil),
 		(*SnapshotRecord_Barrel)(nil),
@@ -5799,7 +6694,7 @@ func file_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_command_proto_rawDesc), len(file_command_proto_rawDesc)),
 			NumEnums:      7,
-			NumMessages:   52,
+			NumMessages:   62,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -34,6 +34,7 @@ func (m *Machine) putBarrel(p *command.PutBarrel) outcome {
 	}
 	b.Version, b.CheckedOutTo = old.GetVersion()+1, old.GetCheckedOutTo()
 	b.GrantCounter = max(b.GrantCounter, old.GetGrantCounter())
+	m.enlist(old, b)
 	m.indexBarrel(old, b)
 	if b.State == command.DeviceState_SUSPENDED_DEVICE && old.GetState() == command.DeviceState_ACTIVE {
 		m.lockBarrel(b, "the barrel was suspended", "")
@@ -69,6 +70,7 @@ func (m *Machine) indexBarrel(old, b *command.Barrel) {
 	if b.CheckedOutTo != "" {
 		m.checkouts.set(pair{b.CheckedOutTo, b.Id}, struct{}{})
 	}
+	m.unaccounted += b.Unaccounted - old.GetUnaccounted()
 	m.barrels.set(b.Id, b)
 }
 

@@ -42,6 +42,9 @@ func ledgerHolds(m *Machine) error {
 			}
 		}
 		happened[u.Order] += uint64(u.Confirmed)
+		if err := releaseHolds(u); err != nil {
+			return err
+		}
 		if u.State == command.UseState_SETTLED {
 			if u.Confirmed < receipts {
 				return fmt.Errorf("use %d: %d receipts, %d confirmed", u.Id, receipts, u.Confirmed)
@@ -93,6 +96,24 @@ func ledgerHolds(m *Machine) error {
 		if b.GrantCounter < counters[b.Id] {
 			return fmt.Errorf("barrel %s: grant counter %d after a grant with %d", b.Id, b.GrantCounter, counters[b.Id])
 		}
+	}
+	return nil
+}
+
+// releaseHolds: what was released was so by two people, after its grant had run
+// out, and counts no less than they said.
+func releaseHolds(u *command.Use) error {
+	r := u.Release
+	switch {
+	case r == nil:
+	case r.ProposedBy == "" || r.Proposed <= u.NotAfter || r.Stamped > u.Count:
+		return fmt.Errorf("use %v: a release that can't be", u)
+	case r.ConfirmedBy == "":
+		if r.Confirmed != 0 {
+			return fmt.Errorf("use %v: confirmed by nobody", u)
+		}
+	case r.ConfirmedBy == r.ProposedBy || u.State != command.UseState_SETTLED || u.Confirmed < r.Stamped || r.Confirmed-r.Proposed >= int64(ReleaseFor):
+		return fmt.Errorf("use %v: released against the rules", u)
 	}
 	return nil
 }

@@ -101,6 +101,9 @@ func (m *Machine) reserveUses(p *command.ReserveUses, requestID string) outcome 
 		}
 		return done(use(u), m.scopeOf(u.Order))
 	}
+	if o := m.frozen(); o.refused() {
+		return o
+	}
 	if o := m.mayReserve(p); o.refused() {
 		return o
 	}
@@ -112,6 +115,9 @@ func (m *Machine) reserveUses(p *command.ReserveUses, requestID string) outcome 
 		return refuse(command.Code_SUSPENDED, "the order is suspended: %s", order.Reason)
 	}
 	taken := happened(order) + uint64(order.Reserved)
+	if lost := m.unaccounted; lost > 0 && taken+lost+uint64(p.Count) > uint64(p.Permitted) {
+		return refuse(command.Code_EXHAUSTED, "of %d uses permitted, %d are used or reserved, and %d stampings that barrels counted are in no account since the %s and may be of this order; %d more cannot be had", p.Permitted, taken, lost, m.epoch.Cause, p.Count)
+	}
 	if taken+uint64(p.Count) > uint64(p.Permitted) {
 		return refuse(command.Code_EXHAUSTED, "of %d uses permitted, %d are used or reserved; %d more cannot be had", p.Permitted, taken, p.Count)
 	}

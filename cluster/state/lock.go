@@ -112,9 +112,13 @@ func (m *Machine) expireUse(p *command.ExpireUse) outcome {
 	case m.clock <= u.NotAfter:
 		return refuse(command.Code_CONFLICT, "the grant has not expired yet")
 	}
+	m.expire(u)
+	return done(use(m.uses.get(u.Id)), m.scopeOf(u.Order))
+}
+
+func (m *Machine) expire(u *command.Use) {
 	m.stopUse(u, expired)
 	m.newLock(&command.Lock{Barrel: u.Barrel, Use: u.Id, Order: u.Order, GrantCounter: u.GrantCounter, Reason: expired})
-	return done(use(m.uses.get(u.Id)), m.scopeOf(u.Order))
 }
 
 // lockBarrel asks for a lock of a barrel, and stops its use if it has one.

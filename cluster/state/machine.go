@@ -43,6 +43,7 @@ type Machine struct {
 	auditHead [32]byte
 
 	policy *command.Policy
+	epoch  *command.Epoch // nil: the first
 
 	subscribers table[string, *command.Subscriber]
 	barrels     table[string, *command.Barrel]
@@ -74,6 +75,7 @@ type Machine struct {
 	locksOfBarrel  table[numbered, struct{}] // not acknowledged by the barrel
 	bySource       table[string, uint64]     // lock id
 	evidenceDue    table[dueKey, struct{}]
+	unaccounted    uint64 // stampings, of all barrels
 	scopes         table[numbered, *command.Remembered] // scope, log index
 	loose          int                                  // remembered without a scope
 	journal        *journal                             // this machine's own
@@ -264,7 +266,19 @@ func (m *Machine) carryOut(c *command.Command, payload proto.Message) outcome {
 		return m.expireUse(p)
 	case *command.MarkOverdue:
 		return m.markOverdue(p)
-	case *command.RecordDecision:
+	case *command.ReleaseUse:
+		return m.releaseUse(p, c.Actor)
+	case *command.ConfirmRelease:
+		return m.confirmRelease(p, c.Actor)
+	case *command.RaiseEpoch:
+		return m.raiseEpoch(p)
+	case *command.ReconcileBarrel:
+		return m.reconcileBarrel(p)
+	case *command.ExcuseBarrel:
+		return m.excuseBarrel(p, c.Actor)
+	case *command.CloseEpoch:
+		return m.closeEpoch(p, c.Actor)
+	case *command.RecordDecision, *command.Checkpoint:
 		return done(nil, "")
 	}
 	// Decode knows no other payload; TestEveryCommandIsCarriedOut holds the two

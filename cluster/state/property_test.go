@@ -152,7 +152,7 @@ func (w *world) subscriber() *command.Subscriber {
 // next makes a payload. Preconditions are filled in right, mostly.
 func (w *world) next() proto.Message {
 	var p proto.Message
-	switch w.choose(33) {
+	switch w.choose(35) {
 	case 0:
 		p = &command.PutPolicy{Pools: w.pools()}
 	case 1, 2, 3:
@@ -187,7 +187,7 @@ func (w *world) next() proto.Message {
 	case 17:
 		p = &command.ClosePath{Session: w.session(), Path: command.PathKind(w.choose(3))}
 	case 18:
-		p = pick[proto.Message](w, &command.AcquireAddress{Name: "gw", Node: "n1"}, &command.BumpRestartCounter{Name: "gw"}, &command.RecordDecision{Kind: "x"})
+		p = pick[proto.Message](w, &command.AcquireAddress{Name: "gw", Node: "n1"}, &command.BumpRestartCounter{Name: "gw"}, &command.RecordDecision{Kind: "x"}, &command.Checkpoint{})
 	case 19, 20, 21:
 		count := uint32(1 + w.choose(3))
 		b := w.barrel()
@@ -201,12 +201,20 @@ func (w *world) next() proto.Message {
 	case 26:
 		p = &command.Disconnect{SourceId: w.text() + w.text(), Use: pick(w, 0, w.useID()), Order: pick(w, "", "", w.order()), Barrel: pick(w, "", w.barrel())}
 		if !w.rarely() {
-			p = &command.MarkOverdue{Use: w.useID(), Number: w.number()}
+			overdue := &command.MarkOverdue{Use: w.useID(), Number: w.number()}
+			for _, o := range w.log.m.OverdueCandidates(w.log.now) {
+				overdue.Use, overdue.Number = o.Use, o.Number
+			}
+			p = overdue
 		}
 	case 30:
 		p = &command.ExpireUse{Use: w.useID()}
 	case 31, 32:
 		p = w.release()
+	case 33:
+		return w.proposeRelease()
+	case 34:
+		return w.confirmRelease()
 	case 27, 28:
 		p = &command.AckLock{Lock: w.id(int(w.log.m.nextLock)), Barrel: w.choose(3) > 0, Terminal: w.choose(2) == 0}
 	case 29:
@@ -238,6 +246,40 @@ func (w *world) stamp() proto.Message {
 	return &command.RecordReceipt{Use: s.use, Number: n, Receipt: fmt.Append(nil, "receipt ", n)}
 }
 
+// proposeRelease gives a use up. Administrators who know nothing count all of it as
+// stamped, whatever the barrel did or will do yet.
+func (w *world) proposeRelease() proto.Message {
+	id := w.openUse()
+	p := &command.ReleaseUse{Use: id, Stamped: w.log.m.Use(id).GetCount(), Reason: w.text()}
+	if !w.honest {
+		p.Stamped = w.number()
+	}
+	return p
+}
+
+func (w *world) confirmRelease() proto.Message {
+	id := w.openUse()
+	for u := range w.log.m.Uses() {
+		if u.State != command.UseState_SETTLED && u.Release != nil && !w.rarely() {
+			id = u.Id
+		}
+	}
+	r := w.log.m.Use(id).GetRelease()
+	p := &command.ConfirmRelease{Use: id, Stamped: r.GetStamped(), ProposedBy: r.GetProposedBy()}
+	if w.rarely() {
+		p.Stamped++
+	}
+	return p
+}
+
+// openUse is the number of an unsettled use, mostly.
+func (w *world) openUse() uint64 {
+	if u := w.log.m.OpenUseOfBarrel(w.barrel()); u != nil {
+		return u.Id
+	}
+	return w.useID()
+}
+
 func (w *world) settle() proto.Message {
 	if !w.honest {
 		return &command.SettleUse{Use: w.useID(), Stamped: pick[uint32](w, 0, 1, 2, 3, 7, 1<<32-1)}
@@ -260,7 +302,7 @@ func (w *world) step() {
 		request = fmt.Sprint("r", w.choose(40))
 	}
 	payload := w.next()
-	c := command.New(pick(w, "c1", "c2"), request, "", payload)
+	c := command.New(pick(w, "c1", "c2"), request, pick(w, "ann", "bob"), payload)
 	result := t.apply(c)
 	monotone(t, before, t.m)
 	w.grant(result, payload)
@@ -378,6 +420,7 @@ func TestRandomCommands(t *testing.T) {
 		"OPEN_SESSION CONFLICT", "OPEN_SESSION NO_ADDRESS", "MODIFY_SESSION INVALID", "RELEASE_PATHS INVALID", "OPEN_SESSION REVOKED", "RESERVE_USES EXHAUSTED", "RESERVE_USES SUSPENDED",
 		"paths released", "paths left for the next command", "former lease of IPv4", "former lease of IPv6",
 		"RESERVE_USES ENDED", "RESERVE_USES BUSY", "RECORD_RECEIPT DUPLICATE", "SETTLE_USE DUPLICATE", "CHECK_IN BUSY",
+		"CONFIRM_RELEASE CONFLICT", "CONFIRM_RELEASE INVALID", "RELEASE_USE ENDED",
 	} {
 		if codes[want] == 0 {
 			t.Errorf("%s never happened", want)

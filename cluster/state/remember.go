@@ -78,9 +78,9 @@ func (m *Machine) Answered(clientID, requestID string) *command.Result {
 
 // remember keeps the answer to a request id: within the scope of its session
 // or order when it was carried out, for a time when it was refused. A conflict
-// is not kept: the same request is decided once more.
+// is not kept, nor that orders were frozen: the same request is decided once more.
 func (m *Machine) remember(c *command.Command, asked [32]byte, o outcome, result []byte) {
-	if o.code == command.Code_CONFLICT {
+	if o.code == command.Code_CONFLICT || o.code == command.Code_FROZEN {
 		return
 	}
 	r := &command.Remembered{

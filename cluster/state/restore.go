@@ -48,7 +48,10 @@ func ReadSnapshot(r io.Reader) (*Machine, error) {
 	m.index, m.clock, m.level = h.LastIndex, h.Clock, h.Level
 	m.nextSession, m.nextUse, m.nextLock = h.NextSession, h.NextUse, h.NextLock
 	m.releaseSeq, m.nextChargingID = h.ReleaseSeq, h.NextChargingId
-	m.auditSeq, m.auditHead = h.AuditSequence, [32]byte(h.AuditHead)
+	m.auditSeq, m.auditHead, m.epoch = h.AuditSequence, [32]byte(h.AuditHead), h.Epoch
+	if m.epoch != nil && m.epoch.Number < 2 {
+		return nil, refused("epoch %d was raised", m.epoch.Number)
+	}
 
 	var last place
 	for {

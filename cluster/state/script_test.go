@@ -30,6 +30,7 @@ var start = time.Date(2026, 11, 22, 9, 0, 0, 0, time.UTC)
 // before.
 //
 //	at 5m                        the leader's clock, after start
+//	as NAME                      who acts from here on; tester unless said
 //	Name [#request] FIELDS => CODE [FIELDS]
 //	                             applies the command; FIELDS of its result, or
 //	                             for a refusal a part of its words
@@ -55,7 +56,7 @@ func TestScripts(t *testing.T) {
 		name := strings.TrimSuffix(filepath.Base(file), ".txt")
 		for _, restored := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/restored=%v", name, restored), func(t *testing.T) {
-				s := &script{T: t, log: newLog(t), restored: restored}
+				s := &script{T: t, log: newLog(t), restored: restored, actor: "tester"}
 				s.run(file, string(text))
 			})
 		}
@@ -67,6 +68,7 @@ type script struct {
 	log      *testLog
 	restored bool
 	where    string
+	actor    string
 }
 
 func (s *script) run(file, text string) {
@@ -108,6 +110,8 @@ func (s *script) step(line string) {
 			s.failf("%v", err)
 		}
 		s.log.now = start.Add(d)
+	case "as":
+		s.actor = rest
 	case "?":
 		s.ask(strings.Fields(rest), want)
 	default:
@@ -123,7 +127,7 @@ var results = map[string]string{
 	"AcquireAddress": "GatewayAddress", "BumpRestartCounter": "GatewayAddress",
 	"ReserveUses": "Use", "RecordReceipt": "Use", "RecordEvidence": "Use", "SettleUse": "Use",
 	"Disconnect": "Lock", "AckLock": "Lock", "SuspendOrder": "Order", "ResumeOrder": "Order", "MarkOverdue": "Order", "ExpireUse": "Use",
-	"RecordDecision": "RecordDecision",
+	"RecordDecision": "RecordDecision", "Checkpoint": "Checkpoint", "ReleaseUse": "Use", "ConfirmRelease": "Use",
 }
 
 func (s *script) apply(name, rest, want string) {
@@ -134,7 +138,7 @@ func (s *script) apply(name, rest, want string) {
 	}
 	named := s.parse(rest, payload)
 	s.log.fill(payload, named)
-	result := s.log.apply(command.New("test", request, "tester", payload))
+	result := s.log.apply(command.New("test", request, s.actor, payload))
 
 	code, fields, _ := strings.Cut(strings.TrimSpace(want), " ")
 	if code == "" {

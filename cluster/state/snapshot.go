@@ -51,7 +51,7 @@ func (m *Machine) writeBody(w io.Writer) (sum [32]byte, err error) {
 		Version: snapshotVersion, LastIndex: m.index, Clock: m.clock, Level: m.level,
 		NextSession: m.nextSession, NextUse: m.nextUse, NextLock: m.nextLock,
 		ReleaseSeq: m.releaseSeq, NextChargingId: m.nextChargingID,
-		AuditSequence: m.auditSeq, AuditHead: m.auditHead[:],
+		AuditSequence: m.auditSeq, AuditHead: m.auditHead[:], Epoch: m.epoch,
 	})
 	for r := range m.records() {
 		if err != nil {

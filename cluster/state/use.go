@@ -88,6 +88,9 @@ func (m *Machine) settleUse(p *command.SettleUse) outcome {
 	order := m.account(old.Order)
 	if old.State == command.UseState_SETTLED {
 		switch {
+		case p.Stamped < old.Confirmed && released(old):
+			// People counted more than the barrel, which turned up after all. What
+			// they counted stays counted.
 		case p.Stamped < old.Confirmed:
 			return refuse(command.Code_DUPLICATE, "the use was settled with %d stampings, not %d", old.Confirmed, p.Stamped)
 		case p.Stamped > old.Confirmed:
@@ -116,13 +119,7 @@ func (m *Machine) settleUse(p *command.SettleUse) outcome {
 		u = m.putStamp(u, stamp)
 	}
 	u = shallow(u)
-	out := u.Count - u.Confirmed // still reserved
-	within := min(total, u.Count) - u.Confirmed
-	confirm(order, within)
-	refund(order, out-within)
-	u.Confirmed, u.Refunded = min(total, u.Count), out-within
-	u.State, u.SettledAt = command.UseState_SETTLED, m.clock
-	m.indexUse(u)
+	m.closeUse(u, order, min(total, u.Count))
 	switch {
 	case total > u.Count:
 		m.countMore(u, order, total)
@@ -132,6 +129,18 @@ func (m *Machine) settleUse(p *command.SettleUse) outcome {
 		m.putOrder(order)
 	}
 	return done(use(u), m.scopeOf(u.Order))
+}
+
+// closeUse settles an open use with a part of its count, no less than is confirmed:
+// u and order are the caller's copies.
+func (m *Machine) closeUse(u *command.Use, order *command.Order, stamped uint32) {
+	out := u.Count - u.Confirmed // still reserved
+	within := stamped - u.Confirmed
+	confirm(order, within)
+	refund(order, out-within)
+	u.Confirmed, u.Refunded = stamped, out-within
+	u.State, u.SettledAt = command.UseState_SETTLED, m.clock
+	m.indexUse(u)
 }
 
 // countMore counts stampings of a settled use beyond those settled, and says
