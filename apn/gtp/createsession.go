@@ -51,7 +51,7 @@ type Bearer struct {
 
 func parseCreateSessionRequest(h Header, e elements) (*CreateSessionRequest, *Error) {
 	m := &CreateSessionRequest{
-		Header: h, UserLocation: e.raw(ie.UserLocationInformation, 0), Recovery: e.recovery(), PCO: e.pco(), CSIDs: e.csids(),
+		Header: h, UserLocation: e.location(), Recovery: e.recovery(), PCO: e.pco(), CSIDs: e.csids(),
 	}
 	var rat optional[uint8]
 	steps := []func() *Error{

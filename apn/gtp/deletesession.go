@@ -33,7 +33,7 @@ func parseDeleteSessionRequest(h Header, e elements) (*DeleteSessionRequest, *Er
 		return nil, incorrect(ie.Indication, 0)
 	}
 	return &DeleteSessionRequest{
-		Header: h, LinkedEBI: linked.Value, Sender: sender, UserLocation: e.raw(ie.UserLocationInformation, 0),
+		Header: h, LinkedEBI: linked.Value, Sender: sender, UserLocation: e.location(),
 	}, nil
 }
 

@@ -306,6 +306,17 @@ func (e elements) raw(typ, instance uint8) []byte {
 	return slices.Clone(v)
 }
 
+// longestLocation is a User Location Information with all that it can have
+// (TS 29.274 8.21).
+const longestLocation = 51
+
+// location copies the User Location Information: it is kept with the session, so
+// no more of it than there can be.
+func (e elements) location() []byte {
+	v, _ := e.find(ie.UserLocationInformation, 0)
+	return slices.Clone(v[:min(len(v), longestLocation)])
+}
+
 // bearers splits the grouped Bearer Context elements of an instance, of which
 // there may be as many as bearers: eleven (TS 29.274 8.28, TS 24.007
 // 11.2.3.1.5).

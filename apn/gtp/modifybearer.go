@@ -26,7 +26,7 @@ type ModifyBearerRequest struct {
 
 func parseModifyBearerRequest(h Header, e elements) (*ModifyBearerRequest, *Error) {
 	m := &ModifyBearerRequest{
-		Header: h, UserLocation: e.raw(ie.UserLocationInformation, 0), Recovery: e.recovery(), PCO: e.pco(), CSIDs: e.csids(),
+		Header: h, UserLocation: e.location(), Recovery: e.recovery(), PCO: e.pco(), CSIDs: e.csids(),
 	}
 	var err *Error
 	if m.Sender, err = e.sender(); err != nil {

@@ -24,7 +24,7 @@ type ChangeNotificationRequest struct {
 
 func parseChangeNotificationRequest(h Header, e elements) (*ChangeNotificationRequest, *Error) {
 	m := &ChangeNotificationRequest{
-		Header: h, MEI: e.raw(ie.MobileEquipmentIdentity, 0), UserLocation: e.raw(ie.UserLocationInformation, 0),
+		Header: h, MEI: e.raw(ie.MobileEquipmentIdentity, 0), UserLocation: e.location(),
 	}
 	rat, err := e.uint8(ie.RATType, 0)
 	if err != nil {

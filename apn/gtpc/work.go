@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+
+	"github.com/sealedge/sealedge/apn/gtp"
 )
 
 // reservedShare: one worker in so many never takes a Create, so that there is
@@ -53,10 +55,10 @@ func (s *Server) handle(ctx context.Context, j job) (reply Reply) {
 	return s.handler.Handle(ctx, j.arrival.peer, j.arrival.m)
 }
 
-// excerpt is hex, made only when a line is written.
+// excerpt is hex without passwords, made only when a line is written.
 type excerpt []byte
 
 // LogValue implements slog.LogValuer.
 func (e excerpt) LogValue() slog.Value {
-	return slog.StringValue(hex.EncodeToString(e[:min(len(e), loggedBytes)]))
+	return slog.StringValue(hex.EncodeToString(gtp.Mask(e)[:min(len(e), loggedBytes)]))
 }

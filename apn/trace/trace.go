@@ -7,7 +7,8 @@
 // does, the transport is never kept waiting: what the reader can't take in time
 // is counted as lost in the capture itself.
 //
-// A trace holds one subscriber's identity and locations. It exists only while
+// A trace holds one subscriber's identity and locations, though not its password,
+// whose octets are hidden, and so is its answer to a CHAP challenge. It exists only while
 // somebody reads it, and is bounded in time, size and number.
 package trace
 
@@ -21,6 +22,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sealedge/sealedge/apn/gtp"
 	"github.com/sealedge/sealedge/policy/ident"
 )
 
@@ -106,7 +108,8 @@ func (t *Tracer) Observe(e Event) {
 			continue
 		}
 		if !copied {
-			e.Datagram, copied = append([]byte(nil), e.Datagram...), true
+			// Who may follow a subscriber isn't to learn its password.
+			e.Datagram, copied = gtp.Mask(e.Datagram), true
 		}
 		select {
 		case f.events <- e:

@@ -113,6 +113,28 @@ func TestFollowsOneSubscriberWithDecisions(t *testing.T) {
 	})
 }
 
+// Who follows a subscriber doesn't learn its password.
+func TestPasswordsAreHidden(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := new(Tracer)
+		var out bytes.Buffer
+		stop, done := running(t, tr, &out, Limits{})
+		e := event(followed, "", false)
+		options := append([]byte{0x80, 0xc0, 0x23, 16, 1, 7, 0, 16, 4}, "seal\x06secret"...)
+		e.Datagram = append([]byte{0x48, 32, 0, byte(8 + 4 + len(options)), 0, 0, 0, 0, 0, 0, 1, 0, 78, 0, byte(len(options)), 0}, options...)
+		tr.Observe(e)
+		synctest.Wait()
+		stop()
+		<-done
+		if got := read(t, out.Bytes()); len(got) != 1 || len(got[0].payload) != len(e.Datagram) || !bytes.Contains(got[0].payload, []byte("seal\x06******")) {
+			t.Errorf("%q", got)
+		}
+		if !bytes.HasSuffix(e.Datagram, []byte("secret")) {
+			t.Error("the message itself was changed")
+		}
+	})
+}
+
 func TestEndsByTimeAndSize(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tr := new(Tracer)
