@@ -235,6 +235,7 @@ func TestSessionTimers(t *testing.T) {
 		{"not idle", 10 * time.Minute, 0, 9 * time.Minute, time.Hour, time.Hour, false},
 		{"never a packet", 10 * time.Minute, 0, -1, 10 * time.Minute, time.Hour, true},
 		{"this node has not held for long enough to know", 10 * time.Minute, 0, -1, 9 * time.Minute, time.Hour, false},
+		{"just made, its tunnel not yet", 10 * time.Minute, 0, -1, time.Hour, time.Minute, false},
 		{"open for too long", 0, time.Hour, 0, time.Hour, time.Hour, true},
 		{"not open for too long", 0, time.Hour + time.Minute, 0, time.Hour, time.Hour, false},
 	} {
