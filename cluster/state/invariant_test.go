@@ -17,7 +17,7 @@ import (
 // out anew from the records alone, so that it finds a derived table that went
 // astray as well.
 func invariants(m *Machine) error {
-	for _, check := range []func(*Machine) error{ledgerHolds, addressesHold, peersHold, teidsHold, locksHold, memoryHolds} {
+	for _, check := range []func(*Machine) error{ledgerHolds, addressesHold, peersHold, teidsHold, locksHold, memoryHolds, epochHolds} {
 		if err := check(m); err != nil {
 			return err
 		}
@@ -61,6 +61,12 @@ func ledgerHolds(m *Machine) error {
 				return fmt.Errorf("barrel %s has uses %d and %d unsettled", u.Barrel, open[u.Barrel], u.Id)
 			}
 			open[u.Barrel] = u.Id
+		}
+		if u.Recovered { // of another life of the cluster
+			if u.State != command.UseState_SETTLED || u.RequestId != "" {
+				return fmt.Errorf("use %v was recovered", u)
+			}
+			continue
 		}
 		if u.GrantCounter <= counters[u.Barrel] {
 			return fmt.Errorf("use %d: grant counter %d of %s is not above the one before", u.Id, u.GrantCounter, u.Barrel)

@@ -128,6 +128,7 @@ var results = map[string]string{
 	"ReserveUses": "Use", "RecordReceipt": "Use", "RecordEvidence": "Use", "SettleUse": "Use",
 	"Disconnect": "Lock", "AckLock": "Lock", "SuspendOrder": "Order", "ResumeOrder": "Order", "MarkOverdue": "Order", "ExpireUse": "Use",
 	"RecordDecision": "RecordDecision", "Checkpoint": "Checkpoint", "ReleaseUse": "Use", "ConfirmRelease": "Use",
+	"RaiseEpoch": "Epoch", "ReconcileBarrel": "Use", "ExcuseBarrel": "Barrel", "CloseEpoch": "Epoch",
 }
 
 func (s *script) apply(name, rest, want string) {
@@ -219,6 +220,14 @@ func (s *script) ask(words []string, want string) {
 		got = m.Address(key(1))
 	case "order":
 		got = m.Order(key(1))
+	case "epoch":
+		got = m.Epoch()
+	case "unaccounted":
+		list = append(list, fmt.Sprint(m.Unaccounted()))
+	case "uncounted":
+		for b := range m.Uncounted() {
+			list = append(list, b.Id)
+		}
 	case "use":
 		got = m.Use(id())
 	case "use-by-request":

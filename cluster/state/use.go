@@ -83,7 +83,7 @@ func (m *Machine) recordEvidence(p *command.RecordEvidence) outcome {
 func (m *Machine) settleUse(p *command.SettleUse) outcome {
 	old := m.uses.get(p.Use)
 	if old == nil {
-		return refuse(command.Code_NOT_FOUND, "no such use")
+		return m.recoverUse(p)
 	}
 	order := m.account(old.Order)
 	if old.State == command.UseState_SETTLED {
@@ -128,6 +128,7 @@ func (m *Machine) settleUse(p *command.SettleUse) outcome {
 	default:
 		m.putOrder(order)
 	}
+	m.startOfLife(u.Barrel, p.Lifetime)
 	return done(use(u), m.scopeOf(u.Order))
 }
 
