@@ -91,6 +91,29 @@ func TestDeleteSession(t *testing.T) {
 	}
 }
 
+// A restart counter in an answer counts like one in an echo (TS 29.274 6.1).
+func TestAnswersTellRestartCounters(t *testing.T) {
+	var h heard
+	calls := 0
+	inBubble(t, h.config(), commanded(&calls), func(t *testing.T, r *rig) {
+		done := r.deleting(t.Context())
+		own := r.conn.sent()
+		s := gtptest.New()
+		s.Seq = gtptest.Read(own[0].b).Seq
+		r.from(sgw, s.Request(gtp.TypeDeleteBearerResponse, 0x77, ie.NewCause(16, 0, 0, 0, nil), ie.NewRecovery(7)))
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		h.expect(t, "counter 7 of "+sgw.Addr().String())
+		r.from(sgw, gtptest.New().ModifyCommand(7))
+		s.Seq = gtptest.Read(r.conn.sent()[0].b).Seq
+		r.from(sgw, s.Request(gtp.TypeUpdateBearerResponse, 0x77, ie.NewCause(16, 0, 0, 0, nil), ie.NewRecovery(8)))
+		r.from(sgw, s.Request(gtp.TypeUpdateBearerResponse, 0x77, ie.NewCause(16, 0, 0, 0, nil), ie.NewRecovery(9))) // to nothing
+		synctest.Wait()
+		h.expect(t, "counter 8 of "+sgw.Addr().String())
+	})
+}
+
 func TestDeleteSessionUnanswered(t *testing.T) {
 	inBubble(t, Config{T3: 2 * time.Second, N3: 3}, never(t), func(t *testing.T, r *rig) {
 		start := time.Now()

@@ -124,15 +124,17 @@ func (l *loop) heard(now time.Time, peer netip.Addr) {
 // answerEcho answers at once and remembers nothing: the answer is the present.
 func (l *loop) answerEcho(now time.Time, a arrival, m *gtp.EchoRequest) {
 	l.s.counts.add(countEcho, nil)
-	if m.Recovery != nil {
-		l.noteRestart(now, a.peer.Addr(), *m.Recovery)
-	}
+	l.noteRestart(now, a.peer.Addr(), m.Recovery)
 	response := gtp.EchoResponse{Header: gtp.Header{Version: m.Version, Seq: m.Seq}, Recovery: l.s.cfg.RestartCounter()}
 	l.send(a.peer, response.Marshal(), "", "")
 }
 
-// noteRestart reports a peer's restart counter when it is news.
-func (l *loop) noteRestart(now time.Time, peer netip.Addr, counter uint8) {
+// noteRestart reports a peer's restart counter when it is news. Nil: it told none.
+func (l *loop) noteRestart(now time.Time, peer netip.Addr, told *uint8) {
+	if told == nil {
+		return
+	}
+	counter := *told
 	report, different := l.restarts.note(now, peer, counter)
 	if different {
 		l.s.counts.add(countRestartCounter, func() { l.s.log.Info("GTP peer told its restart counter", "peer", peer, "counter", counter) })

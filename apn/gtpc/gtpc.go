@@ -107,7 +107,8 @@ type Config struct {
 	// until OnPathRestored hears that something came from it again. Nil: nobody
 	// does.
 	OnPathFailed, OnPathRestored func(peer netip.Addr)
-	// OnPeerRestart hears the restart counters in Echo messages: the first that
+	// OnPeerRestart hears the restart counters in Echo messages, and in answers to
+	// requests of ours (TS 29.274 7.1.2, 7.2): the first that
 	// a peer tells in a Serve, every one that differs from the one before, and
 	// the same one once a minute at most. Whether it shows a restart is for the
 	// replicated record to say.

@@ -151,12 +151,18 @@ func (l *loop) arrive(now time.Time, a arrival) {
 		l.send(a.peer, m.Marshal(), "", "version not supported")
 	case *gtp.EchoResponse:
 		if l.answered(now, a, echoing) {
+			l.noteRestart(now, a.peer.Addr(), &m.Recovery)
+		}
+	case *gtp.DeleteBearerResponse:
+		if l.answered(now, a, deleting) {
 			l.noteRestart(now, a.peer.Addr(), m.Recovery)
 		}
-	case *gtp.DeleteBearerResponse, *gtp.DeletePDPContextResponse:
+	case *gtp.DeletePDPContextResponse: // has no restart counter
 		l.answered(now, a, deleting)
 	case *gtp.UpdateBearerResponse:
-		l.answered(now, a, updating)
+		if l.answered(now, a, updating) {
+			l.noteRestart(now, a.peer.Addr(), m.Recovery)
+		}
 	case *gtp.VersionNotSupported:
 		l.versionRefused(now, a)
 	case *gtp.SupportedExtensionHeaders:

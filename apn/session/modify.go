@@ -117,6 +117,8 @@ func (d *deciding) move(s *command.Session, mv *move) Outcome {
 			change.PeerC, changed = fteidRecord(mv.control), true
 		}
 		o.Restart = d.restarted(mv.control.Addr, mv.recovery)
+	} else { // it comes from the path's peer, see find
+		o.Restart = d.restarted(d.peer.Addr().Unmap(), mv.recovery)
 	}
 	if !mv.user.IsZero() {
 		if !d.reaches(mv.user) {

@@ -174,6 +174,18 @@ func TestPeerRestart(t *testing.T) {
 	}
 }
 
+// A Modify Bearer Request that doesn't move anything tells its sender's counter.
+func TestPeerRestartInModify(t *testing.T) {
+	w, s, teid := attached(t) // the SGW's counter is 7
+	o := w.decide(s.Request(gtp.TypeModifyBearerRequest, teid, ie.NewRecovery(8)), 0)
+	if o.Restart == nil || *o.Restart != (Restart{s.Addr, 8}) {
+		t.Errorf("%+v", o.Restart)
+	}
+	if o := w.decide(s.Request(gtp.TypeModifyBearerRequest, teid, ie.NewRecovery(7)), 0); o.Restart != nil {
+		t.Errorf("%+v", o.Restart)
+	}
+}
+
 // A session that has moved to another SGW isn't the former one's any more, not
 // even at the same address (TS 29.274 7.2.9.1, note 6).
 func TestTheFormerPeerIsRefused(t *testing.T) {
