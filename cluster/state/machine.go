@@ -75,7 +75,7 @@ type Machine struct {
 	locksOfBarrel  table[numbered, struct{}] // not acknowledged by the barrel
 	bySource       table[string, uint64]     // lock id
 	evidenceDue    table[dueKey, struct{}]
-	unaccounted    uint64 // stampings, of all barrels
+	unaccounted    uint64                               // stampings, of all barrels
 	scopes         table[numbered, *command.Remembered] // scope, log index
 	loose          int                                  // remembered without a scope
 	journal        *journal                             // this machine's own

@@ -249,7 +249,9 @@ func (m *Machine) indexUse(u *command.Use) {
 		m.byRequest.set(pair{u.Imsi, u.RequestId}, u.Id)
 	}
 	if u.State == command.UseState_SETTLED {
-		m.openOfBarrel.delete(u.Barrel)
+		if m.openOfBarrel.get(u.Barrel) == u.Id { // a use that was recovered may be older than the open one, and have a higher number
+			m.openOfBarrel.delete(u.Barrel)
+		}
 		m.openOfIMSI.delete(numbered{u.Imsi, u.Id})
 		m.openOfOrder.delete(numbered{u.Order, u.Id})
 	} else {
