@@ -75,6 +75,21 @@ func TestGuessingAtSessions(t *testing.T) {
 	})
 }
 
+// A peer can't fill the log with requests that are in order and change nothing.
+func TestAcceptancesAreLoggedSparsely(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, peer := newSite(t), gtptest.New()
+		teid := gtptest.Read(s.handle(t, peer.Create())).TEIDOf(1)
+		for range 1000 {
+			peer.Seq++
+			s.handle(t, peer.Modify(teid, false))
+		}
+		if n := s.log.lines(); n != 100 {
+			t.Errorf("%d lines", n)
+		}
+	})
+}
+
 // Changes of a session are entries of the log; no peer makes as many of them as
 // it likes.
 func TestChangesOfASessionAreBounded(t *testing.T) {

@@ -59,7 +59,8 @@ type Procedures struct {
 	records *rate.Limiter
 	slots   chan struct{} // one for each audit record being proposed
 	checks  chan struct{} // one for each authentication being checked
-	quiet   quiet
+	quiet   *quiet        // about what came to nothing
+	brief   *quiet        // and about the rest
 	budgets budgets
 }
 
@@ -85,7 +86,7 @@ func NewProcedures(cfg ProceduresConfig) *Procedures {
 	return &Procedures{
 		cfg: cfg, log: cfg.Logger, slots: make(chan struct{}, 16), checks: make(chan struct{}, maxChecks()),
 		budgets: newBudgets(),
-		quiet:   quiet{peers: newBuckets[netip.Addr]()},
+		quiet:   newQuiet(refusalLines), brief: newQuiet(acceptanceLines),
 		records: rate.NewLimiter(rate.Limit(cfg.RecordsPerSecond), 4*cfg.RecordsPerSecond),
 	}
 }

@@ -25,44 +25,51 @@ func (p *Procedures) tell(peer netip.AddrPort, m gtp.Message, o session.Outcome,
 		p.warn(peer, "GTP-C request", args...)
 		return
 	}
-	p.log.Info("GTP-C request", append(args, "peer", peer)...)
+	if args, ok := p.brief.line(time.Now(), peer, args); ok {
+		p.log.Info("GTP-C request", args...)
+	}
 }
 
 // warn writes a line about a request that came to nothing, unless its peer has
 // had too many of them: a peer that is let in must not fill the log either.
 func (p *Procedures) warn(peer netip.AddrPort, what string, args ...any) {
-	unlogged, ok := p.quiet.line(time.Now(), peer.Addr())
-	if !ok {
-		return
+	if args, ok := p.quiet.line(time.Now(), peer, args); ok {
+		p.log.Warn(what, args...)
 	}
-	args = append(args, "peer", peer)
-	if unlogged > 0 {
-		args = append(args, "unlogged", unlogged)
-	}
-	p.log.Warn(what, args...)
 }
 
-// quiet bounds the lines about refusals: so many a second for each peer. It is
-// safe for concurrent use.
+// quiet bounds the lines of one kind: so many a second for each peer. It is safe
+// for concurrent use.
 type quiet struct {
+	pace     pace
 	mu       sync.Mutex
 	peers    *buckets[netip.Addr] // guarded by mu
 	unlogged int                  // guarded by mu: since the last line
 }
 
-// refusalLines are a peer's in a second.
-var refusalLines = perSecond(10)
+// Lines of a peer in a second: about what came to nothing, and about the rest.
+var (
+	refusalLines    = perSecond(10)
+	acceptanceLines = perSecond(100)
+)
 
-// line tells whether a line may be written, and how many weren't before it.
-func (q *quiet) line(now time.Time, peer netip.Addr) (unlogged int, ok bool) {
+func newQuiet(p pace) *quiet { return &quiet{pace: p, peers: newBuckets[netip.Addr]()} }
+
+// line tells whether a line may be written, and gives it the peer and how many
+// weren't before it.
+func (q *quiet) line(now time.Time, peer netip.AddrPort, args []any) ([]any, bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	own := q.peers.of(now, peer)
-	if !own.allows(now, refusalLines) {
+	own := q.peers.of(now, peer.Addr())
+	if !own.allows(now, q.pace) {
 		q.unlogged++
-		return 0, false
+		return nil, false
 	}
-	own.spend(now, refusalLines)
-	unlogged, q.unlogged = q.unlogged, 0
-	return unlogged, true
+	own.spend(now, q.pace)
+	args = append(args, "peer", peer)
+	if q.unlogged > 0 {
+		args = append(args, "unlogged", q.unlogged)
+		q.unlogged = 0
+	}
+	return args, true
 }
