@@ -91,7 +91,7 @@ func TestDeleteSession(t *testing.T) {
 	}
 }
 
-// A restart counter in an answer counts like one in an echo (TS 29.274 6.1).
+// A restart counter in an answer counts like one in an echo (TS 29.274 7.2.0).
 func TestAnswersTellRestartCounters(t *testing.T) {
 	var h heard
 	calls := 0

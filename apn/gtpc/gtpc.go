@@ -85,7 +85,9 @@ type Config struct {
 	T3 time.Duration
 	N3 int
 	// Workers run the Handler at the same time; an eighth of them take no Create.
-	// Queue requests more may wait, and as many Creates. 64 and 1024.
+	// Queue requests more may wait, and as many Creates.
+	// A worker mostly waits for the log, which takes what waits with one write: few
+	// workers make short writes. 256 and 1024.
 	Workers, Queue int
 	// QueueTime is how long a Create may wait for a worker before it is refused.
 	// 500 ms.
@@ -107,12 +109,16 @@ type Config struct {
 	// until OnPathRestored hears that something came from it again. Nil: nobody
 	// does.
 	OnPathFailed, OnPathRestored func(peer netip.Addr)
-	// OnPeerRestart hears the restart counters in Echo messages, and in answers to
-	// requests of ours (TS 29.274 7.1.2, 7.2): the first that
-	// a peer tells in a Serve, every one that differs from the one before, and
-	// the same one once a minute at most. Whether it shows a restart is for the
-	// replicated record to say.
+	// OnPeerRestart hears the restart counters in Echo Responses, which only the
+	// peer can have sent, or who sees its traffic: the first that a peer tells in
+	// a Serve, every one that differs from the one before, and the same one once a
+	// minute at most. Whether it shows a restart is for the replicated record to
+	// say.
 	OnPeerRestart func(peer netip.Addr, counter uint8)
+	// OnRestartClaimed is OnPeerRestart for Echo Requests, and for answers to other
+	// requests of ours (TS 29.274 7.2.0), which anybody can send in a peer's
+	// name. If it matters, see Server.AskCounter, which it may call.
+	OnRestartClaimed func(peer netip.Addr, counter uint8)
 	// Observe hears of every message that the firewall let in, and of every one
 	// sent; of requests once it is known whom they are about. Nil: nobody traces.
 	Observe func(Event)
@@ -145,7 +151,7 @@ func New(cfg Config, handler Handler) *Server {
 	defaults(&cfg.T3, 3*time.Second)
 	defaults(&cfg.N3, 4)
 	defaults(&cfg.CreateRate, 10000)
-	defaults(&cfg.Workers, 64)
+	defaults(&cfg.Workers, 256)
 	defaults(&cfg.Queue, 1024)
 	defaults(&cfg.QueueTime, 500*time.Millisecond)
 	defaults(&cfg.AnswerTime, time.Minute)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"iter"
 	"log/slog"
@@ -213,9 +214,17 @@ func (t *tunnels) put(s *command.Session) {
 	// carrier's own request, and is deleted without signalling (TS 29.274 7.2.1):
 	// the peer may use its TEID for the new one. That a further connection to an
 	// access point is instead of the first, the carrier can't know.
-	if was.GetGtp() != nil && (s.Gtp == nil || s.Gtp.LocalTeidC != was.Gtp.LocalTeidC && s.Gtp.Ebi != was.Gtp.Ebi) {
+	if was.GetGtp() != nil && (s.Gtp == nil || anotherBearer(was.Gtp, s.Gtp)) {
 		t.ended(was)
 	}
+}
+
+// anotherBearer tells whether a path took the place of one that its peer still
+// has: on another bearer, and without a restart of the peer in between.
+func anotherBearer(was, is *command.GTPPath) bool {
+	restarted := bytes.Equal(was.PeerC.GetAddress(), is.PeerC.GetAddress()) &&
+		was.PeerRestartKnown && is.PeerRestartKnown && was.PeerRestartCounter != is.PeerRestartCounter
+	return was.LocalTeidC != is.LocalTeidC && was.Ebi != is.Ebi && !restarted
 }
 
 // carriesIPv4 tells whether a path through the carrier was given an IPv4 address:

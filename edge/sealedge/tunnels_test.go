@@ -262,3 +262,27 @@ func TestTheCarrierIsToldOfAnotherBearersEnd(t *testing.T) {
 		t.Errorf("the carrier is told of %x, want %x", p.told, want)
 	}
 }
+
+// A peer that has restarted since has lost the bearer, and may have given its
+// TEID to another terminal's.
+func TestARestartedPeerIsNotToldOfAnotherBearersEnd(t *testing.T) {
+	p := newPlanes(t, false)
+	open := func(ebi, teid, counter uint32) *command.Session {
+		opened, fteid := new(command.Opened), &command.FTEID{Teid: teid, Address: []byte{127, 0, 20, 1}}
+		p.do(t, &command.OpenSession{
+			Imsi: imsi, Apn: "seal.corp", PolicyRevision: 1, SubscriberVersion: 1, Entropy: binary.BigEndian.AppendUint32(make([]byte, 12), ebi),
+			Gtp: &command.GTPPath{Version: 2, Ebi: ebi, PeerC: fteid, PeerU: fteid, PeerRestartCounter: counter, PeerRestartKnown: true},
+		}, opened)
+		p.prepare(t.Context(), opened.Session)
+		return opened.Session
+	}
+	open(5, 7, 1)
+	before := open(6, 8, 2)
+	if len(p.told) != 0 {
+		t.Errorf("the carrier is told of %x", p.told)
+	}
+	open(7, 9, 2)
+	if want := []uint32{before.Gtp.LocalTeidC}; !slices.Equal(p.told, want) {
+		t.Errorf("the carrier is told of %x, want %x", p.told, want)
+	}
+}
