@@ -164,7 +164,7 @@ func (m *Machine) reconcileBarrel(p *command.ReconcileBarrel) outcome {
 	if u := m.OpenUseOfBarrel(b.Id); u != nil && u.GrantCounter < old.AskedCounter {
 		u = shallow(u)
 		order := m.account(u.Order)
-		m.closeUse(u, order, u.Confirmed+uint32(min(missing, uint64(u.Count-u.Confirmed))))
+		m.closeUse(u, order, max(highestReceipt(u), u.Confirmed+uint32(min(missing, uint64(u.Count-u.Confirmed)))))
 		m.putOrder(order)
 		known = m.accounted(b.Id)
 	}

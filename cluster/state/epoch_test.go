@@ -3,6 +3,8 @@ package state
 import (
 	"fmt"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/sealedge/sealedge/cluster/command"
 )
 
@@ -37,4 +39,44 @@ func epochHolds(m *Machine) error {
 		}
 	}
 	return nil
+}
+
+// lose raises the epoch, seldom, and does what ends it.
+func (w *world) lose() proto.Message {
+	m := w.log.m
+	switch n := w.choose(16); {
+	case n == 0 && !m.Frozen(), w.log.index > 250 && m.epoch == nil:
+		return &command.RaiseEpoch{Cause: pick(w, CauseRestore, CauseRecovery), SessionsLost: w.choose(2) == 0}
+	case n < 8:
+		for b := range m.Uncounted() {
+			if w.choose(2) == 0 {
+				return w.report(b)
+			}
+		}
+		return w.report(m.Barrel(w.barrel()))
+	case n < 10:
+		p := &command.ExcuseBarrel{Barrel: w.barrel(), Unaccounted: w.id(2), Reason: w.text()}
+		for b := range m.Barrels() {
+			if b.Excuse != nil && w.choose(2) == 0 {
+				p.Barrel, p.Unaccounted, p.Reason = b.Id, b.Excuse.Unaccounted, "so it is"
+			}
+		}
+		return p
+	}
+	return &command.CloseEpoch{Epoch: m.epoch.GetNumber()}
+}
+
+// report is a barrel's answer to being asked for its counters: it voids what it
+// was granted before.
+func (w *world) report(b *command.Barrel) proto.Message {
+	p := &command.ReconcileBarrel{Barrel: b.GetId(), Use: b.GetAskedUse(), Lifetime: w.id(20), Statement: []byte("s")}
+	if w.honest && b != nil && b.AskedUse != 0 {
+		s := w.seals[b.Id]
+		s.counter, s.left = max(s.counter, b.AskedCounter), 0
+		p.Lifetime = 0
+		for _, n := range s.total {
+			p.Lifetime += n
+		}
+	}
+	return p
 }

@@ -118,7 +118,7 @@ func releaseHolds(u *command.Use) error {
 		if r.Confirmed != 0 {
 			return fmt.Errorf("use %v: confirmed by nobody", u)
 		}
-	case r.ConfirmedBy == r.ProposedBy || u.State != command.UseState_SETTLED || u.Confirmed < r.Stamped || r.Confirmed-r.Proposed >= int64(ReleaseFor):
+	case r.ConfirmedBy == r.ProposedBy || u.State != command.UseState_SETTLED || u.Confirmed < r.Stamped || r.Confirmed-r.Proposed >= int64(command.ReleaseFor):
 		return fmt.Errorf("use %v: released against the rules", u)
 	}
 	return nil

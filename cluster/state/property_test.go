@@ -50,12 +50,37 @@ func (w *world) barrel() string  { return pick(w, "B-1", "B-2", "B-3") }
 func (w *world) order() string   { return pick(w, "O-1", "O-2") }
 func (w *world) apn() string     { return pick(w, "a", "a", "b") }
 func (w *world) id(n int) uint64 { return uint64(w.choose(n + 1)) }
-func (w *world) useID() uint64   { return w.id(int(w.log.m.nextUse)) }
 func (w *world) number() uint32  { return uint32(w.choose(5)) }
 func (w *world) rarely() bool    { return w.choose(12) == 0 }
 func (w *world) session() uint64 { return w.id(int(w.log.m.nextSession)) }
 func (w *world) text() string    { return pick(w, "", "x", "y") }
 func (w *world) content() []byte { return []byte(pick(w, "a", "b")) }
+
+// useID is the number of a use, or one that none has. The numbers have gaps, and
+// are high, after an epoch was raised.
+func (w *world) useID() uint64 {
+	n := w.choose(w.log.m.uses.len() + 1)
+	for id := range w.log.m.uses.from(0) {
+		if n == 0 {
+			return id
+		}
+		n--
+	}
+	return pick(w, 0, w.log.m.nextUse+1)
+}
+
+// lockID is the number of a lock, or one that none has.
+func (w *world) lockID() uint64 {
+	n := w.choose(w.log.m.locks.len() + 1)
+	for id := range w.log.m.locks.from(0) {
+		if n == 0 {
+			return id
+		}
+		n--
+	}
+	return pick(w, 0, w.log.m.nextLock+1)
+}
+
 func (w *world) tunnel() *command.FTEID {
 	return &command.FTEID{Teid: uint32(w.choose(9)), Address: w.peer()}
 }
@@ -152,7 +177,7 @@ func (w *world) subscriber() *command.Subscriber {
 // next makes a payload. Preconditions are filled in right, mostly.
 func (w *world) next() proto.Message {
 	var p proto.Message
-	switch w.choose(35) {
+	switch w.choose(40) {
 	case 0:
 		p = &command.PutPolicy{Pools: w.pools()}
 	case 1, 2, 3:
@@ -211,12 +236,14 @@ func (w *world) next() proto.Message {
 		p = &command.ExpireUse{Use: w.useID()}
 	case 31, 32:
 		p = w.release()
-	case 33:
+	case 33, 38:
 		return w.proposeRelease()
-	case 34:
+	case 34, 39:
 		return w.confirmRelease()
+	case 35, 36, 37:
+		return w.lose()
 	case 27, 28:
-		p = &command.AckLock{Lock: w.id(int(w.log.m.nextLock)), Barrel: w.choose(3) > 0, Terminal: w.choose(2) == 0}
+		p = &command.AckLock{Lock: w.lockID(), Barrel: w.choose(3) > 0, Terminal: w.choose(2) == 0}
 	case 29:
 		p = pick[proto.Message](w, &command.SuspendOrder{Order: w.order(), Reason: "x"}, &command.ResumeOrder{Order: w.order()}, &command.ResumeOrder{Order: w.order()})
 	}
@@ -282,7 +309,11 @@ func (w *world) openUse() uint64 {
 
 func (w *world) settle() proto.Message {
 	if !w.honest {
-		return &command.SettleUse{Use: w.useID(), Stamped: pick[uint32](w, 0, 1, 2, 3, 7, 1<<32-1)}
+		p := &command.SettleUse{Use: w.useID(), Stamped: pick[uint32](w, 0, 1, 2, 3, 7, 1<<32-1), Lifetime: w.id(20)}
+		if w.choose(3) == 0 {
+			p.Use, p.Barrel, p.Order, p.Counter = w.id(60), w.barrel(), w.order(), w.id(9)
+		}
+		return p
 	}
 	s := w.seals[w.barrel()]
 	s.left = 0 // the statement is the last word on this grant

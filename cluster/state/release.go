@@ -1,14 +1,6 @@
 package state
 
-import (
-	"time"
-
-	"github.com/sealedge/sealedge/cluster/command"
-)
-
-// ReleaseFor is how long a proposal to release a use can be confirmed, in cluster
-// time.
-const ReleaseFor = 24 * time.Hour
+import "github.com/sealedge/sealedge/cluster/command"
 
 // releaseUse notes what one administrator says became of a use. The account
 // doesn't change before another has said so too.
@@ -25,7 +17,7 @@ func (m *Machine) releaseUse(p *command.ReleaseUse, actor string) outcome {
 	case p.Stamped < atLeast(old):
 		return invalid("%d stampings, but the barrel signed for %d", p.Stamped, atLeast(old))
 	}
-	if r := old.Release; r != nil && r.Stamped == p.Stamped && r.Reason == p.Reason && r.ProposedBy == actor && m.clock-r.Proposed < int64(ReleaseFor) {
+	if r := old.Release; r != nil && r.Stamped == p.Stamped && r.Reason == p.Reason && r.ProposedBy == actor && m.clock-r.Proposed < int64(command.ReleaseFor) {
 		return done(use(old), m.scopeOf(old.Order))
 	}
 	u := shallow(old)
@@ -48,7 +40,7 @@ func (m *Machine) confirmRelease(p *command.ConfirmRelease, actor string) outcom
 	switch r := old.Release; {
 	case r == nil:
 		return refuse(command.Code_NOT_FOUND, "no release of use %d is proposed", old.Id)
-	case m.clock-r.Proposed >= int64(ReleaseFor):
+	case m.clock-r.Proposed >= int64(command.ReleaseFor):
 		return refuse(command.Code_CONFLICT, "the proposal of %s has lapsed; it has to be made again", r.ProposedBy)
 	case r.ProposedBy != p.ProposedBy || r.Stamped != p.Stamped:
 		return refuse(command.Code_CONFLICT, "what is proposed now is %d stampings, by %s", r.Stamped, r.ProposedBy)

@@ -64,12 +64,12 @@ func TestReplay(t *testing.T) {
 
 func record(t *testing.T) {
 	t.Helper()
-	for seed := range uint64(100) {
+	for seed := range uint64(300) {
 		rng := rand.New(rand.NewPCG(seed, 2026))
 		w := newWorld(t, rng.IntN, false)
 		var out strings.Builder
 		carriedOut := map[command.Type]bool{}
-		for range 500 {
+		for range 900 {
 			w.step()
 			e := w.log.chain[len(w.log.chain)-1]
 			fmt.Fprintf(&out, "%x %x\n", e.Command, e.Hash)
