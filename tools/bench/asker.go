@@ -116,6 +116,7 @@ func (a *asker) run(ctx context.Context, p plan) (m asked, err error) {
 		done  bool
 	}
 	var calls []sent
+	clear(a.calls[:]) // what an earlier run gave up may still be answered
 	open, oldest := 0, 0
 	own, begin := ownCPU(), time.Now()
 	more := func(now time.Time) bool {

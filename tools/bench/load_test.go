@@ -202,3 +202,21 @@ func TestFloodCarriers(t *testing.T) {
 		}
 	}
 }
+
+// What an earlier run gave up is nobody's answer in the next.
+func TestAskerForgets(t *testing.T) {
+	a, err := newAttachers(2, netip.MustParseAddr("127.0.0.1"), gatewayOf(t, 73), 0, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.close()
+	if _, err := a.attach(t.Context(), round{outstanding: 100, most: 100, time: time.Minute}); err == nil {
+		t.Error("a refusal is no error")
+	}
+	if m, err := a.run(t.Context(), plan{
+		round:   round{outstanding: 1, most: 1, time: time.Minute},
+		request: func(int) []byte { return a.version.remove(1) }, answered: func(int, []byte) error { return nil },
+	}); err != nil || m.calls != 1 {
+		t.Errorf("%d calls, %v", m.calls, err)
+	}
+}
