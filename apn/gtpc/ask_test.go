@@ -104,13 +104,13 @@ func TestAnswersTellRestartCounters(t *testing.T) {
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
-		h.expect(t, "counter 7 of "+sgw.Addr().String())
+		h.expect(t, "counter 7 claimed of "+sgw.Addr().String())
 		r.from(sgw, gtptest.New().ModifyCommand(7))
 		s.Seq = gtptest.Read(r.conn.sent()[0].b).Seq
 		r.from(sgw, s.Request(gtp.TypeUpdateBearerResponse, 0x77, ie.NewCause(16, 0, 0, 0, nil), ie.NewRecovery(8)))
 		r.from(sgw, s.Request(gtp.TypeUpdateBearerResponse, 0x77, ie.NewCause(16, 0, 0, 0, nil), ie.NewRecovery(9))) // to nothing
 		synctest.Wait()
-		h.expect(t, "counter 8 of "+sgw.Addr().String())
+		h.expect(t, "counter 8 claimed of "+sgw.Addr().String())
 	})
 }
 

@@ -82,12 +82,20 @@ func newAsked(t3 time.Duration, n3 int) asked {
 // triggered with is taken, or there is none left.
 func (a *asked) begin(now time.Time, r *request) bool {
 	if !r.triggered {
-		last := &a.last[r.version]
+		last := a.last[r.version]
+		if r.procedure == echoing {
+			// The answer is believed as it comes from where we asked, which is so
+			// only if nobody knows the number from an earlier request to himself.
+			last = rand.Uint32N(sequences[r.version])
+		}
 		for range len(a.byKey) + 1 {
-			*last = (*last + 1) % sequences[r.version]
-			if r.seq = *last; a.byKey[r.key()] == nil {
+			last = (last + 1) % sequences[r.version]
+			if r.seq = last; a.byKey[r.key()] == nil {
 				break
 			}
+		}
+		if r.procedure != echoing {
+			a.last[r.version] = last
 		}
 	}
 	if a.byKey[r.key()] != nil {

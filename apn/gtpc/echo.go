@@ -124,22 +124,63 @@ func (l *loop) heard(now time.Time, peer netip.Addr) {
 // answerEcho answers at once and remembers nothing: the answer is the present.
 func (l *loop) answerEcho(now time.Time, a arrival, m *gtp.EchoRequest) {
 	l.s.counts.add(countEcho, nil)
-	l.noteRestart(now, a.peer.Addr(), m.Recovery)
+	l.noteClaim(now, a.peer.Addr(), m.Recovery)
 	response := gtp.EchoResponse{Header: gtp.Header{Version: m.Version, Seq: m.Seq}, Recovery: l.s.cfg.RestartCounter()}
 	l.send(a.peer, response.Marshal(), "", "")
 }
 
-// noteRestart reports a peer's restart counter when it is news. Nil: it told none.
-func (l *loop) noteRestart(now time.Time, peer netip.Addr, told *uint8) {
-	if told == nil {
-		return
+// noteRestart takes the restart counter of an answer to an Echo Request of ours.
+func (l *loop) noteRestart(now time.Time, peer netip.Addr, counter uint8) {
+	l.note(now, l.restarts, l.s.cfg.OnPeerRestart, peer, counter)
+}
+
+// noteClaim takes the restart counter of any other message, whose sender may be
+// somebody else. Nil: it told none.
+func (l *loop) noteClaim(now time.Time, peer netip.Addr, told *uint8) {
+	if told != nil {
+		l.note(now, l.claims, l.s.cfg.OnRestartClaimed, peer, *told)
 	}
-	counter := *told
-	report, different := l.restarts.note(now, peer, counter)
+}
+
+// note reports a counter to somebody when it is news.
+func (l *loop) note(now time.Time, heard restarts, to func(netip.Addr, uint8), peer netip.Addr, counter uint8) {
+	report, different := heard.note(now, peer, counter)
 	if different {
 		l.s.counts.add(countRestartCounter, func() { l.s.log.Info("GTP peer told its restart counter", "peer", peer, "counter", counter) })
 	}
-	if report && l.s.cfg.OnPeerRestart != nil {
-		l.s.cfg.OnPeerRestart(peer, counter)
+	if report && to != nil {
+		to(peer, counter)
+	}
+}
+
+// AskCounter has a peer asked for its restart counter by an Echo Request, whose
+// answer OnPeerRestart hears. A request says whose it is, and may be anybody's; an
+// answer to a number that we made up comes from where we asked. A peer is asked
+// once a minute at most (TS 29.274 7.1.1), and what can't be asked now isn't
+// asked. It doesn't block, and may be called by Config's functions.
+func (s *Server) AskCounter(peer EchoPeer) {
+	s.mu.Lock()
+	l := s.loop
+	s.mu.Unlock()
+	if l == nil {
+		return
+	}
+	select {
+	case l.doubts <- peer:
+	default:
+	}
+}
+
+// doubt asks a peer for its counter.
+func (l *loop) doubt(now time.Time, peer EchoPeer) {
+	peer.Addr = peer.Addr.Unmap()
+	if _, allowed := prefixOf(l.s.cfg.AllowedPeers, peer.Addr); !allowed || len(l.asked.byKey) >= maxAsked {
+		return
+	}
+	if peer.Version != 1 {
+		peer.Version = 2
+	}
+	if ask, _ := l.doubted.note(now, peer.Addr, 0); ask {
+		l.ask(now, l.echoRequest(now, peer))
 	}
 }

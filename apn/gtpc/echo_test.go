@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/sealedge/sealedge/apn/gtp"
@@ -41,9 +42,10 @@ func (h *heard) config(peers ...EchoPeer) Config {
 			defer h.mu.Unlock()
 			return h.peers
 		},
-		OnPathFailed:   func(a netip.Addr) { h.note("failed " + a.String()) },
-		OnPathRestored: func(a netip.Addr) { h.note("restored " + a.String()) },
-		OnPeerRestart:  func(a netip.Addr, c uint8) { h.note(fmt.Sprintf("counter %d of %s", c, a)) },
+		OnPathFailed:     func(a netip.Addr) { h.note("failed " + a.String()) },
+		OnPathRestored:   func(a netip.Addr) { h.note("restored " + a.String()) },
+		OnPeerRestart:    func(a netip.Addr, c uint8) { h.note(fmt.Sprintf("counter %d of %s", c, a)) },
+		OnRestartClaimed: func(a netip.Addr, c uint8) { h.note(fmt.Sprintf("counter %d claimed of %s", c, a)) },
 	}
 }
 
@@ -94,7 +96,7 @@ func TestPathManagement(t *testing.T) {
 		echo(7)
 		r.from(sgw, gtptest.New().Echo()) // tells the same
 		r.conn.sent()
-		h.expect(t, "counter 7 of 127.0.20.1")
+		h.expect(t, "counter 7 of 127.0.20.1", "counter 7 claimed of 127.0.20.1")
 		echo(7) // a minute later: in case nothing could be done then
 		h.expect(t, "counter 7 of 127.0.20.1")
 		echo(8)
@@ -114,7 +116,7 @@ func TestPathManagement(t *testing.T) {
 		r.from(sgw, s.Echo())
 		r.from(sgw, s.Echo())
 		after(1)
-		h.expect(t, "restored 127.0.20.1", "counter 8 of 127.0.20.1")
+		h.expect(t, "restored 127.0.20.1", "counter 8 claimed of 127.0.20.1")
 		if r.count(countPathFailed) != 1 || r.count(countPathRestored) != 1 {
 			t.Errorf("%v", r.Counters())
 		}
@@ -166,7 +168,75 @@ func TestBusyPeerLives(t *testing.T) {
 		r.from(sgw, gtptest.New().Request(gtp.TypeDeleteBearerResponse, 1)) // even what is no use
 		r.from(sgw, gtptest.New().Echo())
 		after(time.Minute - 2*time.Second)
-		h.expect(t, "counter 7 of 127.0.20.1")
+		h.expect(t, "counter 7 claimed of 127.0.20.1")
+	})
+}
+
+// A request that tells of a restart may be anybody's. The peer itself is asked,
+// at its own address and with a number that nobody knows, and its answer is what
+// counts. That is worth one Echo Request a minute.
+func TestARestartIsAskedFor(t *testing.T) {
+	var h heard
+	var r *rig
+	cfg := h.config()
+	cfg.OnRestartClaimed = func(a netip.Addr, c uint8) {
+		h.note(fmt.Sprintf("counter %d claimed of %s", c, a))
+		r.AskCounter(EchoPeer{a, 2})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		r = newRig(t, cfg, never(t))
+		spoofed := gtptest.New()
+		seen := map[[3]byte]bool{}
+		for i := range 50 {
+			spoofed.Restarts = byte(50 + i)
+			r.from(netip.AddrPortFrom(sgw.Addr(), 4000), spoofed.Echo())
+			synctest.Wait()
+			h.expect(t, fmt.Sprintf("counter %d claimed of 127.0.20.1", 50+i))
+			sent := r.conn.sent()
+			if len(sent) != 2 || sent[0].b[1] != gtp.TypeEchoResponse && sent[1].b[1] != gtp.TypeEchoResponse {
+				t.Fatalf("%v", sent)
+			}
+			ask := sent[1]
+			if ask.b[1] != gtp.TypeEchoRequest {
+				ask = sent[0]
+			}
+			if ask.peer != sgw || ask.b[1] != gtp.TypeEchoRequest {
+				t.Fatalf("the peer isn't asked: %v", sent)
+			}
+			seq := [3]byte(ask.b[4:7])
+			if next := seq; seen[seq] || func() bool { next[2]--; return seen[next] }() {
+				t.Fatalf("number % x can be guessed", seq)
+			}
+			seen[seq] = true
+			// A second claim within the minute isn't asked about.
+			spoofed.Restarts++
+			r.from(sgw, spoofed.Echo())
+			synctest.Wait()
+			if again := r.conn.sent(); len(again) != 1 {
+				t.Fatalf("asked again: %v", again)
+			}
+			h.expect(t, fmt.Sprintf("counter %d claimed of 127.0.20.1", 51+i))
+			// An answer with a made-up number is none; the peer's own tells the truth.
+			forged := bytes.Clone(ask.b)
+			forged[6] ^= 0xff
+			r.from(sgw, echoResponse(forged, 51))
+			synctest.Wait()
+			h.expect(t)
+			r.from(sgw, echoResponse(ask.b, 7))
+			synctest.Wait()
+			h.expect(t, "counter 7 of 127.0.20.1")
+			after(time.Minute)
+			r.conn.sent()
+		}
+		r.AskCounter(EchoPeer{foreign.Addr(), 2}) // is no peer
+		synctest.Wait()
+		if sent := r.conn.sent(); len(sent) != 0 {
+			t.Errorf("%v", sent)
+		}
+		if err := r.stop(); err != nil {
+			t.Error(err)
+		}
+		r.AskCounter(EchoPeer{sgw.Addr(), 2}) // nobody serves
 	})
 }
 

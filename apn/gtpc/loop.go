@@ -19,6 +19,7 @@ type loop struct {
 	arrivals chan arrival  // from the reader
 	outcomes chan outcome  // from the workers
 	orders   chan *request // from those who want something asked
+	doubts   chan EchoPeer // peers to be asked for their restart counters
 	gone     chan struct{} // closed when run has returned
 
 	creates  class // requests that make sessions: they wait for all others
@@ -28,8 +29,10 @@ type loop struct {
 	asked    asked    // transactions that we began
 	echoes   echoes
 	paths    paths
-	restarts restarts
-	rules    glimpse // for the names of peers
+	restarts restarts // counters in answers to us
+	claims   restarts // and in requests
+	doubted  restarts // when peers were asked for theirs
+	rules    glimpse  // for the names of peers
 }
 
 // class is the requests of one kind and the way to the workers that take it.
@@ -51,6 +54,7 @@ func newLoop(s *Server, conn Conn) *loop {
 		arrivals: make(chan arrival, 64),
 		outcomes: make(chan outcome, s.cfg.Workers),
 		orders:   make(chan *request),
+		doubts:   make(chan EchoPeer, 64),
 		gone:     make(chan struct{}),
 		creates:  class{queue{most: s.cfg.Queue}, make(chan job)},
 		others:   class{queue{most: s.cfg.Queue}, make(chan job)},
@@ -59,6 +63,8 @@ func newLoop(s *Server, conn Conn) *loop {
 		asked:    newAsked(s.cfg.T3, s.cfg.N3),
 		paths:    newPaths(),
 		restarts: newRestarts(maxRestarts),
+		claims:   newRestarts(maxRestarts),
+		doubted:  newRestarts(maxRestarts),
 		rules:    glimpse{rules: s.cfg.Rules},
 	}
 }
@@ -90,6 +96,8 @@ func (l *loop) run(ctx context.Context) {
 			l.finish(time.Now(), o)
 		case r := <-orders:
 			l.ask(time.Now(), r)
+		case peer := <-l.doubts:
+			l.doubt(time.Now(), peer)
 		case <-timer.C:
 			l.expire(time.Now())
 		}
@@ -151,17 +159,17 @@ func (l *loop) arrive(now time.Time, a arrival) {
 		l.send(a.peer, m.Marshal(), "", "version not supported")
 	case *gtp.EchoResponse:
 		if l.answered(now, a, echoing) {
-			l.noteRestart(now, a.peer.Addr(), &m.Recovery)
+			l.noteRestart(now, a.peer.Addr(), m.Recovery)
 		}
 	case *gtp.DeleteBearerResponse:
 		if l.answered(now, a, deleting) {
-			l.noteRestart(now, a.peer.Addr(), m.Recovery)
+			l.noteClaim(now, a.peer.Addr(), m.Recovery)
 		}
 	case *gtp.DeletePDPContextResponse: // has no restart counter
 		l.answered(now, a, deleting)
 	case *gtp.UpdateBearerResponse:
 		if l.answered(now, a, updating) {
-			l.noteRestart(now, a.peer.Addr(), m.Recovery)
+			l.noteClaim(now, a.peer.Addr(), m.Recovery)
 		}
 	case *gtp.VersionNotSupported:
 		l.versionRefused(now, a)

@@ -40,7 +40,8 @@ type ProceduresConfig struct {
 	// wrapped for an owner, see session.Authenticate. Nil: none can be opened.
 	Unwrap func(owner string, wrapped []byte) ([]byte, error)
 	// OnPeerRestart hears of a request whose restart counter is newer than the
-	// peer's on record (TS 23.007 18). It must not block. May be nil.
+	// peer's on record (TS 23.007 18). Requests can be anybody's, see
+	// Server.AskCounter. It must not block. May be nil.
 	OnPeerRestart func(peer netip.Addr, counter uint8)
 	// ProposeTime bounds how long the cluster is waited for in all; it should be
 	// shorter than the peers' T3 times N3. 4 s.

@@ -174,7 +174,7 @@ func (g *gateway) openPlanes() (err error) {
 		g.close = append(g.close, g.fallback.Close)
 	}
 	g.endings = newEndings(g.node)
-	g.restoration = newRestoration(g.endings, g.node.Holds, keepFor(gtp), g.component("restoration"))
+	g.restoration = newRestoration(g.endings, g.node.Holds, keepFor(gtp), func(p gtpc.EchoPeer) { g.control.AskCounter(p) }, g.component("restoration"))
 	g.timers = &timers{
 		cluster: g.node, rules: g.rules.inForce, holds: g.node.Holds, lastActive: g.plane.LastActive, log: g.component("timers"),
 	}
@@ -182,7 +182,7 @@ func (g *gateway) openPlanes() (err error) {
 		Cluster: g.endings, Rules: g.rules.inForce,
 		Gateway: session.Gateway{Name: name, Outer: g.cfg.Gateway.Address, Secret: g.secrets.teid},
 		Prepare: func(ctx context.Context, s *command.Session) { g.tunnels.prepare(ctx, s) },
-		Unwrap:  g.secrets.wrapper.Unwrap, OnPeerRestart: g.restoration.counterHeard,
+		Unwrap:  g.secrets.wrapper.Unwrap, OnPeerRestart: g.restoration.counterClaimed,
 		Logger: g.component("gtpc"),
 	})
 	g.control = gtpc.New(gtpc.Config{
@@ -190,8 +190,9 @@ func (g *gateway) openPlanes() (err error) {
 		Rules: g.rules.inForce, CreateRate: gtp.Creates, Full: g.full, T3: gtp.T3, N3: gtp.N3,
 		EchoInterval: gtp.EchoInterval, EchoPeers: g.restoration.peers,
 		OnPathFailed: g.restoration.pathFailed, OnPathRestored: g.restoration.pathRestored, OnPeerRestart: g.restoration.counterHeard,
-		Observe: func(e gtpc.Event) { g.tracer.Observe(trace.Event(e)) },
-		Logger:  g.component("gtpc"),
+		OnRestartClaimed: g.restoration.counterClaimed,
+		Observe:          func(e gtpc.Event) { g.tracer.Observe(trace.Event(e)) },
+		Logger:           g.component("gtpc"),
 	}, procedures)
 	g.tunnels = &tunnels{
 		node: g.node, plane: g.plane, fallback: g.fallback, network: g.network, log: g.component("tunnels"),

@@ -23,11 +23,14 @@ type restoration struct {
 	// keep is how long the sessions of a silent peer are kept: 0 is not at all,
 	// less than that for ever.
 	keep time.Duration
-	log  *slog.Logger
+	// ask has a peer asked for its restart counter. It doesn't block.
+	ask func(gtpc.EchoPeer)
+	log *slog.Logger
 
 	work sync.WaitGroup
 
 	mu        sync.Mutex
+	claimed   map[netip.Addr]claim       // guarded by mu: by peers of sessions
 	releasing map[netip.Addr]bool        // guarded by mu: peers whose paths are being released
 	silent    map[netip.Addr]*time.Timer // guarded by mu: until their sessions are released
 	stopped   bool                       // guarded by mu: nothing is tried again any more
@@ -45,9 +48,15 @@ func keepFor(g config.GTP) time.Duration {
 	return g.FailedPathKeep
 }
 
-func newRestoration(c proposer, holds func() bool, keep time.Duration, log *slog.Logger) *restoration {
+// claim is a restart that a request told of.
+type claim struct {
+	counter uint8
+	noticed time.Time // the cluster's clock
+}
+
+func newRestoration(c proposer, holds func() bool, keep time.Duration, ask func(gtpc.EchoPeer), log *slog.Logger) *restoration {
 	return &restoration{
-		cluster: c, holds: holds, keep: keep, log: log,
+		cluster: c, holds: holds, keep: keep, ask: ask, log: log, claimed: map[netip.Addr]claim{},
 		releasing: map[netip.Addr]bool{}, silent: map[netip.Addr]*time.Timer{},
 	}
 }
@@ -61,28 +70,74 @@ func (r *restoration) peers() (list []gtpc.EchoPeer) {
 			if !ok {
 				continue
 			}
-			peer := gtpc.EchoPeer{Addr: addr, Version: 2}
-			for s := range m.SessionsByPeer(addr) {
-				if s.GetGtp().GetVersion() == 1 {
-					peer.Version = 1
-				}
-				break
-			}
-			list = append(list, peer)
+			list = append(list, echoPeer(m, addr))
 		}
 	})
 	return list
 }
 
-// counterHeard takes a restart counter that a peer sent. Most say nothing new.
+// echoPeer is a peer and the version in which it is spoken to: that of its oldest
+// session.
+func echoPeer(m *state.Machine, addr netip.Addr) gtpc.EchoPeer {
+	for s := range m.SessionsByPeer(addr) {
+		if s.GetGtp().GetVersion() == 1 {
+			return gtpc.EchoPeer{Addr: addr, Version: 1}
+		}
+		break
+	}
+	return gtpc.EchoPeer{Addr: addr, Version: 2}
+}
+
+// isNews tells whether a counter is to be acted upon.
+func isNews(m *state.Machine, peer netip.Addr, counter uint8) bool {
+	p := m.Peer(peer)
+	return p != nil && (!p.RestartKnown || session.HasRestarted(m, peer, counter))
+}
+
+// counterClaimed takes a restart counter out of a request. Who can send datagrams
+// in a peer's name could have all of its sessions released, so that the peer is
+// asked; counterHeard gets what it says.
+func (r *restoration) counterClaimed(peer netip.Addr, counter uint8) {
+	var news bool
+	var noticed time.Time
+	var whom gtpc.EchoPeer
+	r.cluster.View(func(m *state.Machine) {
+		noticed, news, whom = m.Clock(), isNews(m, peer, counter), echoPeer(m, peer)
+	})
+	if !news {
+		return
+	}
+	r.mu.Lock()
+	// What the peer makes from its first word on it hasn't lost.
+	if c, ok := r.claimed[peer]; !ok || c.counter != counter || noticed.Sub(c.noticed) > claimTime {
+		r.claimed[peer] = claim{counter, noticed}
+	}
+	for other, c := range r.claimed {
+		if noticed.Sub(c.noticed) > claimTime {
+			delete(r.claimed, other)
+		}
+	}
+	r.mu.Unlock()
+	r.ask(whom)
+}
+
+// claimTime is how long the answer of a peer is waited for that may have
+// restarted.
+const claimTime = 2 * time.Minute
+
+// counterHeard takes a restart counter that a peer answered with. Most say nothing
+// new.
 func (r *restoration) counterHeard(peer netip.Addr, counter uint8) {
 	var news bool
 	var noticed time.Time
 	r.cluster.View(func(m *state.Machine) {
-		noticed = m.Clock()
-		p := m.Peer(peer)
-		news = p != nil && (!p.RestartKnown || session.HasRestarted(m, peer, counter))
+		noticed, news = m.Clock(), isNews(m, peer, counter)
 	})
+	r.mu.Lock()
+	if c, ok := r.claimed[peer]; ok && c.counter == counter && noticed.Sub(c.noticed) <= claimTime {
+		noticed = c.noticed
+	}
+	r.mu.Unlock()
 	if news { // and again with the peer's next echo, should it come to nothing
 		r.release(peer, "the peer has restarted", nil, session.AfterRestart(session.Restart{Peer: peer, Counter: counter}, noticed))
 	}

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/sealedge/sealedge/apn/gtpc"
 	"github.com/sealedge/sealedge/cluster/command"
 	"github.com/sealedge/sealedge/cluster/state"
 	"github.com/sealedge/sealedge/edge/config"
@@ -42,7 +43,7 @@ func (p *planes) sessions() (n int) {
 func TestARestartedPeerHasLostItsSessions(t *testing.T) {
 	p, l, s := carried(t)
 	e := newEndings(l)
-	r := newRestoration(e, func() bool { return true }, 0, slog.New(slog.DiscardHandler))
+	r := newRestoration(e, func() bool { return true }, 0, nobody, slog.New(slog.DiscardHandler))
 	for _, old := range []uint8{7, 6} { // what is known; a message that was overtaken
 		r.counterHeard(carrierNode, old)
 		r.wait()
@@ -58,6 +59,55 @@ func TestARestartedPeerHasLostItsSessions(t *testing.T) {
 	}
 	if !e.take(s.Gtp.LocalTeidC) {
 		t.Error("the peer would be told of the end of what it has forgotten")
+	}
+}
+
+func nobody(gtpc.EchoPeer) {}
+
+// A restart that a request tells of may be made up by anybody who can send in the
+// peer's name: it releases nothing until the peer itself says so.
+func TestAClaimedRestartIsAskedFor(t *testing.T) {
+	p, l, _ := carried(t)
+	var asked []gtpc.EchoPeer
+	r := newRestoration(newEndings(l), func() bool { return true }, 0, func(p gtpc.EchoPeer) { asked = append(asked, p) }, slog.New(slog.DiscardHandler))
+	r.counterClaimed(carrierNode, 7)                         // nothing new
+	r.counterClaimed(carrierNode, 6)                         // overtaken
+	r.counterClaimed(netip.MustParseAddr("127.0.20.9"), 200) // nobody's
+	if len(asked) != 0 {
+		t.Errorf("asked %v", asked)
+	}
+	r.counterClaimed(carrierNode, 8)
+	r.counterHeard(carrierNode, 7)
+	r.wait()
+	if p.sessions() != 1 || len(asked) != 1 || asked[0] != (gtpc.EchoPeer{Addr: carrierNode, Version: 2}) {
+		t.Fatalf("%d sessions, asked %v", p.sessions(), asked)
+	}
+	r.counterClaimed(carrierNode, 8)
+	r.counterHeard(carrierNode, 8)
+	r.wait()
+	if p.sessions() != 0 {
+		t.Error("the session is still there")
+	}
+}
+
+// What a peer makes between its first word and its answer it hasn't lost.
+func TestASessionMadeBeforeTheAnswerStays(t *testing.T) {
+	p, l, _ := carried(t)
+	r := newRestoration(newEndings(l), func() bool { return true }, 0, nobody, slog.New(slog.DiscardHandler))
+	r.counterClaimed(carrierNode, 8)
+	fteid := &command.FTEID{Teid: 8, Address: carrierNode.AsSlice()}
+	made := command.New("gtpc", "", "carrier", &command.OpenSession{
+		Imsi: imsi, Apn: "seal.corp", PolicyRevision: 1, SubscriberVersion: 1, Entropy: make([]byte, 16),
+		Gtp: &command.GTPPath{Version: 2, Ebi: 5, PeerC: fteid, PeerU: fteid},
+	})
+	made.LeaderTime = 2
+	if res, err := l.Propose(t.Context(), made); err != nil || res.Code != command.Code_OK {
+		t.Fatal(res, err)
+	}
+	r.counterHeard(carrierNode, 8)
+	r.wait()
+	if p.sessions() != 1 {
+		t.Error("the session is gone")
 	}
 }
 
@@ -91,7 +141,7 @@ func TestASessionMadeDuringTheReleaseStays(t *testing.T) {
 			t.Error(r, err)
 		}
 	}}
-	r := newRestoration(o, func() bool { return true }, 0, slog.New(slog.DiscardHandler))
+	r := newRestoration(o, func() bool { return true }, 0, nobody, slog.New(slog.DiscardHandler))
 	r.counterHeard(carrierNode, 8)
 	r.wait()
 	if p.machine.Session(lost.Id) != nil || p.machine.SessionByKey(other, "seal.corp") == nil {
@@ -107,7 +157,7 @@ func TestTheFirstCounterIsNoRestart(t *testing.T) {
 	p := newPlanes(t, false)
 	p.attach(t, "seal.corp", 5, 7) // without a counter
 	l := &log{fakeNode: p.fakeNode, committed: func() {}}
-	r := newRestoration(newEndings(l), func() bool { return true }, 0, slog.New(slog.DiscardHandler))
+	r := newRestoration(newEndings(l), func() bool { return true }, 0, nobody, slog.New(slog.DiscardHandler))
 	r.counterHeard(carrierNode, 3)
 	r.wait()
 	if p.sessions() != 1 || p.machine.Peer(carrierNode).GetRestartCounter() != 3 {
@@ -136,7 +186,7 @@ func TestASilentPeersSessions(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			p, l, _ := carried(t)
 			synctest.Test(t, func(t *testing.T) {
-				r := newRestoration(newEndings(l), func() bool { return true }, keepFor(c.cfg), slog.New(slog.DiscardHandler))
+				r := newRestoration(newEndings(l), func() bool { return true }, keepFor(c.cfg), nobody, slog.New(slog.DiscardHandler))
 				r.pathFailed(carrierNode)
 				if c.after > 0 {
 					time.Sleep(c.after)
@@ -164,7 +214,7 @@ func TestASilentPeersSessions(t *testing.T) {
 func TestASilentPeersSessionsAreReleasedWhenThereIsAQuorum(t *testing.T) {
 	p, l, _ := carried(t)
 	synctest.Test(t, func(t *testing.T) {
-		r := newRestoration(newEndings(l), func() bool { return true }, time.Minute, slog.New(slog.DiscardHandler))
+		r := newRestoration(newEndings(l), func() bool { return true }, time.Minute, nobody, slog.New(slog.DiscardHandler))
 		l.refuse = command.ErrNoQuorum
 		r.pathFailed(carrierNode)
 		time.Sleep(2 * time.Minute)
@@ -182,7 +232,7 @@ func TestASilentPeersSessionsAreReleasedWhenThereIsAQuorum(t *testing.T) {
 	})
 	p, l, _ = carried(t)
 	synctest.Test(t, func(t *testing.T) { // and not any more when the peer answers before there is one
-		r := newRestoration(newEndings(l), func() bool { return true }, time.Minute, slog.New(slog.DiscardHandler))
+		r := newRestoration(newEndings(l), func() bool { return true }, time.Minute, nobody, slog.New(slog.DiscardHandler))
 		l.refuse = command.ErrNoQuorum
 		r.pathFailed(carrierNode)
 		time.Sleep(2 * time.Minute)
@@ -201,7 +251,7 @@ func TestASilentPeersSessionsAreReleasedWhenThereIsAQuorum(t *testing.T) {
 // A node that doesn't hold the gateway address decides nothing.
 func TestOnlyTheHolderReleases(t *testing.T) {
 	p, l, _ := carried(t)
-	r := newRestoration(newEndings(l), func() bool { return false }, 0, slog.New(slog.DiscardHandler))
+	r := newRestoration(newEndings(l), func() bool { return false }, 0, nobody, slog.New(slog.DiscardHandler))
 	r.counterHeard(carrierNode, 8)
 	r.wait()
 	if p.sessions() != 1 {
@@ -211,7 +261,7 @@ func TestOnlyTheHolderReleases(t *testing.T) {
 
 func TestEchoPeersAreThoseOfSessions(t *testing.T) {
 	_, l, _ := carried(t)
-	r := newRestoration(l, func() bool { return true }, 0, slog.New(slog.DiscardHandler))
+	r := newRestoration(l, func() bool { return true }, 0, nobody, slog.New(slog.DiscardHandler))
 	if list := r.peers(); len(list) != 1 || list[0].Addr != carrierNode || list[0].Version != 2 {
 		t.Errorf("%+v", list)
 	}
