@@ -27,7 +27,7 @@ const (
 // short.
 const MaxCommandSize = 1 << 20
 
-// Peer is one voting member of the cluster.
+// Peer is a node that may be a member of the cluster.
 type Peer struct {
 	Name    string // as in its certificate's sealedge://node/<name>
 	Address string // host:port that the other nodes dial
@@ -40,9 +40,14 @@ type Config struct {
 	DataDir   string      // this node's own directory; made if missing
 	Listen    string      // host:port to listen on; optional, its Address in Peers
 	Advertise string      // host:port that others dial; optional, must be its Address in Peers
-	Peers     []Peer      // all voters, this node included; the same list on every node
+	Peers     []Peer      // all nodes, this one included; the same list on every node
 	TLS       *tls.Config // own certificate, and the cluster's CA as RootCAs (and ClientCAs, if they differ)
-	Bootstrap bool        // with an empty DataDir, begin with Peers as the configuration
+	Bootstrap bool        // with an empty DataDir, begin a cluster if all Peers have an empty one
+
+	// Renew returns TLS as it is to be from now on; optional. It is called for each
+	// new connection, so that certificates are replaced without a restart. While it
+	// fails, or returns another node's certificate, the last good one is used.
+	Renew func() (*tls.Config, error)
 
 	// HeartbeatTimeout is the silence of the leader after which a follower stands
 	// for election; ElectionTimeout the time an election may take. LeaderLease is

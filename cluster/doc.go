@@ -28,16 +28,26 @@
 // that carries the URI SAN sealedge://node/<name> of a configured peer; any
 // other certificate of that CA (an operator's, a seal server's) is refused. Node
 // certificates need both the serverAuth and the clientAuth extended key usage.
+// New connections use the certificate that Config.Renew returns, and look a
+// peer's host name up anew.
 //
 // # Starting
 //
-// With Config.Bootstrap, a node whose data directory is empty writes the
-// configured list of peers as the first entry of its log. All nodes do so with
-// the identical list, which makes the entries identical and is as safe as
-// copying one node's directory to the others. A directory belongs to the name it
-// was made for; a node that comes back with an empty directory has forgotten
-// what it acknowledged and voted for, and must not be counted on for safety
-// until it caught up: replace one node at a time, with the other two up.
+// Raft knows a node by the id that is made with its data directory: its name and
+// a random part. People and certificates know it by its name. A node that lost
+// its disk has forgotten what it acknowledged and voted for; it comes back under
+// its old name, but with a new id, and nothing that it says counts for the member
+// that it was: Raft's streams say in SNI which id they mean, and another refuses
+// them.
+//
+// A node with an empty directory asks its peers who they are. If every one is
+// there and empty, too, and Config.Bootstrap is set, they begin a cluster of just
+// these ids. Otherwise it asks the leader to let it in, as a member without a
+// vote, and the leader gives it a vote when it caught up. If it comes in the place
+// of a voter of its name, that one must be removed first, by [Node.Remove]: voters
+// are never removed by themselves.
+//
+// A directory from before there were ids keeps its node's name for its id.
 //
 // # What is on disk
 //
@@ -45,6 +55,7 @@
 //	snapshots/  the last two snapshots
 //	audit/      the audit chain, in segment files
 //	node        the name that the directory belongs to
+//	node-id     the id, for people: the log's own store has it
 //	lock        held while a process uses the directory
 //
 // Audit entries are written as they are applied, but synced only when a segment

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hashicorp/raft"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/sealedge/sealedge/cluster/command"
@@ -249,6 +250,10 @@ func (n *Node) serveNode(conn *tls.Conn) {
 	defer cancel()
 	defer c.kill()
 	slots := make(chan struct{}, maxForwarded)
+	peer, err := nodeName(conn.ConnectionState().PeerCertificates[0])
+	if err != nil {
+		return // the handshake has checked it
+	}
 	r := bufio.NewReader(conn)
 	for {
 		f, err := readFrame(r)
@@ -261,14 +266,21 @@ func (n *Node) serveNode(conn *tls.Conn) {
 		slots <- struct{}{}
 		tasks.Go(func() {
 			defer func() { <-slots }()
-			n.serveFrame(ctx, c, f)
+			n.serveFrame(ctx, c, peer, f)
 		})
 	}
 }
 
-func (n *Node) serveFrame(ctx context.Context, c *frameConn, f frame) {
-	if f.kind == frameAudit {
+func (n *Node) serveFrame(ctx context.Context, c *frameConn, peer string, f frame) {
+	switch f.kind {
+	case frameAudit:
 		n.serveAudit(c, f)
+		return
+	case frameGreet:
+		c.send(n.greeting().frame(f.id))
+		return
+	case frameJoin:
+		c.send(endFrame(f.id, n.admit(ctx, peer, raft.ServerID(f.body))))
 		return
 	}
 	q := question{}

@@ -26,11 +26,14 @@ const (
 	framePropose frameKind = 1 // be32 milliseconds allowed, envelope of the command
 	frameBarrier frameKind = 2 // be32 milliseconds allowed
 	frameAudit   frameKind = 3 // be64 first, be64 last sequence number
+	frameGreet   frameKind = 4 // empty: who are you?
+	frameJoin    frameKind = 5 // id of the node that asks to become a member; answered by frameEnd
 
-	frameDone    frameKind = 16 // be64 log index, Result (empty for a barrier)
-	frameRefused frameKind = 17 // verdict byte, reason
-	frameEntry   frameKind = 18 // AuditEntry
-	frameEnd     frameKind = 19 // reason why no more entries come; empty: that was all
+	frameDone     frameKind = 16 // be64 log index, Result (empty for a barrier)
+	frameRefused  frameKind = 17 // verdict byte, reason
+	frameEntry    frameKind = 18 // AuditEntry
+	frameEnd      frameKind = 19 // reason why no more entries come; empty: that was all
+	frameGreeting frameKind = 20 // greeting, JSON
 )
 
 const (

@@ -147,6 +147,16 @@ type testCluster struct {
 
 func newTestCluster(t testing.TB, size int, change ...func(*Config)) *testCluster {
 	t.Helper()
+	c := prepareTestCluster(t, size, change...)
+	for _, name := range c.names {
+		c.start(name)
+	}
+	return c
+}
+
+// prepareTestCluster makes a cluster of which no node runs yet.
+func prepareTestCluster(t testing.TB, size int, change ...func(*Config)) *testCluster {
+	t.Helper()
 	c := &testCluster{
 		t: t, ca: newTestCA(t), config: map[string]Config{}, nodes: map[string]*Node{}, byAddress: map[string]string{},
 		net: &testNet{cut: map[[2]string]bool{}, conns: map[net.Conn][2]string{}},
@@ -189,10 +199,10 @@ func newTestCluster(t testing.TB, size int, change ...func(*Config)) *testCluste
 		for name := range c.nodes {
 			c.stop(name)
 		}
+		for _, l := range listeners { // of nodes that were never started
+			l.Close()
+		}
 	})
-	for _, name := range c.names {
-		c.start(name)
-	}
 	return c
 }
 

@@ -75,7 +75,7 @@ func TestStrangersAreRefused(t *testing.T) {
 	} {
 		for _, proto := range [][]string{{protoRaft}, {protoNode}, {"h2"}, nil} {
 			config := tc.config.Clone()
-			config.NextProtos, config.InsecureSkipVerify = proto, true
+			config.NextProtos, config.InsecureSkipVerify, config.ServerName = proto, true, string(c.nodes["n1"].id)
 			raw, err := net.Dial("tcp", address)
 			if err != nil {
 				t.Fatal(err)

@@ -46,8 +46,27 @@ func (l *lease) attach(voters func() []raft.Server) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.voters = voters
-	v := voters()
-	l.sole.Store(len(v) == 1 && v[0].ID == l.self)
+	l.count()
+}
+
+// recount looks at the voters again, after members changed. That sole is late
+// does no harm: another node than the only voter needs that one's vote, and a
+// leader that votes for another leads no more.
+func (l *lease) recount() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.count()
+}
+
+func (l *lease) count() {
+	voters, self := 0, false
+	for _, s := range l.voters() {
+		if s.Suffrage == raft.Voter {
+			voters++
+			self = self || s.ID == l.self
+		}
+	}
+	l.sole.Store(self && voters == 1)
 }
 
 // acknowledged notes that a voter accepted this node as leader of term, answering
@@ -105,19 +124,28 @@ func (l *lease) held(term uint64) bool {
 	return l.term.Load() == term && int64(time.Since(l.base)) < l.until.Load() && l.term.Load() == term
 }
 
-// heard tells whether a voter acknowledged within the lease.
-func (l *lease) heard(id raft.ServerID) bool {
+// heard tells whether a member acknowledged within the lease.
+func (l *lease) heard(id raft.ServerID) bool { return l.heardWithin(id, l.length) }
+
+// heardWithin tells whether a member acknowledged a message sent within d.
+func (l *lease) heardWithin(id raft.ServerID, d time.Duration) bool {
+	return l.heardSince(id, time.Now().Add(-d))
+}
+
+// heardSince tells whether a member acknowledged a message sent after t.
+func (l *lease) heardSince(id raft.ServerID, t time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	at, ok := l.acks[id]
-	return ok && time.Since(l.base)-at < l.length
+	return ok && at > t.Sub(l.base)
 }
 
 // transport is Raft's network transport, with a lease kept from the
 // acknowledgements that pass through it.
 type transport struct {
 	*raft.NetworkTransport
-	lease *lease
+	lease    *lease
+	progress *progress
 }
 
 // Close implements raft.WithClose. Raft would close the transport before Node knows
@@ -138,6 +166,7 @@ func (t transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, re
 	// doesn't reset its election timer.
 	if resp.Success && resp.Term == req.Term {
 		t.lease.acknowledged(id, req.Term, sent)
+		t.progress.acknowledged(id, req)
 	}
 	return nil
 }

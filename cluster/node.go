@@ -1,14 +1,12 @@
 package cluster
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -32,6 +30,7 @@ const commitTimeout = 5 * time.Millisecond
 // Node is one member of the cluster.
 type Node struct {
 	cfg  Config
+	id   raft.ServerID // of this node's data directory
 	log  *slog.Logger
 	raft *raft.Raft
 
@@ -54,9 +53,14 @@ type Node struct {
 	settled   chan struct{} // closed when every proposal that Raft took was answered
 	forwards  *forwarder
 
+	entry    entry
+	progress progress
+	changing chan struct{} // holds one: this node changes the membership one step at a time
+
 	port  *port
 	trans *raft.NetworkTransport
 	store *wal.WAL
+	disk  *watchedStore // store, watched
 	lock  *os.File
 
 	ctx       context.Context // ends when the node begins to close
@@ -84,10 +88,9 @@ func Open(cfg Config) (_ *Node, err error) {
 	n := &Node{
 		cfg: cfg, log: cfg.Logger, machine: state.New(), auditGap: make(signal, 1), filling: make(chan struct{}, 1),
 		proposals: make(chan *proposal), pending: make(chan inFlight, 4096),
-		settled: make(chan struct{}), ready: make(chan struct{}), failed: make(chan struct{}), down: make(chan struct{}),
+		changing: make(chan struct{}, 1), settled: make(chan struct{}), ready: make(chan struct{}), failed: make(chan struct{}), down: make(chan struct{}),
 	}
 	n.ctx, n.stop = context.WithCancel(context.Background())
-	n.lease = newLease(cfg.LeaderLease, cfg.NodeName, n.roleChange.fire)
 	defer func() {
 		if err != nil {
 			n.stop()
@@ -114,7 +117,16 @@ func Open(cfg Config) (_ *Node, err error) {
 			return nil, fmt.Errorf("raft log: %w", err)
 		}
 	}
-	if n.port, err = newPort(&n.cfg, id, n.serveNode); err != nil {
+	var store walStore = n.store
+	if n.cfg.disk != nil {
+		store = n.cfg.disk(store)
+	}
+	n.disk = &watchedStore{store: store, limit: n.cfg.DiskStall, fatal: n.fatal}
+	if n.id, err = claimID(n.disk, cfg.DataDir, cfg.NodeName); err != nil {
+		return nil, err
+	}
+	n.lease = newLease(cfg.LeaderLease, string(n.id), n.roleChange.fire)
+	if n.port, err = newPort(&n.cfg, id, n.id, n.serveNode); err != nil {
 		return nil, err
 	}
 	n.forwards = newForwarder(n.port)
@@ -124,6 +136,8 @@ func Open(cfg Config) (_ *Node, err error) {
 	n.tasks.Go(n.propose)
 	go n.settle()
 	n.tasks.Go(n.keepAudit)
+	n.tasks.Go(n.enter)
+	n.tasks.Go(n.tend)
 	close(n.ready)
 	return n, nil
 }
@@ -178,10 +192,10 @@ func (n *Node) startRaft(logger hclog.Logger) error {
 	n.trans = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream: n.port, ServerAddressProvider: n.port, MaxPool: 3, MaxRPCsInFlight: 1, Timeout: raftIO, Logger: logger,
 	})
-	trans := &transport{NetworkTransport: n.trans, lease: n.lease}
+	trans := &transport{NetworkTransport: n.trans, lease: n.lease, progress: &n.progress}
 	roles := make(chan bool, 8)
 	rc := raft.DefaultConfig()
-	rc.LocalID = raft.ServerID(n.cfg.NodeName)
+	rc.LocalID = n.id
 	rc.HeartbeatTimeout = n.cfg.HeartbeatTimeout
 	rc.ElectionTimeout = n.cfg.ElectionTimeout
 	rc.LeaderLeaseTimeout = n.cfg.LeaderLease
@@ -196,25 +210,20 @@ func (n *Node) startRaft(logger hclog.Logger) error {
 	rc.NoLegacyTelemetry = true
 	rc.Logger = logger
 
-	known, err := raft.HasExistingState(logs, watched, snapshots)
+	known, err := raft.HasExistingState(logs, n.disk, snapshots)
 	if err != nil {
 		return err
 	}
-	switch {
-	case known:
+	if known {
 		// This node may have acknowledged the leader just before it stopped, and
 		// thereby promised not to vote for another while the leader's lease lasts.
 		time.Sleep(n.cfg.LeaderLease)
-	case n.cfg.Bootstrap:
-		if err := raft.BootstrapCluster(rc, logs, watched, snapshots, trans, n.configuration()); err != nil {
-			return fmt.Errorf("bootstrap: %w", err)
-		}
 	}
-	if n.raft, err = raft.NewRaft(rc, &fsm{node: n}, logs, watched, snapshots, trans); err != nil {
+	if n.raft, err = raft.NewRaft(rc, &fsm{node: n}, logs, n.disk, snapshots, trans); err != nil {
 		return fmt.Errorf("raft: %w", err)
 	}
 	n.shutdown = sync.OnceValue(n.raft.Shutdown) // only the first call's future waits
-	n.lease.attach(func() []raft.Server { return n.raft.GetConfiguration().Configuration().Servers })
+	n.lease.attach(n.members)
 	leaders := make(chan raft.Observation, 16)
 	observer := raft.NewObserver(leaders, false, func(o *raft.Observation) bool {
 		_, ok := o.Data.(raft.LeaderObservation)
@@ -226,17 +235,6 @@ func (n *Node) startRaft(logger hclog.Logger) error {
 		n.followRoles(roles, leaders)
 	})
 	return nil
-}
-
-// configuration is the first one, sorted so that every node writes the same bytes
-// however its list is ordered.
-func (n *Node) configuration() raft.Configuration {
-	var c raft.Configuration
-	for _, p := range n.cfg.Peers {
-		c.Servers = append(c.Servers, raft.Server{Suffrage: raft.Voter, ID: raft.ServerID(p.Name), Address: raft.ServerAddress(p.Address)})
-	}
-	slices.SortFunc(c.Servers, func(a, b raft.Server) int { return cmp.Compare(a.ID, b.ID) })
-	return c
 }
 
 // followRoles passes on who leads.
@@ -251,7 +249,7 @@ func (n *Node) followRoles(roles <-chan bool, leaders <-chan raft.Observation) {
 			}
 			n.leading.publish(lead)
 		case o := <-leaders:
-			if l := o.Data.(raft.LeaderObservation); l.LeaderID != "" && string(l.LeaderID) != n.cfg.NodeName {
+			if l := o.Data.(raft.LeaderObservation); l.LeaderID != "" && l.LeaderID != n.id {
 				n.log.Info("following", "leader", l.LeaderID)
 			}
 		case <-n.failed:

@@ -27,7 +27,7 @@ type port struct {
 	identity *identity
 	cfg      *Config
 	log      *slog.Logger
-	names    map[raft.ServerAddress]string // of the peers, by address
+	self     raft.ServerID
 	raftIn   chan net.Conn
 	serve    func(*tls.Conn) // carries out one connection of the node protocol
 	closed   chan struct{}
@@ -38,7 +38,7 @@ type port struct {
 	conns map[net.Conn]struct{} // every open one, of either direction and protocol; nil when shut
 }
 
-func newPort(cfg *Config, id *identity, serve func(*tls.Conn)) (*port, error) {
+func newPort(cfg *Config, id *identity, self raft.ServerID, serve func(*tls.Conn)) (*port, error) {
 	l := cfg.listener
 	if l == nil {
 		var err error
@@ -48,18 +48,15 @@ func newPort(cfg *Config, id *identity, serve func(*tls.Conn)) (*port, error) {
 	}
 	p := &port{
 		listener: l, identity: id, cfg: cfg, log: cfg.Logger, serve: serve,
-		names:  map[raft.ServerAddress]string{},
+		self:   self,
 		raftIn: make(chan net.Conn), closed: make(chan struct{}), conns: map[net.Conn]struct{}{},
-	}
-	for _, peer := range cfg.Peers {
-		p.names[raft.ServerAddress(peer.Address)] = peer.Name
 	}
 	p.tasks.Go(p.accept)
 	return p, nil
 }
 
 func (p *port) accept() {
-	config := p.identity.server()
+	config := p.identity.server(p.self)
 	slots := make(chan struct{}, maxHandshakes)
 	for {
 		conn, err := p.listener.Accept()
@@ -101,10 +98,14 @@ func (p *port) welcome(conn *tls.Conn, remote net.Addr, handshaken func()) {
 	err := conn.HandshakeContext(ctx)
 	cancel()
 	if err != nil {
+		level := slog.LevelWarn
+		if errors.Is(err, errOtherID) {
+			level = slog.LevelDebug // the leader goes on trying
+		}
 		select {
 		case <-p.closed:
 		default:
-			p.log.Warn("cluster port: connection refused", "remote", remote, "reason", err)
+			p.log.Log(context.Background(), level, "cluster port: connection refused", "remote", remote, "reason", err)
 		}
 		conn.Close()
 		return
@@ -149,8 +150,16 @@ func (p *port) track(c net.Conn) bool {
 	return true
 }
 
-// dialNode opens a connection to a peer for one of the two protocols.
+// dialNode opens a connection for the node protocol, to whatever id has a peer's
+// name now.
 func (p *port) dialNode(ctx context.Context, name, address, proto string) (*tls.Conn, error) {
+	return p.dialID(ctx, raft.ServerID(name), address, proto)
+}
+
+// dialID opens a connection to a peer for one of the two protocols. A host name
+// in address is looked up every time: Config.dial does it.
+func (p *port) dialID(ctx context.Context, id raft.ServerID, address, proto string) (*tls.Conn, error) {
+	name := memberName(id)
 	raw, err := p.cfg.dial(ctx, address)
 	if err != nil {
 		return nil, err
@@ -159,7 +168,7 @@ func (p *port) dialNode(ctx context.Context, name, address, proto string) (*tls.
 		raw.Close()
 		return nil, net.ErrClosed
 	}
-	conn := tls.Client(tracked{raw, p}, p.identity.client(name, proto))
+	conn := tls.Client(tracked{raw, p}, p.identity.client(id, proto))
 	if err := conn.HandshakeContext(ctx); err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("node %s at %s: %w", name, address, err)
@@ -167,25 +176,23 @@ func (p *port) dialNode(ctx context.Context, name, address, proto string) (*tls.
 	return conn, nil
 }
 
-// Dial implements raft.StreamLayer.
+// Dial implements raft.StreamLayer. Raft's addresses are ids: see ServerAddr.
 func (p *port) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
-	name, ok := p.names[address]
+	id := raft.ServerID(address)
+	peer, ok := p.cfg.peer(memberName(id))
 	if !ok {
-		return nil, fmt.Errorf("address %s is no peer's", address)
+		return nil, fmt.Errorf("node %q is not among the configured peers: add it to the list of every node", memberName(id))
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	return p.dialNode(ctx, name, string(address), protoRaft)
+	return p.dialID(ctx, id, peer.Address, protoRaft)
 }
 
-// ServerAddr implements raft.ServerAddressProvider: the configured address of a
-// peer goes before the one in the log, so that a node can move.
+// ServerAddr implements raft.ServerAddressProvider. The id goes for the address:
+// where its node is found the configuration says, so that a node can move, and
+// the node that is found there must be of that very id.
 func (p *port) ServerAddr(id raft.ServerID) (raft.ServerAddress, error) {
-	peer, ok := p.cfg.peer(string(id))
-	if !ok {
-		return "", fmt.Errorf("node %q is not among the configured peers", id)
-	}
-	return raft.ServerAddress(peer.Address), nil
+	return raft.ServerAddress(id), nil
 }
 
 // Accept implements net.Listener for Raft's streams.
@@ -199,7 +206,7 @@ func (p *port) Accept() (net.Conn, error) {
 }
 
 // Addr implements net.Listener; Raft takes it for this node's own address.
-func (p *port) Addr() net.Addr { return advertised(p.cfg.Advertise) }
+func (p *port) Addr() net.Addr { return advertised(p.self) }
 
 // shut stops listening and breaks every connection off.
 func (p *port) shut() {

@@ -42,8 +42,9 @@ func (n *Node) IsLeader() bool { return n.raft.State() == raft.Leader }
 // Leader returns the name and address of the leader as far as this node knows, or
 // empty strings.
 func (n *Node) Leader() (name, address string) {
-	a, id := n.raft.LeaderWithID()
-	return string(id), string(a)
+	_, id := n.raft.LeaderWithID()
+	p, _ := n.cfg.peer(memberName(id))
+	return memberName(id), p.Address
 }
 
 // Holds tells whether this node may act as the cluster at this moment: it leads,
@@ -100,6 +101,7 @@ var errSole = errors.New("this is the cluster's only node: there is none to hand
 // Status is how a node sees the cluster, for people.
 type Status struct {
 	Node        string
+	ID          string // of its data directory
 	Role        string // "Leader", "Follower", "Candidate" or "Shutdown"
 	Leader      string // empty: none known
 	Term        uint64
@@ -115,7 +117,8 @@ type Status struct {
 
 // PeerStatus is one member of the configuration in force.
 type PeerStatus struct {
-	Name, Address string
+	ID            string // of its data directory
+	Name, Address string // the address as this node is configured; empty if it isn't
 	Voter         bool
 	Heard         bool // it acknowledged within the lease; known on the leader only
 }
@@ -123,7 +126,7 @@ type PeerStatus struct {
 // Status describes the node as it stands.
 func (n *Node) Status() Status {
 	s := Status{
-		Node: n.cfg.NodeName, Role: n.raft.State().String(), Term: n.raft.CurrentTerm(),
+		Node: n.cfg.NodeName, ID: string(n.id), Role: n.raft.State().String(), Term: n.raft.CurrentTerm(),
 		LastLog: n.raft.LastIndex(), Commit: n.raft.CommitIndex(), Applied: n.position.index.Load(),
 		Holds: n.Holds(), Audit: n.audit.tail().sequence, AuditGaps: len(n.audit.gaps()),
 	}
@@ -132,14 +135,12 @@ func (n *Node) Status() Status {
 	if !leads {
 		s.LastContact = n.raft.LastContact()
 	}
-	for _, server := range n.raft.GetConfiguration().Configuration().Servers {
-		address := string(server.Address)
-		if p, ok := n.cfg.peer(string(server.ID)); ok {
-			address = p.Address
-		}
+	for _, server := range n.members() {
+		name := memberName(server.ID)
+		p, _ := n.cfg.peer(name)
 		s.Peers = append(s.Peers, PeerStatus{
-			Name: string(server.ID), Address: address, Voter: server.Suffrage == raft.Voter,
-			Heard: leads && (string(server.ID) == n.cfg.NodeName || n.lease.heard(server.ID)),
+			ID: string(server.ID), Name: name, Address: p.Address, Voter: server.Suffrage == raft.Voter,
+			Heard: leads && (server.ID == n.id || n.lease.heard(server.ID)),
 		})
 	}
 	return s
