@@ -25,6 +25,7 @@ func Gather(m *state.Machine, now time.Time, from netip.Addr, ask Ask) Facts {
 	f.Order = m.Order(ask.Order.String())
 	f.Overdue = overdue(m, f.Order)
 	f.Settled = settled(m, ask.Order.String())
+	f.Frozen, f.Unaccounted = m.Frozen(), m.Unaccounted()
 	return f
 }
 
@@ -86,12 +87,17 @@ func BarrelView(b *command.Barrel) policy.Barrel {
 }
 
 func (f Facts) ledger() policy.Ledger {
-	if f.Order == nil {
+	if f.Order == nil && f.Unaccounted == 0 {
 		return policy.Ledger{}
+	}
+	// What barrels counted and no use accounts for may be stampings of this order.
+	confirmed := uint32(min(uint64(happened(f.Order))+f.Unaccounted, math.MaxUint32))
+	if f.Order == nil {
+		return policy.Ledger{Found: true, State: policy.StateActive, Confirmed: confirmed}
 	}
 	return policy.Ledger{
 		Found: true, State: policy.State(f.Order.State), Reason: words(f.Order.Reason), EvidenceOverdue: f.Overdue,
-		Reserved: f.Order.Reserved, Confirmed: happened(f.Order),
+		Reserved: f.Order.Reserved, Confirmed: confirmed,
 	}
 }
 

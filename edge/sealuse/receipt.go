@@ -29,8 +29,13 @@ func Receipt(r Reader, barrel string, use uint64, raw []byte) Step {
 	if err != nil {
 		return invalid(barrel, err)
 	}
-	u, step := useOf(r, barrel, use, claim{said.Barrel, said.Order, said.UseID, said.Counter})
-	if u == nil {
+	about := claim{said.Barrel, said.Order, said.UseID, said.Counter}
+	u, step := useOf(r, barrel, use, about)
+	switch {
+	case u == nil && forgotten(r, b, about):
+		// The statement of its use brings it back; then this is taken.
+		return refuse(wire.NewProblem(wire.CodeUseUnknown, "It was granted in a time that the cluster lost; the barrel's statement of the use comes first."))
+	case u == nil:
 		return step
 	}
 	if said.Number > u.Count {
@@ -63,15 +68,27 @@ func Statement(r Reader, barrel string, use uint64, raw []byte) Step {
 	if err != nil {
 		return invalid(barrel, err)
 	}
-	u, step := useOf(r, barrel, use, claim{said.Barrel, said.Order, said.UseID, said.Counter})
-	if u == nil {
+	about := claim{said.Barrel, said.Order, said.UseID, said.Counter}
+	if use == 0 && b.AskedUse != 0 && said.UseID == b.AskedUse {
+		return counted(b, about, said, raw)
+	}
+	u, step := useOf(r, barrel, use, about)
+	settle := &command.SettleUse{Use: said.UseID, Stamped: said.Stamped, Statement: raw, Lifetime: said.Lifetime}
+	switch {
+	case u == nil && forgotten(r, b, about):
+		settle.Barrel, settle.Order, settle.Counter = barrel, said.Order, said.Counter
+		return Step{Propose: command.New("barrel:"+barrel, "", "barrel:"+barrel, settle)}
+	case u == nil:
 		return step
 	}
-	step = Step{Propose: command.New("barrel:"+barrel, "", "barrel:"+barrel, &command.SettleUse{Use: u.Id, Stamped: said.Stamped, Statement: raw})}
+	step = Step{Propose: command.New("barrel:"+barrel, "", "barrel:"+barrel, settle)}
 	last := lastStamp(u)
 	switch settled := u.State == command.UseState_SETTLED; {
 	case settled && said.Stamped == u.Confirmed:
 		return Step{Repeat: u}
+	case settled && said.Stamped < u.Confirmed && u.GetRelease().GetConfirmedBy() != "":
+		// Administrators counted more when the barrel was lost. The ledger keeps
+		// their count, and the audit chain the barrel's.
 	case settled && said.Stamped < u.Confirmed:
 		return conflict(fmt.Sprintf("barrel %s settles use %d with %d stampings after it was settled with %d", barrel, u.Id, said.Stamped, u.Confirmed))
 	case said.Stamped > u.Count:
@@ -82,6 +99,25 @@ func Statement(r Reader, barrel string, use uint64, raw []byte) Step {
 		step.Alarm = fmt.Sprintf("barrel %s settles use %d with %d stampings after a receipt for stamping %d", barrel, u.Id, said.Stamped, last)
 	}
 	return step
+}
+
+// counted is a barrel's answer to being asked for its counters in a cluster epoch
+// (state.Machine.Epoch).
+func counted(b *command.Barrel, c claim, said grant.Statement, raw []byte) Step {
+	if c.barrel != b.Id || c.counter != b.AskedCounter || said.Stamped != 0 {
+		return unfit(fmt.Sprintf("barrel %s signed for use %d, by which it was asked for its counters, what nobody asked", b.Id, c.use))
+	}
+	return Step{Propose: command.New("barrel:"+b.Id, "", "barrel:"+b.Id, &command.ReconcileBarrel{Barrel: b.Id, Use: c.use, Lifetime: said.Lifetime, Statement: raw})}
+}
+
+// forgotten tells whether a use that the ledger doesn't know may be one of a time
+// that a restore or a forced recovery lost: of a grant before the barrel was
+// asked for its counters.
+func forgotten(r Reader, b *command.Barrel, c claim) (yes bool) {
+	r.View(func(m *state.Machine) {
+		yes = m.Epoch() != nil && m.Use(c.use) == nil && c.barrel == b.Id && c.counter < b.AskedCounter
+	})
+	return yes
 }
 
 func barrelRecord(r Reader, id string) (b *command.Barrel, refusal *wire.Problem) {

@@ -58,6 +58,8 @@ func FromResult(res *command.Result) *wire.Problem {
 		code = wire.CodeOrderExhausted
 	case command.Code_SUSPENDED:
 		code = wire.CodeOrderSuspended
+	case command.Code_FROZEN:
+		code = wire.CodeOrderFrozen
 	case command.Code_ENDED:
 		code = wire.CodeOrderEnded
 	case command.Code_BUSY:

@@ -22,6 +22,8 @@ type Facts struct {
 	Order       *command.Order      // the ledger's account; nil: never used
 	Settled     uint32              // stampings of the order's settled uses: the seal server hears of no others
 	Overdue     bool                // an image of the order is due and missing
+	Frozen      bool                // orders give nothing until every barrel was counted
+	Unaccounted uint64              // stampings that barrels counted and no use accounts for
 	Earlier     *command.Use        // that this terminal's request id made; nil: none
 }
 
@@ -45,6 +47,9 @@ func Screen(f Facts, rules *policy.Rules, ask Ask) Step {
 	}
 	if f.Earlier != nil {
 		return repeat(f.Earlier, ask)
+	}
+	if f.Frozen {
+		return refuse(wire.NewProblem(wire.CodeOrderFrozen, ""))
 	}
 	if d := rules.ScreenUse(f.request(ask, wire.VerifyAnswer{})); !d.Allowed {
 		return refuse(FromDecision(d))
@@ -94,6 +99,9 @@ func Permit(f Facts, rules *policy.Rules, ask Ask, answer wire.VerifyAnswer) Ste
 	}
 	if f.Earlier != nil {
 		return repeat(f.Earlier, ask)
+	}
+	if f.Frozen {
+		return refuse(wire.NewProblem(wire.CodeOrderFrozen, ""))
 	}
 	req := f.request(ask, answer)
 	if screened := rules.ScreenUse(req); !screened.Allowed {

@@ -41,6 +41,7 @@ const (
 	CodeBarrelBusy        Code = "barrel-busy"
 	CodeBarrelRevoked     Code = "barrel-revoked"
 	CodeOrderEnded        Code = "order-ended"
+	CodeOrderFrozen       Code = "order-frozen"
 	CodeUseUnknown        Code = "use-unknown"
 	CodeUseEnded          Code = "use-ended"
 	CodeRequestReused     Code = "request-reused"
@@ -92,6 +93,7 @@ var kinds = map[Code]Kind{
 
 	CodeBarrelBusy:        {409, "The barrel has another unsettled use, or a lock pending.", "Finish or settle that use first, with the barrel online so that it can report its count; then ask with a new request id."},
 	CodeBarrelRevoked:     {403, "The barrel is revoked or suspended.", "Use another barrel; ask the administrator about this one."},
+	CodeOrderFrozen:       {403, "Orders are frozen: the cluster lost a part of its memory, and not every barrel was counted since.", "Switch every barrel on near its terminal, so that it reports its count, and ask an administrator, who opens the orders with \"sealctl epoch close\"."},
 	CodeOrderEnded:        {403, "The order is ended.", "Apply for a new order."},
 	CodeUseUnknown:        {404, "There is no such use of this terminal.", "Check the use's number; a use is seen only by the terminal that asked for it."},
 	CodeUseEnded:          {409, "The use is ended.", "Ask for a new use, with a new request id."},

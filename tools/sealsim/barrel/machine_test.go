@@ -243,6 +243,26 @@ func TestLockSettlesAGrantThatNeverArrived(t *testing.T) {
 	}
 }
 
+// A lock with a higher counter ends a use that it doesn't name: the gateway forgot
+// that one, and asks how often the barrel has stamped.
+func TestLockWithAHigherCounterEndsTheUseUnderWay(t *testing.T) {
+	r := opened(t)
+	if err := r.press(); err != nil {
+		t.Fatal(err)
+	}
+	r.beat(wire.LockOrder{ID: 1, Use: 900, Reason: "counted", Order: "epoch/2", Counter: 900})
+	got := r.statements(t)
+	if len(got) != 2 || got[0].UseID != 1 || got[0].Stamped != 1 || got[1].UseID != 900 || got[1].Stamped != 0 || got[1].Lifetime != got[0].Lifetime {
+		t.Fatalf("signed %+v", got)
+	}
+	if err := r.press(); err == nil || r.open {
+		t.Error("it can still stamp")
+	}
+	if err := code(r.unlock(claims(2, 2)), CodeReplayed); err != nil {
+		t.Error(err)
+	}
+}
+
 // A use that was stamped is not settled with nothing by a lock that comes late.
 func TestLateLockDoesNotSettleAgain(t *testing.T) {
 	r := opened(t)

@@ -76,21 +76,25 @@ func (m *Machine) stop(now time.Time, why string) []Action {
 // Lock carries out a lock order of the gateway. A grant of that use is void
 // from now on, also if it hasn't reached the barrel yet.
 func (m *Machine) Lock(now time.Time, order wire.LockOrder) []Action {
+	var acts []Action
 	m.st.void(order.Use)
 	if order.Use != 0 && order.Counter > m.st.Counter && order.Order != "" {
 		// The grant never arrived. Now it can't any more: its counter is used,
-		// and the order gets its count back.
+		// and the order gets its count back. A use under way has a lower counter,
+		// and so is one that the gateway doesn't know: it ends first, so that this
+		// statement's lifetime is the last word on it.
+		acts = m.stop(now, "the gateway says: "+order.Reason)
 		m.st.Counter = order.Counter
 		m.settle(now, &Use{ID: order.Use, Order: order.Order, Counter: order.Counter})
 	}
 	if u := m.st.Use; u != nil && (order.Use == 0 || order.Use == u.ID) {
 		m.st.void(u.ID)
-		return m.end(now, "the gateway says: "+order.Reason)
+		return append(acts, m.end(now, "the gateway says: "+order.Reason)...)
 	}
 	if m.st.Use != nil {
-		return []Action{Persist{m.st}}
+		return append(acts, Persist{m.st})
 	}
-	return m.end(now, order.Reason)
+	return append(acts, m.end(now, order.Reason)...)
 }
 
 // LocalLock is the terminal locking the barrel.
