@@ -105,6 +105,8 @@ func (s *Server) routes() []route {
 		{"POST /v1/orders/suspend", SealAdministrator, s.suspendOrder},
 		{"POST /v1/orders/resume", SealAdministrator, s.resumeOrder},
 		{"GET /v1/uses", Viewer, s.uses},
+		{"POST /v1/uses/{id}/release", SealAdministrator, s.releaseUse},
+		{"POST /v1/uses/{id}/release/confirm", SealAdministrator, s.confirmRelease},
 
 		{"GET /v1/sessions", Viewer, s.sessions},
 		{"DELETE /v1/sessions/{id}", Operator, s.endSession},

@@ -15,6 +15,7 @@ type Order struct {
 	Reserved  uint32    `json:"reserved"`
 	Confirmed uint32    `json:"confirmed"`
 	Left      uint32    `json:"left"`
+	Excess    uint64    `json:"excess"` // stampings beyond what is permitted, that barrels signed for
 	SealType  string    `json:"seal_type"`
 	NotBefore time.Time `json:"not_before"`
 	NotAfter  time.Time `json:"not_after"`
@@ -25,7 +26,7 @@ type Order struct {
 func OrderOf(o *command.Order) Order {
 	v := Order{
 		Number: o.Number, Permitted: o.Permitted, Reserved: o.Reserved, Confirmed: o.Confirmed,
-		SealType: o.SealType, NotBefore: timeOf(o.NotBefore), NotAfter: timeOf(o.NotAfter), Reason: o.Reason,
+		Excess: o.Excess, SealType: o.SealType, NotBefore: timeOf(o.NotBefore), NotAfter: timeOf(o.NotAfter), Reason: o.Reason,
 	}
 	switch o.State {
 	case command.OrderState_OPEN:
@@ -60,6 +61,7 @@ type Use struct {
 	ReservedAt   time.Time `json:"reserved_at"`
 	NotAfter     time.Time `json:"not_after"`
 	Stamps       []Stamp   `json:"stamps"`
+	Release      *Release  `json:"release,omitempty"`
 }
 
 // Stamp is one stamping within a use.
@@ -78,7 +80,7 @@ func UseOf(u *command.Use) Use {
 		ID: u.Id, Order: u.Order, Barrel: u.Barrel, IMSI: u.Imsi, User: u.User, SealType: u.SealType,
 		Level: u.Level, Methods: u.Methods, Count: u.Count, Confirmed: u.Confirmed, Refunded: u.Refunded,
 		Reason: u.Reason, GrantCounter: u.GrantCounter, ReservedAt: timeOf(u.ReservedAt),
-		NotAfter: timeOf(u.NotAfter), Stamps: []Stamp{},
+		NotAfter: timeOf(u.NotAfter), Stamps: []Stamp{}, Release: releaseOf(u.Release),
 	}
 	switch u.State {
 	case command.UseState_RESERVED:

@@ -125,6 +125,35 @@ func TestBarrelAgainstItself(t *testing.T) {
 		s.carry(step)
 		s.ledger(0, 2)
 	})
+	t.Run("turns up after it was given up", func(t *testing.T) {
+		s := newStage(t)
+		use := s.granted()
+		s.now = s.now.Add(time.Hour)
+		s.Do(&command.ExpireUse{Use: use.Id})
+		for _, c := range []*command.Command{
+			command.New("admin", "", "ann", &command.ReleaseUse{Use: use.Id, Stamped: 1, Reason: "lost"}),
+			command.New("admin", "", "bob", &command.ConfirmRelease{Use: use.Id, Stamped: 1, ProposedBy: "ann"}),
+		} {
+			if r, err := s.Propose(t.Context(), c); err != nil || r.Code != command.Code_OK {
+				t.Fatalf("%v: %v %v", c.Type, r, err)
+			}
+		}
+		s.ledger(0, 1)
+		less := sealuse.Statement(s, usetest.Barrel, 0, usetest.Statement(t, use, 0))
+		if less.Alarm != "" {
+			t.Errorf("with less than people counted: alarm %q", less.Alarm)
+		}
+		s.carry(less)
+		s.ledger(0, 1)
+		more := sealuse.Statement(s, usetest.Barrel, 0, usetest.Statement(t, use, 2))
+		if more.Alarm == "" {
+			t.Error("with more than people counted: no alarm")
+		}
+		s.carry(more)
+		if o := s.Order(usetest.Order); o.State != command.OrderState_SUSPENDED_ORDER || o.Confirmed != 2 {
+			t.Errorf("the ledger has %v; want it suspended with two stampings", o)
+		}
+	})
 	t.Run("settles twice", func(t *testing.T) {
 		s := newStage(t)
 		use := s.granted()

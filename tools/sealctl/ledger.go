@@ -56,9 +56,9 @@ func orderList(c *cli.Context) error {
 	}
 	var rows [][]string
 	for _, o := range list {
-		rows = append(rows, []string{o.Number, o.State, o.SealType, count(o.Permitted), count(o.Reserved), count(o.Confirmed), count(o.Left), o.NotAfter.Format(time.RFC3339), o.Reason})
+		rows = append(rows, []string{o.Number, o.State, o.SealType, count(o.Permitted), count(o.Reserved), count(o.Confirmed), count(o.Left), strconv.FormatUint(o.Excess, 10), o.NotAfter.Format(time.RFC3339), o.Reason})
 	}
-	return show(c, list, []string{"ORDER", "STATE", "SEAL", "PERMITTED", "RESERVED", "CONFIRMED", "LEFT", "UNTIL", "REASON"}, rows)
+	return show(c, list, []string{"ORDER", "STATE", "SEAL", "PERMITTED", "RESERVED", "CONFIRMED", "LEFT", "EXCESS", "UNTIL", "REASON"}, rows)
 }
 
 func count(n uint32) string { return strconv.FormatUint(uint64(n), 10) }
@@ -76,9 +76,12 @@ func orderChange(c *cli.Context, verb, done string) error {
 
 func useCommand() *cli.Command {
 	return &cli.Command{
-		Name:        "use",
-		Usage:       "uses of seals: grants, stampings, evidence",
-		Subcommands: []*cli.Command{{Name: "list", Usage: "list uses", Action: useList}},
+		Name:  "use",
+		Usage: "uses of seals: grants, stampings, evidence",
+		Subcommands: []*cli.Command{
+			{Name: "list", Usage: "list uses", Action: useList},
+			releaseCommand(), confirmReleaseCommand(),
+		},
 	}
 }
 

@@ -30,6 +30,7 @@ import (
 	"github.com/gopacket/gopacket/layers"
 	"github.com/gopacket/gopacket/pcapgo"
 	"github.com/rogpeppe/go-internal/testscript"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/sealedge/sealedge/cluster/command"
 	"github.com/sealedge/sealedge/cluster/state"
@@ -79,6 +80,29 @@ func TestScripts(t *testing.T) {
 				}
 				ts.Check(ts.Value("node").(*node).attach(args[0], pdnType))
 			},
+			// use ORDER BARREL IMSI COUNT: a grant of five minutes.
+			"use": func(ts *testscript.TestScript, _ bool, args []string) {
+				count, err := strconv.ParseUint(args[3], 10, 32)
+				ts.Check(err)
+				ts.Check(ts.Value("node").(*node).use(args[0], args[1], args[2], uint32(count)))
+			},
+			// settles USE N: the barrel signed for N stampings.
+			"settles": func(ts *testscript.TestScript, _ bool, args []string) {
+				id, err := strconv.ParseUint(args[0], 10, 64)
+				ts.Check(err)
+				stamped, err := strconv.ParseUint(args[1], 10, 32)
+				ts.Check(err)
+				ts.Check(ts.Value("node").(*node).propose(&command.SettleUse{Use: id, Stamped: uint32(stamped)}))
+			},
+			// later DURATION: the cluster's clock goes on.
+			"later": func(ts *testscript.TestScript, _ bool, args []string) {
+				d, err := time.ParseDuration(args[0])
+				ts.Check(err)
+				n := ts.Value("node").(*node)
+				n.mu.Lock()
+				defer n.mu.Unlock()
+				n.later += d
+			},
 			// moves: the gateway address moves away from under the next trace.
 			"moves": func(ts *testscript.TestScript, _ bool, _ []string) {
 				n := ts.Value("node").(*node)
@@ -113,6 +137,7 @@ type node struct {
 	machine *state.Machine        // guarded by mu
 	entries []*command.AuditEntry // guarded by mu
 	lost    bool                  // guarded by mu
+	later   time.Duration         // guarded by mu: of the clock
 	moves   int                   // guarded by mu: how often the gateway address moves away from under a trace
 	away    int                   // guarded by mu: how often it is asked for meanwhile, in vain
 }
@@ -123,12 +148,37 @@ func (n *node) Propose(_ context.Context, c *command.Command) (*command.Result, 
 	if n.lost {
 		return nil, command.ErrNoQuorum
 	}
-	c.LeaderTime = time.Date(2026, 11, 22, 9, 0, 0, 0, time.UTC).UnixNano()
+	c.LeaderTime = n.now().UnixNano()
 	r, e, err := n.machine.Apply(n.machine.Index()+1, 1, command.Marshal(c))
 	if e != nil {
 		n.entries = append(n.entries, e)
 	}
 	return r, err
+}
+
+// now is the cluster's clock; the caller holds mu.
+func (n *node) now() time.Time { return time.Date(2026, 11, 22, 9, 0, 0, 0, time.UTC).Add(n.later) }
+
+// propose has a command carried out that must succeed.
+func (n *node) propose(payload proto.Message) error {
+	r, err := n.Propose(context.Background(), command.New("test", "", "test", payload))
+	if err == nil && r.Code != command.Code_OK {
+		err = fmt.Errorf("%v %s", r.Code, r.Message)
+	}
+	return err
+}
+
+// use grants uses to a terminal that is attached.
+func (n *node) use(order, barrel, imsi string, count uint32) error {
+	p := &command.ReserveUses{Order: order, Barrel: barrel, Imsi: imsi, User: "li", Count: count, Permitted: count}
+	n.mu.Lock()
+	p.PolicyRevision, p.SubscriberVersion, p.BarrelVersion = n.machine.PolicyRevision(), n.machine.Subscriber(imsi).GetVersion(), n.machine.Barrel(barrel).GetVersion()
+	for s := range n.machine.SessionsByIMSI(imsi) {
+		p.Session = s.Id
+	}
+	p.GrantNotAfter = n.now().Add(5 * time.Minute).UnixNano()
+	n.mu.Unlock()
+	return n.propose(p)
 }
 
 // attach opens a session of a terminal on its first APN.
@@ -285,7 +335,7 @@ func (n *node) serve(env *testscript.Env) (stop func(), err error) {
 		}
 	}
 	write("ca.pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.cert.Raw}))
-	for name, roles := range map[string][]string{"li": {"viewer", "operator", "seal-administrator", "auditor"}, "wu": {"viewer"}} {
+	for name, roles := range map[string][]string{"li": {"viewer", "operator", "seal-administrator", "auditor"}, "wu": {"viewer"}, "zhao": {"seal-administrator"}} {
 		p, ierr := ca.issue(name, roles)
 		if ierr != nil {
 			cancel()
