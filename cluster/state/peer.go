@@ -123,9 +123,14 @@ func (m *Machine) Lost(p *command.ReleasePaths) (sessions []*command.Session, mo
 	if p.RestartKnown && !m.restarted(peer, p.RestartCounter) {
 		return nil, false
 	}
+	// A peer may name a thousand sets, and have as many sessions as there are.
+	sets := make(map[string]bool, len(p.Csids))
+	for _, id := range p.Csids {
+		sets[string(id)] = true
+	}
 	limit := int(cmp.Or(p.Limit, releaseLimit))
 	for s := range m.sessionsBy(peer) {
-		if !lost(s.Gtp, p) {
+		if !lost(s.Gtp, p, sets) {
 			continue
 		}
 		if len(sessions) == limit {
@@ -136,17 +141,16 @@ func (m *Machine) Lost(p *command.ReleasePaths) (sessions []*command.Session, mo
 	return sessions, false
 }
 
-// lost tells whether a path is among those that a command chooses.
-func lost(path *command.GTPPath, p *command.ReleasePaths) bool {
+// lost tells whether a path is among those that a command chooses; sets are its
+// connection sets.
+func lost(path *command.GTPPath, p *command.ReleasePaths, sets map[string]bool) bool {
 	switch {
 	case p.RestartKnown && madeSince(path, p):
 		return false
 	case p.OpenedBefore != 0 && path.Opened >= p.OpenedBefore:
 		return false
 	}
-	return len(p.Csids) == 0 || slices.ContainsFunc(path.Csids, func(id []byte) bool {
-		return slices.ContainsFunc(p.Csids, func(x []byte) bool { return bytes.Equal(id, x) })
-	})
+	return len(sets) == 0 || slices.ContainsFunc(path.Csids, func(id []byte) bool { return sets[string(id)] })
 }
 
 // madeSince tells whether a path was made, or confirmed, since the restart.
