@@ -117,7 +117,10 @@ func Open(cfg Config) (_ *Node, err error) {
 			return nil, fmt.Errorf("raft log: %w", err)
 		}
 	}
-	var store walStore = n.store
+	store := n.cfg.store
+	if store == nil {
+		store = n.store
+	}
 	if n.cfg.disk != nil {
 		store = n.cfg.disk(store)
 	}
@@ -177,15 +180,7 @@ func (n *Node) startRaft(logger hclog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("snapshots: %w", err)
 	}
-	store := n.cfg.store
-	if store == nil {
-		store = n.store
-	}
-	if n.cfg.disk != nil {
-		store = n.cfg.disk(store)
-	}
-	watched := &watchedStore{store: store, limit: n.cfg.DiskStall, fatal: n.fatal}
-	logs, err := raft.NewLogCache(1024, watched)
+	logs, err := raft.NewLogCache(1024, n.disk)
 	if err != nil {
 		return err
 	}
