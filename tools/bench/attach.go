@@ -164,7 +164,7 @@ func (b *bench) attaches(ctx context.Context, s *site, other *ggsn) error {
 				}
 				runs = append(runs, run)
 				if version == 1 && other != nil {
-					if run, err = attachRound(ctx, other.target(), version, outstanding, b.time); err != nil {
+					if run, err = attachRound(ctx, other.target(), version, outstanding, b.time/2); err != nil {
 						return fmt.Errorf("osmo-ggsn: %w", err)
 					}
 					others = append(others, run)

@@ -56,7 +56,7 @@ func floods() []flood {
 var floodRates = []float64{5_000, 20_000, 50_000, 100_000}
 
 // realRate is how many real attaches come in a second meanwhile.
-const realRate = 300
+const realRate = 1000
 
 // firewall measures what spoofed Creates do to real ones. Each kind has its own
 // rounds without any, in turn with the others.

@@ -63,7 +63,7 @@ var parts = []part{
 	{"duplicate", "Duplicates (a Create that was answered is sent again, and answered with the same octets)", []string{
 		"Measured on the largest cluster alone, as the next.",
 	}},
-	{"firewall", "The GTP firewall (spoofed Creates, dropped, beside 300 real attaches a second)", []string{
+	{"firewall", "The GTP firewall (spoofed Creates, dropped, beside 1,000 real attaches a second)", []string{
 		"p50, p99 and max are of the real ones. \"not even read\" are spoofed ones that the socket had no room for.",
 	}},
 	{"use", "Seal-use requests (HTTPS through the tunnel, until the signed grant is there)", []string{

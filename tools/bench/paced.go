@@ -147,7 +147,7 @@ func (b *bench) pacedAttaches(ctx context.Context, s *site) error {
 		}
 		var runs [][]sample
 		for range b.runs {
-			run, err := b.steady(ctx, s, func() ([]sample, error) { return pacedRound(ctx, t, version, peak*load/100, 2*b.time) })
+			run, err := b.steady(ctx, s, func() ([]sample, error) { return pacedRound(ctx, t, version, peak*load/100, b.time) })
 			if err != nil {
 				return err
 			}
