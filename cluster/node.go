@@ -161,6 +161,9 @@ func (n *Node) claimDataDir() error {
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		return fmt.Errorf("data directory %s is in use by another process: stop that first (%w)", n.cfg.DataDir, err)
 	}
+	if err := checkFinished(n.cfg.DataDir); err != nil {
+		return err
+	}
 	path := filepath.Join(n.cfg.DataDir, "node")
 	owner, err := os.ReadFile(path)
 	switch {

@@ -34,9 +34,10 @@ var floors = map[string]int{
 	"cluster/state": 2,
 	"edge/adminapi": 2,
 
-	"apn/session":  3,
-	"edge/sealuse": 3,
-	"edge/usetest": 3,
+	"apn/session":    3,
+	"cluster/backup": 3,
+	"edge/sealuse":   3,
+	"edge/usetest":   3,
 
 	"cluster":         4,
 	"cluster/address": 4,
@@ -77,6 +78,7 @@ var homes = map[string][]string{
 	"github.com/gopacket/gopacket":    {"apn/trace"},
 	"github.com/spf13/viper":          {"edge/config", "tools/sealctl"},
 	"github.com/urfave/cli":           {"edge/sealedge", "tools/sealctl", "tools/sealserver", "tools/sealsim"},
+	"filippo.io/age":                  {"cluster/backup", "cluster", "edge/sealedge"},
 	"modernc.org/sqlite":              {"tools/sealserver"},
 	"github.com/veraison/go-cose":     {"edge/grant"},
 	"golang.org/x/crypto/argon2":      {"tools/sealserver"},
