@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -209,20 +210,34 @@ func TestASilentPeersSessions(t *testing.T) {
 	}
 }
 
+// minority is a log that has no quorum while refused.
+type minority struct {
+	*log
+	refused atomic.Bool
+}
+
+func (m *minority) Propose(ctx context.Context, c *command.Command) (*command.Result, error) {
+	if m.refused.Load() {
+		return nil, command.ErrNoQuorum
+	}
+	return m.log.Propose(ctx, c)
+}
+
 // The path to a silent peer fails once. That there was no quorum at the moment
 // when its sessions were to go doesn't keep them for ever.
 func TestASilentPeersSessionsAreReleasedWhenThereIsAQuorum(t *testing.T) {
 	p, l, _ := carried(t)
 	synctest.Test(t, func(t *testing.T) {
-		r := newRestoration(newEndings(l), func() bool { return true }, time.Minute, nobody, slog.New(slog.DiscardHandler))
-		l.refuse = command.ErrNoQuorum
+		m := &minority{log: l}
+		m.refused.Store(true)
+		r := newRestoration(newEndings(m), func() bool { return true }, time.Minute, nobody, slog.New(slog.DiscardHandler))
 		r.pathFailed(carrierNode)
 		time.Sleep(2 * time.Minute)
 		synctest.Wait()
 		if p.sessions() != 1 {
 			t.Fatal("gone without a quorum")
 		}
-		l.refuse = nil
+		m.refused.Store(false)
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		if p.sessions() != 0 {
@@ -232,13 +247,14 @@ func TestASilentPeersSessionsAreReleasedWhenThereIsAQuorum(t *testing.T) {
 	})
 	p, l, _ = carried(t)
 	synctest.Test(t, func(t *testing.T) { // and not any more when the peer answers before there is one
-		r := newRestoration(newEndings(l), func() bool { return true }, time.Minute, nobody, slog.New(slog.DiscardHandler))
-		l.refuse = command.ErrNoQuorum
+		m := &minority{log: l}
+		m.refused.Store(true)
+		r := newRestoration(newEndings(m), func() bool { return true }, time.Minute, nobody, slog.New(slog.DiscardHandler))
 		r.pathFailed(carrierNode)
 		time.Sleep(2 * time.Minute)
 		synctest.Wait()
 		r.pathRestored(carrierNode)
-		l.refuse = nil
+		m.refused.Store(false)
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		if p.sessions() != 1 {
