@@ -10,20 +10,27 @@ import (
 // log is a replicated log that can be looked into between commit and answer.
 type log struct {
 	*fakeNode
-	refuse    error
+	refusal   error // guarded by fakeNode.mu
 	committed func()
 }
 
 func (l *log) Propose(_ context.Context, c *command.Command) (*command.Result, error) {
-	if l.refuse != nil {
-		return nil, l.refuse
-	}
 	l.mu.Lock()
+	if l.refusal != nil {
+		defer l.mu.Unlock()
+		return nil, l.refusal
+	}
 	l.index++
 	r, _, err := l.machine.Apply(l.index, 1, command.Marshal(c))
 	l.mu.Unlock()
 	l.committed()
 	return r, err
+}
+
+func (l *log) refuse(with error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.refusal = with
 }
 
 // The tunnels may see an ending before the proposer sees the result. By then it
@@ -61,14 +68,14 @@ func TestEndingIsKnownAtCommit(t *testing.T) {
 		Session: s.Id, Path: command.PathKind_GTP, LocalTeidC: s.Gtp.LocalTeidC, Reason: "detached by the carrier",
 	})
 	// What the carrier asked for and did not get, it is told when it happens.
-	l.refuse = command.ErrNoQuorum
+	l.refuse(command.ErrNoQuorum)
 	if _, err := e.Propose(t.Context(), detach); err == nil {
 		t.Fatal("no error")
 	}
 	if e.take(s.Gtp.LocalTeidC) {
 		t.Error("an ending that did not happen is remembered")
 	}
-	l.refuse = nil
+	l.refuse(nil)
 	if _, err := e.Propose(t.Context(), detach); err != nil {
 		t.Fatal(err)
 	}
