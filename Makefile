@@ -10,7 +10,7 @@ FUZZTIME ?= 500x
 STAY    ?=
 SOAK    ?= 10m
 
-.PHONY: all build demo test race verify lint fuzz bench conformance soak clean
+.PHONY: all build demo test race verify lint fuzz bench conformance soak soak-cluster clean
 
 all: build
 
@@ -55,8 +55,13 @@ bench: build
 
 # Sessions that have to live while mutated messages come, for SOAK (SOAK=30s);
 # SOAKFLAGS="-seed 42 -nodes 1" says more.
-soak: build
+soak: build soak-cluster
 	$(GO) run ./tools/soak -bin $(BIN) -dir $(BUILD) -time $(SOAK) $(SOAKFLAGS)
+
+# Simulated clusters under schedules of faults, for SOAK, or as many as said:
+# `make soak-cluster SCHEDULES=10000`. A failure names its seed.
+soak-cluster:
+	$(if $(SCHEDULES),SIM_SCHEDULES=$(SCHEDULES),SIM_TIME=$(SOAK)) $(GO) test -count=1 -timeout 0 -v -run 'TestSimulation$$' ./cluster
 
 verify: lint race demo conformance test
 

@@ -4,6 +4,7 @@ go 1.26.0
 
 require (
 	filippo.io/age v1.3.2
+	github.com/anishathalye/porcupine v1.0.3
 	github.com/fxamacker/cbor/v2 v2.10.0
 	github.com/google/btree v1.1.2
 	github.com/hashicorp/go-hclog v1.6.3

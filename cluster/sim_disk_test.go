@@ -1,0 +1,252 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+var (
+	errSimDisk    = errors.New("input/output error")
+	errSimCrashed = errors.New("the process is gone")
+)
+
+// simDisk is what one node's log store leaves behind: it outlives processes. A
+// write that returned is durable. Of one that a crash interrupts, any number of
+// entries from its start may be there afterwards. What remains of a process that
+// has crashed believes that its writes succeed; they leave nothing.
+type simDisk struct {
+	mu    sync.Mutex
+	rng   *rand.Rand
+	logs  map[uint64]simEntry
+	first uint64
+	last  uint64
+	kv    map[string][]byte
+
+	latency time.Duration // of a write, about
+	fails   bool
+	hangs   bool
+	thaw    chan struct{} // closed when hangs ends
+	hurt    time.Time     // when latency, fails or hangs were last other than normal
+	lies    bool          // mutant: what was acknowledged within lieTime goes with a crash
+}
+
+type simEntry struct {
+	log    raft.Log
+	stored time.Time
+}
+
+// lieTime is how long a lying disk keeps what it said was durable in its cache.
+const lieTime = 300 * time.Millisecond
+
+const normalLatency = 300 * time.Microsecond
+
+func newSimDisk(seed, number uint64) *simDisk {
+	return &simDisk{
+		rng: rand.New(rand.NewPCG(seed, 0xd15c<<8|number)), logs: map[uint64]simEntry{}, kv: map[string][]byte{},
+		thaw: make(chan struct{}), // no latency yet: a cluster is begun under a mutex, which would stop the bubble's time
+	}
+}
+
+// set changes how the disk behaves from now on.
+func (d *simDisk) set(latency time.Duration, fails, hangs bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.latency, d.fails, d.hangs = latency, fails, hangs
+	d.hurt = time.Now()
+	close(d.thaw)
+	d.thaw = make(chan struct{})
+}
+
+// crashed is what a crash of its machine does to the disk.
+func (d *simDisk) crashed() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.lies {
+		return
+	}
+	for i := d.last; i >= d.first && i > 0 && time.Since(d.logs[i].stored) < lieTime; i-- {
+		delete(d.logs, i)
+		d.last = i - 1
+	}
+	d.bounds()
+}
+
+// bounds works first and last out anew. The caller holds mu.
+func (d *simDisk) bounds() {
+	d.first, d.last = 0, 0
+	for i := range d.logs {
+		if d.first == 0 || i < d.first {
+			d.first = i
+		}
+		d.last = max(d.last, i)
+	}
+}
+
+// simStore is the disk as one process sees it.
+type simStore struct {
+	*simDisk
+	gone chan struct{} // closed when the process has crashed
+	once sync.Once
+	over bool // the write that the crash interrupted has been seen
+	// exit ends the process. Raft panics when it can't save its vote, which in the
+	// product the watchdog forestalls: Config.Fatal doesn't return there.
+	exit func(error)
+}
+
+func (d *simDisk) open(exit func(error)) *simStore {
+	return &simStore{simDisk: d, gone: make(chan struct{}), exit: exit}
+}
+
+func (s *simStore) crash() { s.once.Do(func() { close(s.gone) }) }
+
+// wait takes as long as a write does. It returns with mu held.
+func (s *simStore) wait() error {
+	s.mu.Lock()
+	for {
+		select {
+		case <-s.gone:
+			return errSimCrashed
+		default:
+		}
+		if s.hangs {
+			thaw := s.thaw
+			s.mu.Unlock()
+			select {
+			case <-thaw:
+			case <-s.gone:
+			}
+			s.mu.Lock()
+			continue
+		}
+		if s.latency == 0 {
+			return nil
+		}
+		timer := time.NewTimer(s.latency/2 + time.Duration(s.rng.Int64N(int64(s.latency))))
+		s.mu.Unlock()
+		select {
+		case <-timer.C:
+		case <-s.gone:
+			timer.Stop()
+		}
+		s.mu.Lock()
+		select {
+		case <-s.gone:
+			return errSimCrashed
+		default:
+		}
+		if s.fails {
+			return errSimDisk
+		}
+		return nil
+	}
+}
+
+// IsMonotonic implements raft.MonotonicLogStore, as raft-wal does.
+func (s *simStore) IsMonotonic() bool { return true }
+
+func (s *simStore) FirstIndex() (uint64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.first, nil
+}
+
+func (s *simStore) LastIndex() (uint64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.last, nil
+}
+
+func (s *simStore) GetLog(index uint64, log *raft.Log) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, ok := s.logs[index]
+	if !ok {
+		return raft.ErrLogNotFound
+	}
+	*log = e.log
+	log.Data = slices.Clone(e.log.Data)
+	return nil
+}
+
+func (s *simStore) StoreLog(log *raft.Log) error { return s.StoreLogs([]*raft.Log{log}) }
+
+func (s *simStore) StoreLogs(logs []*raft.Log) error {
+	err := s.wait()
+	defer s.mu.Unlock()
+	n := len(logs)
+	if err != nil {
+		n = 0
+		if !s.over { // else it began when the process was gone already
+			n = s.rng.IntN(len(logs) + 1)
+			s.over = true
+		}
+	}
+	for _, l := range logs[:n] {
+		if s.last != 0 && l.Index != s.last+1 {
+			return fmt.Errorf("entry %d after %d", l.Index, s.last)
+		}
+		c := *l
+		c.Data, c.Extensions = slices.Clone(l.Data), slices.Clone(l.Extensions)
+		s.logs[l.Index] = simEntry{c, time.Now()}
+		s.last = l.Index
+		if s.first == 0 {
+			s.first = l.Index
+		}
+	}
+	return unlessGone(err)
+}
+
+func unlessGone(err error) error {
+	if errors.Is(err, errSimCrashed) {
+		return nil
+	}
+	return err
+}
+
+func (s *simStore) DeleteRange(from, to uint64) error {
+	err := s.wait()
+	defer s.mu.Unlock()
+	if err != nil {
+		return unlessGone(err)
+	}
+	maps.DeleteFunc(s.logs, func(i uint64, _ simEntry) bool { return i >= from && i <= to })
+	s.bounds()
+	return nil
+}
+
+func (s *simStore) Set(key, val []byte) error {
+	err := s.wait()
+	if err == nil {
+		s.kv[string(key)] = slices.Clone(val)
+	}
+	s.mu.Unlock()
+	if err != nil && !errors.Is(err, errSimCrashed) {
+		s.exit(err)
+	}
+	return nil
+}
+
+func (s *simStore) SetUint64(key []byte, val uint64) error {
+	return s.Set(key, fmt.Append(nil, val))
+}
+
+func (s *simStore) Get(key []byte) ([]byte, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.kv[string(key)]), nil
+}
+
+func (s *simStore) GetUint64(key []byte) (val uint64, err error) {
+	raw, _ := s.Get(key)
+	if len(raw) > 0 {
+		_, err = fmt.Sscan(string(raw), &val)
+	}
+	return val, err
+}

@@ -1,0 +1,159 @@
+package cluster
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/anishathalye/porcupine"
+)
+
+// mutant is a fault in the product, or in its surroundings, that the checks of
+// the simulation have to find.
+type mutant int
+
+const (
+	healthy      mutant = iota
+	dedupOff            // each attempt at a request counts as one of its own
+	localCounter        // nodes count uses for themselves
+	staleReads          // reads don't wait for anything
+	verifyLeader        // reads trust raft's VerifyLeader
+	lyingDisk           // what was synced isn't
+	noFence             // who takes itself for the leader acts as such
+)
+
+func (m mutant) String() string {
+	return [...]string{"healthy", "de-duplication off", "local counter", "stale reads", "VerifyLeader reads", "lying disk", "no fence"}[m]
+}
+
+// outcome of one schedule.
+type simOutcome struct {
+	wrong     bool
+	report    string
+	undecided bool // the history took too long to judge
+	ops       int
+	faults    int
+}
+
+// simulate runs one schedule.
+func simulate(t *testing.T, seed uint64, mut mutant) (out simOutcome) {
+	base := ""
+	if info, err := os.Stat("/dev/shm"); err == nil && info.IsDir() {
+		base = "/dev/shm" // schedules are many, and what they sync is simulated anyhow
+	}
+	dir, err := os.MkdirTemp(base, "sealedge-sim-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	simCerts()
+	var s *sim
+	func() {
+		defer func() {
+			// A process that ends leaves requests in Raft's queue that nobody will
+			// ever answer, and a goroutine that waits for them: see Node.settle.
+			if p := recover(); p != nil && fmt.Sprint(p) != "deadlock: main bubble goroutine has exited but blocked goroutines remain" {
+				panic(p)
+			}
+		}()
+		synctest.Test(t, func(t *testing.T) {
+			s = newSim(t, seed, mut, dir)
+			s.run()
+		})
+	}()
+	result, err := s.check.judge()
+	if err != nil {
+		s.failf("%v", err)
+	}
+	for _, n := range s.faults {
+		out.faults += n
+	}
+	out.wrong, out.undecided, out.ops = s.failed(), result == porcupine.Unknown, len(s.check.ops)
+	if out.wrong || os.Getenv("SIM_LOG") != "" {
+		out.report = s.report()
+	}
+	return out
+}
+
+// envNumber reads a number from the environment.
+func envNumber(t *testing.T, name string, otherwise uint64) uint64 {
+	text := os.Getenv(name)
+	if text == "" {
+		return otherwise
+	}
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return n
+}
+
+// TestSimulation runs schedules of faults against clusters of three and five
+// nodes. Without anything said it takes a few seconds; in the environment:
+//
+//	SIM_SCHEDULES=10000   how many
+//	SIM_TIME=30m          or for how long
+//	SIM_SEED=17           the first seed; a failure names its own
+//	SIM_RUNS=20           how often each seed is run
+//	SIM_LOG=1             log what happened in those that went well, too
+func TestSimulation(t *testing.T) {
+	schedules := uint64(60)
+	if testing.Short() {
+		schedules = 10
+	}
+	first := envNumber(t, "SIM_SEED", 1)
+	runs := envNumber(t, "SIM_RUNS", 1)
+	if os.Getenv("SIM_SEED") != "" {
+		schedules = 1
+	}
+	limit := time.Duration(1<<63 - 1)
+	if text := os.Getenv("SIM_TIME"); text != "" {
+		var err error
+		if limit, err = time.ParseDuration(text); err != nil {
+			t.Fatal(err)
+		}
+		schedules = 1 << 62
+	}
+	schedules = envNumber(t, "SIM_SCHEDULES", schedules)
+	began := time.Now()
+	var next, ran, undecided, ops, faults atomic.Uint64
+	var failures sync.Map
+	t.Run("schedules", func(t *testing.T) {
+		for i := range runtime.GOMAXPROCS(0) {
+			t.Run(fmt.Sprint(i), func(t *testing.T) {
+				t.Parallel()
+				for {
+					n := next.Add(1) - 1
+					if n >= schedules*runs || time.Since(began) > limit {
+						return
+					}
+					seed := first + n/runs
+					out := simulate(t, seed, healthy)
+					ran.Add(1)
+					ops.Add(uint64(out.ops))
+					faults.Add(uint64(out.faults))
+					if out.undecided {
+						undecided.Add(1)
+					}
+					if out.report != "" {
+						t.Log(out.report)
+					}
+					if out.wrong {
+						failures.Store(seed, true)
+						t.Errorf("schedule %d failed; again: SIM_SEED=%d SIM_RUNS=20 go test -run TestSimulation ./cluster", seed, seed)
+						return
+					}
+				}
+			})
+		}
+	})
+	took := time.Since(began)
+	t.Logf("%d schedules with %d faults and %d operations on orders in %v (%.1f schedules/s); %d histories undecided",
+		ran.Load(), faults.Load(), ops.Load(), took.Round(time.Millisecond), float64(ran.Load())/took.Seconds(), undecided.Load())
+}
