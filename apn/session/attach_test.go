@@ -57,7 +57,7 @@ func wish(s gtptest.SGW, typ uint8, dual bool) []byte {
 }
 
 func TestPDNTypes(t *testing.T) {
-	gtptest.ShowsIn(t, "29.274/create-session-response", "cause-new-pdn-type-18-19", "cause-preferred-pdn-type-not-supported-83")
+	gtptest.ShowsIn(t, "29.274/create-session-response", "cause-new-pdn-type-18", "cause-preferred-pdn-type-not-supported-83")
 	gtptest.ShowsIn(t, "29.274/create-session-request", "indication-flags", "pdn-type")
 	v4only := func(w *world) {}
 	v6only := func(w *world) {
@@ -78,7 +78,7 @@ func TestPDNTypes(t *testing.T) {
 		{"IPv6 where it is", v6only, 2, true, 16, 2},
 		{"IPv6 where only IPv4 is", v4only, 2, true, 83, 0},
 		{"both where both are", both, 3, true, 16, 3},
-		{"both in one bearer that the peer can't carry", both, 3, false, 19, 1},
+		{"both in one bearer that the peer can't carry", both, 3, false, 18, 1},
 		{"both where only IPv4 is", v4only, 3, true, 18, 1},
 		{"both where only IPv4 is, single bearers", v4only, 3, false, 18, 1},
 		{"both where only IPv6 is", v6only, 3, true, 18, 2},

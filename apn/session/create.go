@@ -177,8 +177,7 @@ func (d *deciding) opened(a *attach, r *command.Result) Answer {
 		return answer
 	}
 	s := opened.GetSession()
-	apn, _ := d.Rules.APN(a.apn)
-	cause := narrowed(a.pdnType, pdnTypeOf(s), apn)
+	cause := narrowed(a.pdnType, pdnTypeOf(s))
 	return Answer{Response: a.answer(cause, s, d.options(a.pco, s)), Cause: cause, Session: s}
 }
 

@@ -41,6 +41,9 @@ func (d *deciding) detach(bearer uint8, sender gtp.FTEID, answer func(teid uint3
 		}
 	}
 	s := d.find(gtp.FTEID{})
+	if s == nil && d.left(sender) {
+		return d.refuse(Outcome{}, &invalidPeer, sender.TEID)
+	}
 	if s == nil {
 		return d.refuse(Outcome{}, &notFound, 0)
 	}

@@ -38,6 +38,13 @@ func superseded(s *command.Session, sender gtp.FTEID) bool {
 	return !sender.IsZero() && !same(s.GetGtp().GetPeerC(), sender)
 }
 
+// left tells whether a request comes from a control plane, which it names itself,
+// that the session has left for another address (TS 29.274 7.2.9.1 note 6). Who
+// knows the TEID learns only that there is a session.
+func (d *deciding) left(sender gtp.FTEID) bool {
+	return sender.TEID != 0 && sender.Addr == d.peer.Addr().Unmap() && d.State.SessionByTEIDC(d.head.TEID) != nil
+}
+
 var invalidPeer = gtp.Error{Cause: gtp.CauseInvalidPeer, Reason: "invalid-peer"}
 
 var notFound = gtp.Error{Cause: gtp.CauseContextNotFound, Reason: "context-not-found"}

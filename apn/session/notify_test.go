@@ -204,6 +204,14 @@ func TestTheFormerPeerIsRefused(t *testing.T) {
 			t.Errorf("%s: %+v", name, o)
 		}
 	}
+	// At another address it is told the same if it says who it is.
+	elsewhere := ie.NewFullyQualifiedTEIDNetIP(6, 0x99, netip.MustParseAddr("127.0.20.9").AsSlice(), nil)
+	if o := w.from("127.0.20.9:2123", former.Request(36, teid, ie.NewEPSBearerID(5), elsewhere)); o.Command != nil || o.Cause != gtp.CauseInvalidPeer || gtptest.Read(o.Response).TEID != 0x99 {
+		t.Errorf("elsewhere: %+v", o)
+	}
+	if o := w.from("127.0.20.8:2123", former.Request(36, teid, ie.NewEPSBearerID(5), elsewhere)); o.Cause != gtp.CauseContextNotFound {
+		t.Errorf("in another's name: %+v", o)
+	}
 	if a, _, _ := w.carry(s.Request(36, teid, ie.NewEPSBearerID(5), ie.NewFullyQualifiedTEIDNetIP(6, s.ControlTEID, s.Addr.AsSlice(), nil))); a.Cause() != 16 {
 		t.Errorf("the present peer: %+v", a)
 	}

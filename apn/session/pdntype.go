@@ -25,19 +25,17 @@ func narrow(asked uint8, dual bool, apn policy.APN) (uint8, gtp.Cause) {
 	default:
 		return 0, gtp.CausePDNTypeNotSupported
 	}
-	return given, narrowed(asked, given, apn)
+	return given, narrowed(asked, given)
 }
 
-// narrowed is the acceptance that says whether, and why, less was given than
-// asked. Cause 19 invites the terminal to ask for a second connection for the
-// other family: right when only the peer, which carries one family in a bearer,
-// stood in the way, and not when the APN hasn't got the other.
-func narrowed(asked, given uint8, apn policy.APN) gtp.Cause {
-	switch {
-	case asked != gtp.PDNTypeIPv4v6 || given == gtp.PDNTypeIPv4v6:
+// narrowed is the acceptance that says whether less was given than asked. It is
+// the network's preference also where the peer carries only one family in a
+// bearer: cause 19, "single address bearer only", would invite the terminal to ask
+// for a second connection for the other family, and that one would replace the
+// first, because a terminal has one session on an APN.
+func narrowed(asked, given uint8) gtp.Cause {
+	if asked != gtp.PDNTypeIPv4v6 || given == gtp.PDNTypeIPv4v6 {
 		return gtp.CauseAccepted
-	case apn.ServesIPv4() && apn.ServesIPv6():
-		return gtp.CauseNewPDNTypeSingleBearer
 	}
 	return gtp.CauseNewPDNTypeByPreference
 }
