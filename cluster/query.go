@@ -104,6 +104,7 @@ type Status struct {
 	ID          string // of its data directory
 	Role        string // "Leader", "Follower", "Candidate" or "Shutdown"
 	Leader      string // empty: none known
+	LeaderID    string
 	Term        uint64
 	LastLog     uint64 // index of the last entry in this node's log
 	Commit      uint64
@@ -130,7 +131,8 @@ func (n *Node) Status() Status {
 		LastLog: n.raft.LastIndex(), Commit: n.raft.CommitIndex(), Applied: n.position.index.Load(),
 		Holds: n.Holds(), Audit: n.audit.tail().sequence, AuditGaps: len(n.audit.gaps()),
 	}
-	s.Leader, _ = n.Leader()
+	_, leader := n.raft.LeaderWithID()
+	s.Leader, s.LeaderID = memberName(leader), string(leader)
 	leads := n.IsLeader()
 	if !leads {
 		s.LastContact = n.raft.LastContact()

@@ -67,6 +67,8 @@ func TestDocumentListsEveryField(t *testing.T) {
 		adminapi.ConfirmRelease{},
 		adminapi.Stamp{},
 		adminapi.Status{},
+		adminapi.Member{},
+		adminapi.Removed{},
 		adminapi.Policy{},
 		adminapi.Revoked{},
 		adminapi.Reason{},

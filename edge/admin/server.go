@@ -38,13 +38,14 @@ type Node interface {
 
 // Config is what a Server is made of.
 type Config struct {
-	TLS      *tls.Config // must require and verify client certificates
-	Cluster  Cluster
-	Node     Node
-	Alive    func(barrel string) bool // whether the barrel holds a live lease here
-	Push     func(*command.Lock)      // sends a lock at once, before it is committed
-	Counters func() map[string]uint64 // "component.reason" to count
-	Ready    func() error             // nil: caught up and serving
+	TLS        *tls.Config // must require and verify client certificates
+	Cluster    Cluster
+	Node       Node
+	Membership Membership
+	Alive      func(barrel string) bool // whether the barrel holds a live lease here
+	Push       func(*command.Lock)      // sends a lock at once, before it is committed
+	Counters   func() map[string]uint64 // "component.reason" to count
+	Ready      func() error             // nil: caught up and serving
 	// Procedures counts the carriers' requests that were answered here.
 	Procedures func() []adminapi.Procedure
 	Secrets    *keywrap.Wrapper                          // wraps barrels' pre-shared keys and terminals' CHAP secrets
@@ -87,6 +88,8 @@ func (s *Server) routes() []route {
 		{"GET /v1/status", Viewer, s.status},
 		{"GET /v1/counters", Viewer, s.counters},
 		{"POST /v1/cluster/step-down", Operator, s.stepDown},
+		{"GET /v1/cluster/members", Viewer, s.members},
+		{"DELETE /v1/cluster/members/{member}", Operator, s.removeMember},
 
 		{"GET /v1/terminals", Viewer, s.terminals},
 		{"GET /v1/terminals/{imsi}", Viewer, s.terminal},

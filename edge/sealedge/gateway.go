@@ -113,7 +113,7 @@ func (g *gateway) openCluster() error {
 	}
 	g.node, err = cluster.Open(cluster.Config{
 		NodeName: string(g.cfg.Node.Name), DataDir: string(g.cfg.Node.DataDir), Listen: string(c.Listen), Advertise: string(c.Advertise),
-		Peers: peers, TLS: nodeTLS, Bootstrap: c.Bootstrap,
+		Peers: peers, TLS: nodeTLS, Renew: renewed(g.cfg.TLS), Bootstrap: c.Bootstrap,
 		HeartbeatTimeout: c.HeartbeatTimeout, ElectionTimeout: c.ElectionTimeout, LeaderLease: c.LeaderLease,
 		SnapshotThreshold: c.SnapshotThreshold, ApplyTimeout: c.ApplyTimeout, DiskStall: c.DiskStall, Logger: g.clusterLog,
 	})
@@ -292,7 +292,7 @@ func (g *gateway) openServices() error {
 		return fmt.Errorf("admin: %w", err)
 	}
 	g.operators = admin.New(admin.Config{
-		TLS: adminTLS, Cluster: g.node, Node: operated{g}, Trace: g.trace, Procedures: g.procedures, Alive: g.barrels.Alive, Push: g.push, Counters: g.counters,
+		TLS: adminTLS, Cluster: g.node, Node: operated{g}, Membership: membership{g.node}, Trace: g.trace, Procedures: g.procedures, Alive: g.barrels.Alive, Push: g.push, Counters: g.counters,
 		Ready: g.ready, Secrets: g.secrets.wrapper, Logger: g.component("admin"),
 		Pools: func(doc []byte) ([]*command.Pool, error) {
 			_, pools, err := bundle.Parse("policy", doc)
@@ -403,7 +403,9 @@ func (o operated) Status() adminapi.Status {
 		Node: s.Node, Leader: s.Leader, IsLeader: s.Role == "Leader", Term: s.Term, Applied: s.Applied, Version: version,
 	}
 	for _, p := range s.Peers {
-		v.Peers = append(v.Peers, p.Name)
+		if !slices.Contains(v.Peers, p.Name) { // a wiped node is there twice, until the member that it was is removed
+			v.Peers = append(v.Peers, p.Name)
+		}
 	}
 	o.node.View(func(m *state.Machine) {
 		a := m.Address(string(o.cfg.Gateway.Name))

@@ -26,6 +26,11 @@ func mutual(ca, cert, key config.Path) (*tls.Config, error) {
 	}, nil
 }
 
+// renewed reads the cluster's certificates anew for each connection.
+func renewed(t config.Identity) func() (*tls.Config, error) {
+	return func() (*tls.Config, error) { return mutual(t.CA, t.Cert, t.Key) }
+}
+
 // secrets are the keys that all nodes derive from the cluster's secret, one for
 // each purpose (docs/decisions/0003-one-secret-for-the-cluster.md).
 type secrets struct {

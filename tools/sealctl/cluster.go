@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 
@@ -17,6 +19,12 @@ func clusterCommand() *cli.Command {
 		Usage: "the gateway cluster",
 		Subcommands: []*cli.Command{
 			{Name: "status", Usage: "show every node's view", Action: clusterStatus},
+			{Name: "members", Usage: "show the members, by id", Action: clusterMembers},
+			{
+				Name: "remove", Usage: "remove a dead node, or one that is taken out of service, for good", ArgsUsage: "NAME|ID",
+				Flags:  []cli.Flag{&cli.StringFlag{Name: "reason", Usage: "`why`, for the audit chain", Required: true}},
+				Action: clusterRemove,
+			},
 			{Name: "step-down", Usage: "hand the leadership to another node", Action: clusterStepDown},
 		},
 	}
@@ -75,17 +83,83 @@ func clusterStepDown(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	one, node, err := cl.leader(c.Context)
+	if err != nil {
+		return err
+	}
+	if err := one.call(c.Context, http.MethodPost, "/v1/cluster/step-down", nil, nil); err != nil {
+		return err
+	}
+	fmt.Fprintln(c.App.ErrWriter, node+" has handed the leadership over")
+	return nil
+}
+
+// leader returns a client of the node that leads, and its name.
+func (cl *client) leader(ctx context.Context) (*client, string, error) {
 	for _, addr := range cl.addresses {
 		one := &client{addresses: []string{addr}, http: cl.http, stale: true, stderr: cl.stderr}
 		var s adminapi.Status
-		if err := one.call(c.Context, http.MethodGet, "/v1/status", nil, &s); err != nil || !s.IsLeader {
-			continue
+		if err := one.call(ctx, http.MethodGet, "/v1/status", nil, &s); err == nil && s.IsLeader {
+			return one, s.Node, nil
 		}
-		if err := one.call(c.Context, http.MethodPost, "/v1/cluster/step-down", nil, nil); err != nil {
-			return err
-		}
-		fmt.Fprintln(c.App.ErrWriter, s.Node+" has handed the leadership over")
-		return nil
 	}
-	return &hinted{exitNoLeader, "no node says that it leads", "see 'sealctl cluster status'"}
+	return nil, "", &hinted{exitNoLeader, "no node says that it leads", "see 'sealctl cluster status'"}
+}
+
+// clusterMembers asks the leader, which knows who answers; without one, any node.
+func clusterMembers(c *cli.Context) error {
+	if _, err := arguments(c); err != nil {
+		return err
+	}
+	cl, err := newClient(c)
+	if err != nil {
+		return err
+	}
+	one, _, err := cl.leader(c.Context)
+	led := err == nil
+	if !led {
+		one = cl
+	}
+	var members []adminapi.Member
+	if err := one.call(c.Context, http.MethodGet, "/v1/cluster/members", nil, &members); err != nil {
+		return err
+	}
+	var rows [][]string
+	for _, m := range members {
+		answers := "unknown"
+		switch {
+		case m.Leader && led:
+			answers = "leads"
+		case led:
+			answers = yes(m.Answers)
+		}
+		rows = append(rows, []string{m.Name, m.ID, m.Address, m.State, answers})
+	}
+	return show(c, members, []string{"NAME", "ID", "ADDRESS", "STATE", "ANSWERS"}, rows)
+}
+
+// clusterRemove has the leader remove a member.
+func clusterRemove(c *cli.Context) error {
+	a, err := arguments(c, "NAME|ID")
+	if err != nil {
+		return err
+	}
+	if err := confirm(c, "remove the member", a[0]); err != nil {
+		return err
+	}
+	cl, err := newClient(c)
+	if err != nil {
+		return err
+	}
+	one, _, err := cl.leader(c.Context)
+	if err != nil {
+		return err
+	}
+	var out adminapi.Removed
+	path := "/v1/cluster/members/" + url.PathEscape(a[0]) + "?reason=" + url.QueryEscape(c.String("reason"))
+	if err := one.call(c.Context, http.MethodDelete, path, nil, &out); err != nil {
+		return err
+	}
+	fmt.Fprintln(c.App.ErrWriter, out.ID+" is removed; to join again, its node needs an empty data directory")
+	return nil
 }

@@ -138,6 +138,7 @@ type node struct {
 	entries []*command.AuditEntry // guarded by mu
 	lost    bool                  // guarded by mu
 	later   time.Duration         // guarded by mu: of the clock
+	removed bool                  // guarded by mu: the dead member is gone
 	moves   int                   // guarded by mu: how often the gateway address moves away from under a trace
 	away    int                   // guarded by mu: how often it is asked for meanwhile, in vain
 }
@@ -275,6 +276,34 @@ func (n *node) trace(ctx context.Context, imsi ident.IMSI, w io.Writer, d time.D
 
 func (n *node) StepDown(context.Context) error { return nil }
 
+func (n *node) Members() []adminapi.Member {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	all := []adminapi.Member{
+		{ID: "node1_0a", Name: "node1", Address: "h1:7000", State: adminapi.MemberVotes, Leader: true, Answers: true},
+		{ID: "node2_0c", Name: "node2", Address: "h2:7000", State: adminapi.MemberWaiting, Answers: true},
+	}
+	if !n.removed {
+		all = append(all, adminapi.Member{ID: "node2_0b", Name: "node2", Address: "h2:7000", State: adminapi.MemberVotes})
+	} else {
+		all[1].State = adminapi.MemberVotes
+	}
+	return all
+}
+
+func (n *node) Remove(_ context.Context, member string) (string, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	switch {
+	case member == "node1":
+		return "", errors.New("node1 leads; have it hand the leadership over first")
+	case member != "node2" || n.removed:
+		return "", fmt.Errorf("%w: %s", admin.ErrNoMember, member)
+	}
+	n.removed = true
+	return "node2_0b", nil
+}
+
 func (n *node) AuditRange(_ context.Context, from uint64, fn func(*command.AuditEntry) error) error {
 	n.mu.Lock()
 	entries := slices.Clone(n.entries)
@@ -309,7 +338,7 @@ func (n *node) serve(env *testscript.Env) (stop func(), err error) {
 	pool.AddCert(ca.cert)
 	srv := admin.New(admin.Config{
 		TLS:     &tls.Config{Certificates: []tls.Certificate{server.tls}, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert, MinVersion: tls.VersionTLS13},
-		Cluster: n, Node: n, Secrets: wrap,
+		Cluster: n, Node: n, Membership: n, Secrets: wrap,
 		Alive: func(string) bool { return false }, Push: func(*command.Lock) {},
 		Trace: n.trace, Procedures: func() []adminapi.Procedure {
 			return []adminapi.Procedure{{Protocol: "GTPv1", Procedure: "create-pdp-context", Cause: "request accepted (16)", Peer: "operator-a", Count: 3}}
