@@ -16,9 +16,10 @@ const (
 	Operator          Role = "operator"           // end sessions, lock barrels, move the leadership
 	SealAdministrator Role = "seal-administrator" // devices, check-outs, orders, policy
 	Auditor           Role = "auditor"            // read and export the audit chain
+	Backup            Role = "backup"             // take backups, for recipients of his choice: read everything, that is
 )
 
-var roles = []Role{Viewer, Operator, SealAdministrator, Auditor}
+var roles = []Role{Viewer, Operator, SealAdministrator, Auditor, Backup}
 
 // Caller is an operator, known by his certificate.
 type Caller struct {

@@ -74,6 +74,11 @@ func TestDocumentListsEveryField(t *testing.T) {
 		adminapi.Reason{},
 		adminapi.CheckOut{},
 		adminapi.AuditLine{},
+		adminapi.Epoch{},
+		adminapi.Uncounted{},
+		adminapi.CloseEpoch{},
+		adminapi.ExcuseBarrel{},
+		adminapi.Backup{},
 	} {
 		typ := reflect.TypeOf(v)
 		var fields []string

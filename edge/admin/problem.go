@@ -54,6 +54,7 @@ var codes = map[command.Code]struct {
 	command.Code_BUSY:       {http.StatusConflict, wire.CodeBarrelBusy, "Wait until the barrel's use is settled or its lock acknowledged."},
 	command.Code_REVOKED:    {http.StatusConflict, "device-revoked", "A revoked device never comes back: add it anew under another identity."},
 	command.Code_DUPLICATE:  {http.StatusConflict, "conflict", "It is recorded already, with other content."},
+	command.Code_FROZEN:     {http.StatusConflict, wire.CodeOrderFrozen, "See what is missing with 'sealctl epoch show'."},
 	command.Code_NO_ADDRESS: {http.StatusConflict, "no-address", "Enlarge the pool of the access point in the policy."},
 }
 

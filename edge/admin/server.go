@@ -7,12 +7,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"strings"
 	"time"
 
+	"filippo.io/age"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/sealedge/sealedge/cluster/command"
@@ -50,8 +52,10 @@ type Config struct {
 	Procedures func() []adminapi.Procedure
 	Secrets    *keywrap.Wrapper                          // wraps barrels' pre-shared keys and terminals' CHAP secrets
 	Pools      func(doc []byte) ([]*command.Pool, error) // compiles a policy document, or says what is wrong with it
-	Trace      Tracer
-	Logger     *slog.Logger
+	// Backup writes a backup; see cluster.Node.
+	Backup func(ctx context.Context, w io.Writer, to []age.Recipient) error
+	Trace  Tracer
+	Logger *slog.Logger
 }
 
 // Server answers operators.
@@ -121,6 +125,11 @@ func (s *Server) routes() []route {
 		{"PUT /v1/policy", SealAdministrator, s.putPolicy},
 
 		{"GET /v1/audit", Auditor, s.audit},
+
+		{"GET /v1/epoch", Viewer, s.epoch},
+		{"POST /v1/epoch/close", SealAdministrator, s.closeEpoch},
+		{"POST /v1/barrels/{id}/excuse", SealAdministrator, s.excuseBarrel},
+		{"POST /v1/backup", Backup, s.backup},
 	}
 }
 

@@ -101,23 +101,31 @@ func (g *gateway) shut() error {
 
 func (g *gateway) component(name string) *slog.Logger { return g.log.With("component", name) }
 
-func (g *gateway) openCluster() error {
-	c := g.cfg.Cluster
-	nodeTLS, err := mutual(g.cfg.TLS.CA, g.cfg.TLS.Cert, g.cfg.TLS.Key)
+// clusterConfig is how this node takes part in the cluster.
+func clusterConfig(cfg *config.Config, log *slog.Logger) (cluster.Config, error) {
+	c := cfg.Cluster
+	nodeTLS, err := mutual(cfg.TLS.CA, cfg.TLS.Cert, cfg.TLS.Key)
 	if err != nil {
-		return fmt.Errorf("tls: %w", err)
+		return cluster.Config{}, fmt.Errorf("tls: %w", err)
 	}
 	var peers []cluster.Peer
 	for _, p := range c.Peers {
 		peers = append(peers, cluster.Peer{Name: string(p.Name), Address: string(p.Address)})
 	}
-	g.node, err = cluster.Open(cluster.Config{
-		NodeName: string(g.cfg.Node.Name), DataDir: string(g.cfg.Node.DataDir), Listen: string(c.Listen), Advertise: string(c.Advertise),
-		Peers: peers, TLS: nodeTLS, Renew: renewed(g.cfg.TLS), Bootstrap: c.Bootstrap,
+	return cluster.Config{
+		NodeName: string(cfg.Node.Name), DataDir: string(cfg.Node.DataDir), Listen: string(c.Listen), Advertise: string(c.Advertise),
+		Peers: peers, TLS: nodeTLS, Renew: renewed(cfg.TLS), Bootstrap: c.Bootstrap,
 		HeartbeatTimeout: c.HeartbeatTimeout, ElectionTimeout: c.ElectionTimeout, LeaderLease: c.LeaderLease,
-		SnapshotThreshold: c.SnapshotThreshold, ApplyTimeout: c.ApplyTimeout, DiskStall: c.DiskStall, Logger: g.clusterLog,
-	})
+		SnapshotThreshold: c.SnapshotThreshold, ApplyTimeout: c.ApplyTimeout, DiskStall: c.DiskStall, Logger: log,
+	}, nil
+}
+
+func (g *gateway) openCluster() error {
+	c, err := clusterConfig(g.cfg, g.clusterLog)
 	if err != nil {
+		return err
+	}
+	if g.node, err = cluster.Open(c); err != nil {
 		return err
 	}
 	g.close = append(g.close, g.node.Close)
@@ -293,7 +301,7 @@ func (g *gateway) openServices() error {
 	}
 	g.operators = admin.New(admin.Config{
 		TLS: adminTLS, Cluster: g.node, Node: operated{g}, Membership: membership{g.node}, Trace: g.trace, Procedures: g.procedures, Alive: g.barrels.Alive, Push: g.push, Counters: g.counters,
-		Ready: g.ready, Secrets: g.secrets.wrapper, Logger: g.component("admin"),
+		Backup: g.node.Backup, Ready: g.ready, Secrets: g.secrets.wrapper, Logger: g.component("admin"),
 		Pools: func(doc []byte) ([]*command.Pool, error) {
 			_, pools, err := bundle.Parse("policy", doc)
 			return pools, err

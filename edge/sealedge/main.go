@@ -67,6 +67,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 				Action: initialize,
 			},
 			{Name: "check-config", Usage: "explain every mistake of a configuration", ArgsUsage: "FILE", Flags: []cli.Flag{set}, Action: checkConfig},
+			restoreCommand(), recoverCommand(),
 			{
 				Name: "reference", Usage: "print a configuration with every key explained",
 				Action: func(c *cli.Context) error { _, err := c.App.Writer.Write(config.Reference()); return err },

@@ -54,7 +54,7 @@ func parties(o Options) []identity {
 		{
 			// The first operator may do everything; further ones need not.
 			name: "operator", common: "operator", uri: "sealedge://operator/operator", usages: client,
-			units: []string{"viewer", "operator", "seal-administrator", "auditor"},
+			units: []string{"viewer", "operator", "seal-administrator", "auditor", "backup"},
 		},
 	}
 	for n, host := range o.Hosts {

@@ -209,7 +209,7 @@ func TestCertificates(t *testing.T) {
 			}
 		}
 	}
-	if units := certificate(t, dir, "operator").Subject.OrganizationalUnit; len(units) != 4 {
+	if units := certificate(t, dir, "operator").Subject.OrganizationalUnit; len(units) != 5 {
 		t.Errorf("operator's roles: %v", units)
 	}
 }

@@ -253,8 +253,10 @@ func (t *test) pingInTurn(ctx context.Context) error {
 	return errors.Join(all...)
 }
 
-// warmUp is a third of the time, and at most as long as answers are remembered.
-func (o options) warmUp() time.Duration { return min(o.time/3, 90*time.Second) }
+// warmUp is half of the time, and at most what it takes until the replicated state
+// remembers as many results as it ever does, which is the largest cache: 65,536,
+// at two to three hundred a second.
+func (o options) warmUp() time.Duration { return min(o.time/2, 5*time.Minute) }
 
 // watch notes the nodes' memory after the warm-up, and sees that they live.
 func (t *test) watch(ctx context.Context) error {

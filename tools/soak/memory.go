@@ -68,7 +68,8 @@ type growth struct {
 	before, after memory
 }
 
-// Tolerances: what caches may still gain after the warm-up, and noise.
+// Tolerances: what caches may still gain after a warm-up that was too short to
+// fill them, and noise.
 const (
 	tolerance     = 0.25
 	heapSlack     = 16 << 20
