@@ -118,9 +118,6 @@ func (h *historic) end(out ledgerOut) {
 	c.ops = append(c.ops, h.op)
 }
 
-// drop forgets a question that was not answered and changes nothing.
-func (h *historic) drop() {}
-
 // watch follows one process: its state at each entry is the others', and when it
 // leads it acquires the gateway address.
 func (c *checks) watch(n *simNode, node *Node) {
@@ -141,7 +138,7 @@ func (c *checks) watch(n *simNode, node *Node) {
 				digest = m.Digest()
 			}
 		})
-		if index%7 == 0 {
+		if index%7 == 0 && c.sim.lives(node) {
 			c.sameDigest(n, index, digest)
 		}
 		select {
@@ -182,7 +179,7 @@ func (c *checks) acquire(ctx context.Context, n *simNode, node *Node) {
 			node.View(func(m *state.Machine) { want.Epoch = m.Address("gtp").GetEpoch() })
 			r, err := node.Propose(ctx, command.New("address", "", n.name, want))
 			got := new(command.GatewayAddress)
-			if err == nil && r.Into(got) == nil && got.Holder == n.name {
+			if err == nil && c.sim.lives(node) && r.Into(got) == nil && got.Holder == n.name {
 				c.mu.Lock()
 				defer c.mu.Unlock()
 				if other, taken := c.epochs[got.Epoch]; taken {

@@ -318,6 +318,12 @@ func (s *sim) any(rng *rand.Rand) *Node {
 	return nil
 }
 
+// lives tells whether a process has not crashed. What remains of one that has
+// may still answer, believing that its disk wrote: nobody hears that.
+func (s *sim) lives(node *Node) bool {
+	return slices.ContainsFunc(s.nodes, func(n *simNode) bool { return n.running() == node })
+}
+
 // pause sleeps, shorter if ctx ends.
 func pause(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)

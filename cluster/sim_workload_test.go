@@ -99,6 +99,9 @@ func (c *client) ask(cmd *command.Command) (r *command.Result, open bool) {
 		ctx, cancel := context.WithTimeout(c.sim.ctx, timeout)
 		r, err := node.Propose(ctx, send)
 		cancel()
+		if !c.sim.lives(node) {
+			err = command.ErrUnknownOutcome
+		}
 		switch {
 		case err == nil:
 			c.sim.logf("    %s %s by %s: %v %s", cmd.Type, send.RequestId, node.cfg.NodeName, r.Code, r.Message)
@@ -400,15 +403,16 @@ func (c *client) read() {
 		cancel()
 	}
 	if err != nil {
-		h.drop()
-		return
+		return // unanswered, it tells nothing
 	}
 	var out ledgerOut
 	node.View(func(m *state.Machine) {
 		o := m.Order(op.order)
 		out = ledgerOut{reserved: o.GetReserved(), confirmed: o.GetConfirmed(), ended: o.GetState() == command.OrderState_ENDED_ORDER}
 	})
-	h.end(out)
+	if c.sim.lives(node) {
+		h.end(out)
+	}
 }
 
 // simBarrel is a barrel: what it stamps is what counts.
