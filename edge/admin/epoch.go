@@ -12,7 +12,7 @@ import (
 
 func (s *Server) epoch(*http.Request, Caller) (any, *problem) {
 	var e adminapi.Epoch
-	s.cfg.Cluster.View(func(m *state.Machine) { e = adminapi.EpochOf(m) })
+	s.cfg.Cluster.View(func(m *state.Machine) { e = adminapi.EpochOf(m.Epoch(), m.Unaccounted(), m.Uncounted()) })
 	return e, nil
 }
 

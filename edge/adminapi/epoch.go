@@ -1,10 +1,10 @@
 package adminapi
 
 import (
+	"iter"
 	"time"
 
 	"github.com/sealedge/sealedge/cluster/command"
-	"github.com/sealedge/sealedge/cluster/state"
 )
 
 // Epoch is a life of the cluster without a loss of what was acknowledged.
@@ -27,14 +27,14 @@ type Uncounted struct {
 	Reason      string `json:"reason,omitempty"`
 }
 
-// EpochOf shows the cluster epoch.
-func EpochOf(m *state.Machine) Epoch {
-	e := m.Epoch()
+// EpochOf shows the cluster epoch, nil being the first, with the barrels that have
+// yet to report.
+func EpochOf(e *command.Epoch, unaccounted uint64, uncounted iter.Seq[*command.Barrel]) Epoch {
 	v := Epoch{
-		Number: max(e.GetNumber(), 1), Frozen: m.Frozen(), Cause: e.GetCause(), Raised: timeOf(e.GetRaised()),
-		Closed: timeOf(e.GetClosed()), ClosedBy: e.GetClosedBy(), Unaccounted: m.Unaccounted(), Uncounted: []Uncounted{},
+		Number: max(e.GetNumber(), 1), Frozen: e != nil && e.Closed == 0, Cause: e.GetCause(), Raised: timeOf(e.GetRaised()),
+		Closed: timeOf(e.GetClosed()), ClosedBy: e.GetClosedBy(), Unaccounted: unaccounted, Uncounted: []Uncounted{},
 	}
-	for b := range m.Uncounted() {
+	for b := range uncounted {
 		v.Uncounted = append(v.Uncounted, UncountedOf(b))
 	}
 	return v
