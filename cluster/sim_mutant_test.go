@@ -20,7 +20,7 @@ func TestSimulationCatchesMutants(t *testing.T) {
 		{dedupOff, 100, "is not linearizable"},
 		{localCounter, 10, "are permitted"},
 		{staleReads, 20, "is not linearizable"},
-		{verifyLeader, 50, "is not linearizable"},
+		{verifyLeader, 400, "is not linearizable"},
 		{lyingDisk, 200, ""},
 		{noFence, 100, "hold the lease at the same time"},
 	} {

@@ -204,7 +204,11 @@ func (w *workload) start() {
 	for i, u := range w.users {
 		w.loop(w.client("phone"+u.imsi), 60*time.Millisecond, func(c *client) { c.useSeal(u) })
 		w.loop(w.client("carrier"+u.imsi), 100*time.Millisecond, func(c *client) { c.attachAndDetach(u) })
-		w.loop(w.client(fmt.Sprint("reader", i)), 50*time.Millisecond, (*client).read)
+		every := 50 * time.Millisecond
+		if w.sim.mut == verifyLeader {
+			every = 5 * time.Millisecond // what is to be seen takes an acknowledgement under way
+		}
+		w.loop(w.client(fmt.Sprint("reader", i)), every, (*client).read)
 		w.sim.tasks.Go(func() { w.tend(u) })
 	}
 	if c := w.client("court"); c.rng.IntN(3) == 0 {
@@ -387,7 +391,7 @@ func (c *client) disconnect() {
 // read looks an order up so that nothing answered before is missed.
 func (c *client) read() {
 	node := c.sim.any(c.rng)
-	if node == nil {
+	if node == nil || c.sim.mut == verifyLeader && !node.IsLeader() {
 		return
 	}
 	op := ledgerOp{order: c.orders[c.rng.IntN(len(c.orders))], kind: opRead}
