@@ -66,11 +66,12 @@ type Config struct {
 	Logger *slog.Logger // default slog.Default()
 
 	// Seams for tests.
-	disk     func(walStore) walStore                                     // put between the node and its log
-	store    walStore                                                    // instead of a raft-wal in DataDir; stays open
-	now      func() time.Time                                            // the clock that commands are stamped by; time.Now
-	listener net.Listener                                                // instead of listening on Listen
-	dial     func(ctx context.Context, address string) (net.Conn, error) // instead of TCP
+	checkpoint uint64                                                      // entries between comparisons of the nodes' states; checkpointEvery
+	disk       func(walStore) walStore                                     // put between the node and its log
+	store      walStore                                                    // instead of a raft-wal in DataDir; stays open
+	now        func() time.Time                                            // the clock that commands are stamped by; time.Now
+	listener   net.Listener                                                // instead of listening on Listen
+	dial       func(ctx context.Context, address string) (net.Conn, error) // instead of TCP
 }
 
 func (c Config) withDefaults() (Config, error) {
@@ -80,6 +81,7 @@ func (c Config) withDefaults() (Config, error) {
 	orDefault(&c.ApplyTimeout, DefaultApplyTimeout)
 	orDefault(&c.DiskStall, DefaultDiskStall)
 	orDefault(&c.SnapshotThreshold, DefaultSnapshotThreshold)
+	orDefault(&c.checkpoint, checkpointEvery)
 	orDefault(&c.Logger, slog.Default())
 	c.Logger = c.Logger.With("node", c.NodeName)
 	if c.Fatal == nil {

@@ -57,6 +57,7 @@
 //	node        the name that the directory belongs to
 //	node-id     the id, for people: the log's own store has it
 //	lock        held while a process uses the directory
+//	quarantined why this directory is not to be used any more; absent otherwise
 //
 // Audit entries are written as they are applied, but synced only when a segment
 // is full, when the node closes, and before a snapshot is completed or taken in:

@@ -35,6 +35,9 @@ func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 	// The audit files are written on the way: a disk that hangs here would leave
 	// a leader that commits and never answers.
 	defer guard("apply entries and write their audit", n.cfg.DiskStall, n.fatal)()
+	if f.failed == nil {
+		f.failed = n.checkpoints.inQuarantine()
+	}
 	n.machineMu.Lock()
 	for i, l := range logs {
 		if l.Type != raft.LogCommand {
@@ -58,6 +61,7 @@ func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 		return out
 	}
 	n.advance(index, clock.UnixNano())
+	n.checkpoints.reached(index, n.cfg.checkpoint, false)
 	return out
 }
 
@@ -66,6 +70,7 @@ func (f *fsm) applyOne(l *raft.Log) (any, error) {
 	if err != nil {
 		return nil, fmt.Errorf("apply entry %d: %w", l.Index, err)
 	}
+	f.node.checkpoints.note(l.Index, l.Data, f.node.machine)
 	if entry != nil {
 		if err := f.node.audit.append(entry); err != nil {
 			return nil, fmt.Errorf("audit: %w", err)
@@ -103,6 +108,7 @@ func (f *fsm) Restore(r io.ReadCloser) error {
 	n.machine = m
 	n.machineMu.Unlock()
 	n.advance(m.Index(), m.Clock().UnixNano())
+	n.checkpoints.reached(m.Index(), n.cfg.checkpoint, true)
 	n.auditGap.wake()
 	return nil
 }

@@ -53,9 +53,10 @@ type Node struct {
 	settled   chan struct{} // closed when every proposal that Raft took was answered
 	forwards  *forwarder
 
-	entry    entry
-	progress progress
-	changing chan struct{} // holds one: this node changes the membership one step at a time
+	entry       entry
+	progress    progress
+	checkpoints checkpoints
+	changing    chan struct{} // holds one: this node changes the membership one step at a time
 
 	port  *port
 	trans *raft.NetworkTransport
@@ -88,7 +89,8 @@ func Open(cfg Config) (_ *Node, err error) {
 	n := &Node{
 		cfg: cfg, log: cfg.Logger, machine: state.New(), auditGap: make(signal, 1), filling: make(chan struct{}, 1),
 		proposals: make(chan *proposal), pending: make(chan inFlight, 4096),
-		changing: make(chan struct{}, 1), settled: make(chan struct{}), ready: make(chan struct{}), failed: make(chan struct{}), down: make(chan struct{}),
+		checkpoints: checkpoints{work: make(signal, 1)},
+		changing:    make(chan struct{}, 1), settled: make(chan struct{}), ready: make(chan struct{}), failed: make(chan struct{}), down: make(chan struct{}),
 	}
 	n.ctx, n.stop = context.WithCancel(context.Background())
 	defer func() {
@@ -141,6 +143,7 @@ func Open(cfg Config) (_ *Node, err error) {
 	n.tasks.Go(n.keepAudit)
 	n.tasks.Go(n.enter)
 	n.tasks.Go(n.tend)
+	n.tasks.Go(n.compareStates)
 	close(n.ready)
 	return n, nil
 }
@@ -162,6 +165,9 @@ func (n *Node) claimDataDir() error {
 		return fmt.Errorf("data directory %s is in use by another process: stop that first (%w)", n.cfg.DataDir, err)
 	}
 	if err := checkFinished(n.cfg.DataDir); err != nil {
+		return err
+	}
+	if err := checkQuarantine(n.cfg.DataDir); err != nil {
 		return err
 	}
 	path := filepath.Join(n.cfg.DataDir, "node")

@@ -126,6 +126,15 @@ func BenchmarkClone(b *testing.B) {
 	}
 }
 
+// What a node works out for a checkpoint, while it goes on applying.
+func BenchmarkDigest(b *testing.B) {
+	l := crowd(b, many, true)
+	b.ReportAllocs()
+	for b.Loop() {
+		l.m.Digest()
+	}
+}
+
 func BenchmarkSnapshotWrite(b *testing.B) {
 	l := crowd(b, many, true)
 	b.SetBytes(int64(len(snapshotOf(b, l.m))))
