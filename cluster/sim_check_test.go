@@ -206,11 +206,7 @@ func (c *checks) lease() {
 			if node == nil {
 				continue
 			}
-			holds := node.Holds()
-			if c.sim.mut == noFence {
-				holds = node.IsLeader()
-			}
-			if !holds {
+			if !node.Holds() {
 				continue
 			}
 			if holder != "" {

@@ -135,6 +135,9 @@ func newSim(t *testing.T, seed uint64, mut mutant, dir string) *sim {
 			dial: s.net.dial(p.Name, byAddress),
 			now:  func() time.Time { return time.Now().Add(time.Duration(sn.shift.Load())) },
 		}
+		if mut == longLease && i == 0 {
+			sn.cfg.HeartbeatTimeout, sn.cfg.LeaderLease = time.Second, 900*time.Millisecond
+		}
 		if os.Getenv("CLUSTER_TEST_LOG") != "" {
 			sn.cfg.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 		}

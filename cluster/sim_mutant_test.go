@@ -22,7 +22,7 @@ func TestSimulationCatchesMutants(t *testing.T) {
 		{staleReads, 20, "is not linearizable"},
 		{verifyLeader, 400, "is not linearizable"},
 		{lyingDisk, 200, ""},
-		{noFence, 100, "hold the lease at the same time"},
+		{longLease, 200, "hold the lease at the same time"},
 	} {
 		t.Run(tc.mut.String(), func(t *testing.T) {
 			t.Parallel()

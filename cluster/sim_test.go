@@ -25,11 +25,11 @@ const (
 	staleReads          // reads don't wait for anything
 	verifyLeader        // reads trust raft's VerifyLeader
 	lyingDisk           // what was synced isn't
-	noFence             // who takes itself for the leader acts as such
+	longLease           // one node's lease is longer than the others wait before they elect
 )
 
 func (m mutant) String() string {
-	return [...]string{"healthy", "de-duplication off", "local counter", "stale reads", "VerifyLeader reads", "lying disk", "no fence"}[m]
+	return [...]string{"healthy", "de-duplication off", "local counter", "stale reads", "VerifyLeader reads", "lying disk", "long lease"}[m]
 }
 
 // outcome of one schedule.
