@@ -57,6 +57,7 @@
 //	node        the name that the directory belongs to
 //	node-id     the id, for people: the log's own store has it
 //	lock        held while a process uses the directory
+//	unfinished  a restore or a forced recovery was broken off: no node starts
 //	quarantined why this directory is not to be used any more; absent otherwise
 //
 // Audit entries are written as they are applied, but synced only when a segment
@@ -65,6 +66,11 @@
 // gone. A torn tail is cut off at start and applied again. Entries that a node
 // never applied because it got a snapshot instead are fetched from its peers and
 // must fit the chain at both ends.
+//
+// [Node.Backup] writes state and audit chain, encrypted, while the node works;
+// [Restore] makes a stopped node's empty directory out of it, and [Recover] makes a
+// survivor of a lost quorum the only member. Both raise the cluster epoch
+// (docs/epoch.md) with an entry that is there before the node runs.
 //
 // A write to the log that fails, or takes longer than Config.DiskStall, ends the
 // process through Config.Fatal: a leader whose disk hangs would otherwise go on
