@@ -96,6 +96,17 @@ func makeSite(t *testing.T, nodes int, change ...func(*setup.Options)) *site {
 	if s.layout, err = setup.Init(s.dir, o); err != nil {
 		t.Fatal(err)
 	}
+	doc, err := os.ReadFile(s.layout.Policy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raised := strings.ReplaceAll(string(doc), "Kbps: 100000", fmt.Sprint("Kbps: ", fast))
+	if raised == string(doc) {
+		t.Fatal("the first policy has other bit rates")
+	}
+	if err := os.WriteFile(s.layout.Policy, []byte(raised), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, file := range s.layout.Nodes {
 		cfg, err := config.Load(file, nil)
 		if err != nil {
