@@ -52,6 +52,9 @@ const (
 	// Addresses of the gateway.
 	Type_ACQUIRE_ADDRESS      Type = 20
 	Type_BUMP_RESTART_COUNTER Type = 21
+	Type_ASSIGN_ADDRESS       Type = 22
+	Type_SURRENDER_ADDRESS    Type = 23
+	Type_MOVE_ADDRESS         Type = 24
 	// The use ledger.
 	Type_RESERVE_USES    Type = 30
 	Type_RECORD_RECEIPT  Type = 31
@@ -96,6 +99,9 @@ var (
 		15: "RELEASE_PATHS",
 		20: "ACQUIRE_ADDRESS",
 		21: "BUMP_RESTART_COUNTER",
+		22: "ASSIGN_ADDRESS",
+		23: "SURRENDER_ADDRESS",
+		24: "MOVE_ADDRESS",
 		30: "RESERVE_USES",
 		31: "RECORD_RECEIPT",
 		32: "RECORD_EVIDENCE",
@@ -132,6 +138,9 @@ var (
 		"RELEASE_PATHS":        15,
 		"ACQUIRE_ADDRESS":      20,
 		"BUMP_RESTART_COUNTER": 21,
+		"ASSIGN_ADDRESS":       22,
+		"SURRENDER_ADDRESS":    23,
+		"MOVE_ADDRESS":         24,
 		"RESERVE_USES":         30,
 		"RECORD_RECEIPT":       31,
 		"RECORD_EVIDENCE":      32,
@@ -1901,8 +1910,15 @@ type GatewayAddress struct {
 	Epoch          uint64                 `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`                                         // rises with every change of holder
 	RestartCounter uint32                 `protobuf:"varint,4,opt,name=restart_counter,json=restartCounter,proto3" json:"restart_counter,omitempty"` // TS 23.007 18; rises only when sessions were lost
 	Acquired       int64                  `protobuf:"varint,5,opt,name=acquired,proto3" json:"acquired,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// False: the holder has it for as long as it leads, under Raft's own lease, as
+	// every holder had once. True: for as long as the leader grants, see package
+	// cluster. It never changes within an epoch.
+	Granted       bool   `protobuf:"varint,6,opt,name=granted,proto3" json:"granted,omitempty"`
+	MovingTo      string `protobuf:"bytes,7,opt,name=moving_to,json=movingTo,proto3" json:"moving_to,omitempty"` // the holder is to give it up to this node; goes with the epoch
+	Home          string `protobuf:"bytes,8,opt,name=home,proto3" json:"home,omitempty"`                         // the node that an operator wants it on; empty: any
+	Left          string `protobuf:"bytes,9,opt,name=left,proto3" json:"left,omitempty"`                         // who surrendered it last, without naming another; goes with the epoch
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GatewayAddress) Reset() {
@@ -1968,6 +1984,34 @@ func (x *GatewayAddress) GetAcquired() int64 {
 		return x.Acquired
 	}
 	return 0
+}
+
+func (x *GatewayAddress) GetGranted() bool {
+	if x != nil {
+		return x.Granted
+	}
+	return false
+}
+
+func (x *GatewayAddress) GetMovingTo() string {
+	if x != nil {
+		return x.MovingTo
+	}
+	return ""
+}
+
+func (x *GatewayAddress) GetHome() string {
+	if x != nil {
+		return x.Home
+	}
+	return ""
+}
+
+func (x *GatewayAddress) GetLeft() string {
+	if x != nil {
+		return x.Left
+	}
+	return ""
 }
 
 // Order is the ledger's account of a work order. Always
@@ -4014,6 +4058,225 @@ func (x *AcquireAddress) GetEpoch() uint64 {
 	return 0
 }
 
+// AssignAddress has a node hold an address for as long as the leader grants it.
+// The leader appends it only when no other can hold it any more. Result:
+// GatewayAddress.
+type AssignAddress struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Node          string                 `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`     // precondition: the epoch that the proposer saw
+	Term          uint64                 `protobuf:"varint,4,opt,name=term,proto3" json:"term,omitempty"`       // precondition: of the entry, in which the leader knew that the address is free
+	Granted       bool                   `protobuf:"varint,5,opt,name=granted,proto3" json:"granted,omitempty"` // false: the node is the leader, and holds it for as long as it leads
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AssignAddress) Reset() {
+	*x = AssignAddress{}
+	mi := &file_command_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AssignAddress) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AssignAddress) ProtoMessage() {}
+
+func (x *AssignAddress) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AssignAddress.ProtoReflect.Descriptor instead.
+func (*AssignAddress) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *AssignAddress) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *AssignAddress) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *AssignAddress) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *AssignAddress) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *AssignAddress) GetGranted() bool {
+	if x != nil {
+		return x.Granted
+	}
+	return false
+}
+
+// SurrenderAddress is proposed by a holder that holds an address no more.
+// Result: GatewayAddress.
+type SurrenderAddress struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Node          string                 `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`    // precondition: the holder
+	Epoch         uint64                 `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"` // precondition
+	To            string                 `protobuf:"bytes,4,opt,name=to,proto3" json:"to,omitempty"`        // who holds it now, as the leader grants it; empty: nobody
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SurrenderAddress) Reset() {
+	*x = SurrenderAddress{}
+	mi := &file_command_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SurrenderAddress) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SurrenderAddress) ProtoMessage() {}
+
+func (x *SurrenderAddress) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SurrenderAddress.ProtoReflect.Descriptor instead.
+func (*SurrenderAddress) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *SurrenderAddress) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SurrenderAddress) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *SurrenderAddress) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *SurrenderAddress) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+// MoveAddress asks the holder to give an address up to another node. Result:
+// GatewayAddress.
+type MoveAddress struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	To            string                 `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`        // empty, with home: to nobody in particular
+	Epoch         uint64                 `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"` // precondition
+	Home          bool                   `protobuf:"varint,4,opt,name=home,proto3" json:"home,omitempty"`   // it is to stay there, and to come back
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MoveAddress) Reset() {
+	*x = MoveAddress{}
+	mi := &file_command_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MoveAddress) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MoveAddress) ProtoMessage() {}
+
+func (x *MoveAddress) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MoveAddress.ProtoReflect.Descriptor instead.
+func (*MoveAddress) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *MoveAddress) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *MoveAddress) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *MoveAddress) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *MoveAddress) GetHome() bool {
+	if x != nil {
+		return x.Home
+	}
+	return false
+}
+
 // BumpRestartCounter tells peers that sessions were lost. Result:
 // GatewayAddress.
 type BumpRestartCounter struct {
@@ -4026,7 +4289,7 @@ type BumpRestartCounter struct {
 
 func (x *BumpRestartCounter) Reset() {
 	*x = BumpRestartCounter{}
-	mi := &file_command_proto_msgTypes[38]
+	mi := &file_command_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4038,7 +4301,7 @@ func (x *BumpRestartCounter) String() string {
 func (*BumpRestartCounter) ProtoMessage() {}
 
 func (x *BumpRestartCounter) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[38]
+	mi := &file_command_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4051,7 +4314,7 @@ func (x *BumpRestartCounter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BumpRestartCounter.ProtoReflect.Descriptor instead.
 func (*BumpRestartCounter) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{38}
+	return file_command_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *BumpRestartCounter) GetName() string {
@@ -4096,7 +4359,7 @@ type ReserveUses struct {
 
 func (x *ReserveUses) Reset() {
 	*x = ReserveUses{}
-	mi := &file_command_proto_msgTypes[39]
+	mi := &file_command_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4108,7 +4371,7 @@ func (x *ReserveUses) String() string {
 func (*ReserveUses) ProtoMessage() {}
 
 func (x *ReserveUses) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[39]
+	mi := &file_command_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4121,7 +4384,7 @@ func (x *ReserveUses) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReserveUses.ProtoReflect.Descriptor instead.
 func (*ReserveUses) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{39}
+	return file_command_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ReserveUses) GetOrder() string {
@@ -4263,7 +4526,7 @@ type RecordReceipt struct {
 
 func (x *RecordReceipt) Reset() {
 	*x = RecordReceipt{}
-	mi := &file_command_proto_msgTypes[40]
+	mi := &file_command_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4275,7 +4538,7 @@ func (x *RecordReceipt) String() string {
 func (*RecordReceipt) ProtoMessage() {}
 
 func (x *RecordReceipt) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[40]
+	mi := &file_command_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4288,7 +4551,7 @@ func (x *RecordReceipt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordReceipt.ProtoReflect.Descriptor instead.
 func (*RecordReceipt) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{40}
+	return file_command_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *RecordReceipt) GetUse() uint64 {
@@ -4325,7 +4588,7 @@ type RecordEvidence struct {
 
 func (x *RecordEvidence) Reset() {
 	*x = RecordEvidence{}
-	mi := &file_command_proto_msgTypes[41]
+	mi := &file_command_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4337,7 +4600,7 @@ func (x *RecordEvidence) String() string {
 func (*RecordEvidence) ProtoMessage() {}
 
 func (x *RecordEvidence) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[41]
+	mi := &file_command_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4350,7 +4613,7 @@ func (x *RecordEvidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordEvidence.ProtoReflect.Descriptor instead.
 func (*RecordEvidence) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{41}
+	return file_command_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *RecordEvidence) GetUse() uint64 {
@@ -4399,7 +4662,7 @@ type SettleUse struct {
 
 func (x *SettleUse) Reset() {
 	*x = SettleUse{}
-	mi := &file_command_proto_msgTypes[42]
+	mi := &file_command_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4411,7 +4674,7 @@ func (x *SettleUse) String() string {
 func (*SettleUse) ProtoMessage() {}
 
 func (x *SettleUse) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[42]
+	mi := &file_command_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4424,7 +4687,7 @@ func (x *SettleUse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettleUse.ProtoReflect.Descriptor instead.
 func (*SettleUse) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{42}
+	return file_command_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *SettleUse) GetUse() uint64 {
@@ -4491,7 +4754,7 @@ type Disconnect struct {
 
 func (x *Disconnect) Reset() {
 	*x = Disconnect{}
-	mi := &file_command_proto_msgTypes[43]
+	mi := &file_command_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4503,7 +4766,7 @@ func (x *Disconnect) String() string {
 func (*Disconnect) ProtoMessage() {}
 
 func (x *Disconnect) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[43]
+	mi := &file_command_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4516,7 +4779,7 @@ func (x *Disconnect) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Disconnect.ProtoReflect.Descriptor instead.
 func (*Disconnect) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{43}
+	return file_command_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Disconnect) GetSourceId() string {
@@ -4566,7 +4829,7 @@ type AckLock struct {
 
 func (x *AckLock) Reset() {
 	*x = AckLock{}
-	mi := &file_command_proto_msgTypes[44]
+	mi := &file_command_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4578,7 +4841,7 @@ func (x *AckLock) String() string {
 func (*AckLock) ProtoMessage() {}
 
 func (x *AckLock) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[44]
+	mi := &file_command_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4591,7 +4854,7 @@ func (x *AckLock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AckLock.ProtoReflect.Descriptor instead.
 func (*AckLock) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{44}
+	return file_command_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *AckLock) GetLock() uint64 {
@@ -4626,7 +4889,7 @@ type SuspendOrder struct {
 
 func (x *SuspendOrder) Reset() {
 	*x = SuspendOrder{}
-	mi := &file_command_proto_msgTypes[45]
+	mi := &file_command_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4638,7 +4901,7 @@ func (x *SuspendOrder) String() string {
 func (*SuspendOrder) ProtoMessage() {}
 
 func (x *SuspendOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[45]
+	mi := &file_command_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4651,7 +4914,7 @@ func (x *SuspendOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuspendOrder.ProtoReflect.Descriptor instead.
 func (*SuspendOrder) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{45}
+	return file_command_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *SuspendOrder) GetOrder() string {
@@ -4679,7 +4942,7 @@ type ResumeOrder struct {
 
 func (x *ResumeOrder) Reset() {
 	*x = ResumeOrder{}
-	mi := &file_command_proto_msgTypes[46]
+	mi := &file_command_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4691,7 +4954,7 @@ func (x *ResumeOrder) String() string {
 func (*ResumeOrder) ProtoMessage() {}
 
 func (x *ResumeOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[46]
+	mi := &file_command_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4704,7 +4967,7 @@ func (x *ResumeOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeOrder.ProtoReflect.Descriptor instead.
 func (*ResumeOrder) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{46}
+	return file_command_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ResumeOrder) GetOrder() string {
@@ -4733,7 +4996,7 @@ type MarkOverdue struct {
 
 func (x *MarkOverdue) Reset() {
 	*x = MarkOverdue{}
-	mi := &file_command_proto_msgTypes[47]
+	mi := &file_command_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4745,7 +5008,7 @@ func (x *MarkOverdue) String() string {
 func (*MarkOverdue) ProtoMessage() {}
 
 func (x *MarkOverdue) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[47]
+	mi := &file_command_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4758,7 +5021,7 @@ func (x *MarkOverdue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MarkOverdue.ProtoReflect.Descriptor instead.
 func (*MarkOverdue) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{47}
+	return file_command_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *MarkOverdue) GetUse() uint64 {
@@ -4787,7 +5050,7 @@ type ExpireUse struct {
 
 func (x *ExpireUse) Reset() {
 	*x = ExpireUse{}
-	mi := &file_command_proto_msgTypes[48]
+	mi := &file_command_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4799,7 +5062,7 @@ func (x *ExpireUse) String() string {
 func (*ExpireUse) ProtoMessage() {}
 
 func (x *ExpireUse) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[48]
+	mi := &file_command_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4812,7 +5075,7 @@ func (x *ExpireUse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExpireUse.ProtoReflect.Descriptor instead.
 func (*ExpireUse) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{48}
+	return file_command_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ExpireUse) GetUse() uint64 {
@@ -4837,7 +5100,7 @@ type RecordDecision struct {
 
 func (x *RecordDecision) Reset() {
 	*x = RecordDecision{}
-	mi := &file_command_proto_msgTypes[49]
+	mi := &file_command_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4849,7 +5112,7 @@ func (x *RecordDecision) String() string {
 func (*RecordDecision) ProtoMessage() {}
 
 func (x *RecordDecision) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[49]
+	mi := &file_command_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4862,7 +5125,7 @@ func (x *RecordDecision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordDecision.ProtoReflect.Descriptor instead.
 func (*RecordDecision) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{49}
+	return file_command_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *RecordDecision) GetKind() string {
@@ -4921,7 +5184,7 @@ type ReleaseUse struct {
 
 func (x *ReleaseUse) Reset() {
 	*x = ReleaseUse{}
-	mi := &file_command_proto_msgTypes[50]
+	mi := &file_command_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4933,7 +5196,7 @@ func (x *ReleaseUse) String() string {
 func (*ReleaseUse) ProtoMessage() {}
 
 func (x *ReleaseUse) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[50]
+	mi := &file_command_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4946,7 +5209,7 @@ func (x *ReleaseUse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseUse.ProtoReflect.Descriptor instead.
 func (*ReleaseUse) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{50}
+	return file_command_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *ReleaseUse) GetUse() uint64 {
@@ -4983,7 +5246,7 @@ type ConfirmRelease struct {
 
 func (x *ConfirmRelease) Reset() {
 	*x = ConfirmRelease{}
-	mi := &file_command_proto_msgTypes[51]
+	mi := &file_command_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4995,7 +5258,7 @@ func (x *ConfirmRelease) String() string {
 func (*ConfirmRelease) ProtoMessage() {}
 
 func (x *ConfirmRelease) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[51]
+	mi := &file_command_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5008,7 +5271,7 @@ func (x *ConfirmRelease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmRelease.ProtoReflect.Descriptor instead.
 func (*ConfirmRelease) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{51}
+	return file_command_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *ConfirmRelease) GetUse() uint64 {
@@ -5046,7 +5309,7 @@ type Checkpoint struct {
 
 func (x *Checkpoint) Reset() {
 	*x = Checkpoint{}
-	mi := &file_command_proto_msgTypes[52]
+	mi := &file_command_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5058,7 +5321,7 @@ func (x *Checkpoint) String() string {
 func (*Checkpoint) ProtoMessage() {}
 
 func (x *Checkpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[52]
+	mi := &file_command_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5071,7 +5334,7 @@ func (x *Checkpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Checkpoint.ProtoReflect.Descriptor instead.
 func (*Checkpoint) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{52}
+	return file_command_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *Checkpoint) GetIndex() uint64 {
@@ -5112,7 +5375,7 @@ type Epoch struct {
 
 func (x *Epoch) Reset() {
 	*x = Epoch{}
-	mi := &file_command_proto_msgTypes[53]
+	mi := &file_command_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5124,7 +5387,7 @@ func (x *Epoch) String() string {
 func (*Epoch) ProtoMessage() {}
 
 func (x *Epoch) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[53]
+	mi := &file_command_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5137,7 +5400,7 @@ func (x *Epoch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Epoch.ProtoReflect.Descriptor instead.
 func (*Epoch) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{53}
+	return file_command_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *Epoch) GetNumber() uint64 {
@@ -5188,7 +5451,7 @@ type RaiseEpoch struct {
 
 func (x *RaiseEpoch) Reset() {
 	*x = RaiseEpoch{}
-	mi := &file_command_proto_msgTypes[54]
+	mi := &file_command_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5200,7 +5463,7 @@ func (x *RaiseEpoch) String() string {
 func (*RaiseEpoch) ProtoMessage() {}
 
 func (x *RaiseEpoch) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[54]
+	mi := &file_command_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5213,7 +5476,7 @@ func (x *RaiseEpoch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RaiseEpoch.ProtoReflect.Descriptor instead.
 func (*RaiseEpoch) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{54}
+	return file_command_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *RaiseEpoch) GetCause() string {
@@ -5244,7 +5507,7 @@ type ReconcileBarrel struct {
 
 func (x *ReconcileBarrel) Reset() {
 	*x = ReconcileBarrel{}
-	mi := &file_command_proto_msgTypes[55]
+	mi := &file_command_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5256,7 +5519,7 @@ func (x *ReconcileBarrel) String() string {
 func (*ReconcileBarrel) ProtoMessage() {}
 
 func (x *ReconcileBarrel) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[55]
+	mi := &file_command_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5269,7 +5532,7 @@ func (x *ReconcileBarrel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReconcileBarrel.ProtoReflect.Descriptor instead.
 func (*ReconcileBarrel) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{55}
+	return file_command_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *ReconcileBarrel) GetBarrel() string {
@@ -5314,7 +5577,7 @@ type Excuse struct {
 
 func (x *Excuse) Reset() {
 	*x = Excuse{}
-	mi := &file_command_proto_msgTypes[56]
+	mi := &file_command_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5326,7 +5589,7 @@ func (x *Excuse) String() string {
 func (*Excuse) ProtoMessage() {}
 
 func (x *Excuse) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[56]
+	mi := &file_command_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5339,7 +5602,7 @@ func (x *Excuse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Excuse.ProtoReflect.Descriptor instead.
 func (*Excuse) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{56}
+	return file_command_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *Excuse) GetProposedBy() string {
@@ -5383,7 +5646,7 @@ type ExcuseBarrel struct {
 
 func (x *ExcuseBarrel) Reset() {
 	*x = ExcuseBarrel{}
-	mi := &file_command_proto_msgTypes[57]
+	mi := &file_command_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5395,7 +5658,7 @@ func (x *ExcuseBarrel) String() string {
 func (*ExcuseBarrel) ProtoMessage() {}
 
 func (x *ExcuseBarrel) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[57]
+	mi := &file_command_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5408,7 +5671,7 @@ func (x *ExcuseBarrel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExcuseBarrel.ProtoReflect.Descriptor instead.
 func (*ExcuseBarrel) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{57}
+	return file_command_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *ExcuseBarrel) GetBarrel() string {
@@ -5443,7 +5706,7 @@ type CloseEpoch struct {
 
 func (x *CloseEpoch) Reset() {
 	*x = CloseEpoch{}
-	mi := &file_command_proto_msgTypes[58]
+	mi := &file_command_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5455,7 +5718,7 @@ func (x *CloseEpoch) String() string {
 func (*CloseEpoch) ProtoMessage() {}
 
 func (x *CloseEpoch) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[58]
+	mi := &file_command_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5468,7 +5731,7 @@ func (x *CloseEpoch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseEpoch.ProtoReflect.Descriptor instead.
 func (*CloseEpoch) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{58}
+	return file_command_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *CloseEpoch) GetEpoch() uint64 {
@@ -5500,7 +5763,7 @@ type SnapshotHeader struct {
 
 func (x *SnapshotHeader) Reset() {
 	*x = SnapshotHeader{}
-	mi := &file_command_proto_msgTypes[59]
+	mi := &file_command_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5512,7 +5775,7 @@ func (x *SnapshotHeader) String() string {
 func (*SnapshotHeader) ProtoMessage() {}
 
 func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[59]
+	mi := &file_command_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5525,7 +5788,7 @@ func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHeader.ProtoReflect.Descriptor instead.
 func (*SnapshotHeader) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{59}
+	return file_command_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *SnapshotHeader) GetVersion() uint32 {
@@ -5636,7 +5899,7 @@ type SnapshotRecord struct {
 
 func (x *SnapshotRecord) Reset() {
 	*x = SnapshotRecord{}
-	mi := &file_command_proto_msgTypes[60]
+	mi := &file_command_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5648,7 +5911,7 @@ func (x *SnapshotRecord) String() string {
 func (*SnapshotRecord) ProtoMessage() {}
 
 func (x *SnapshotRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[60]
+	mi := &file_command_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5661,7 +5924,7 @@ func (x *SnapshotRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotRecord.ProtoReflect.Descriptor instead.
 func (*SnapshotRecord) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{60}
+	return file_command_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *SnapshotRecord) GetRecord() isSnapshotRecord_Record {
@@ -5871,7 +6134,7 @@ type Remembered struct {
 
 func (x *Remembered) Reset() {
 	*x = Remembered{}
-	mi := &file_command_proto_msgTypes[61]
+	mi := &file_command_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5883,7 +6146,7 @@ func (x *Remembered) String() string {
 func (*Remembered) ProtoMessage() {}
 
 func (x *Remembered) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[61]
+	mi := &file_command_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5896,7 +6159,7 @@ func (x *Remembered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Remembered.ProtoReflect.Descriptor instead.
 func (*Remembered) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{61}
+	return file_command_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *Remembered) GetClientId() string {
@@ -6091,13 +6354,17 @@ const file_command_proto_rawDesc = "" +
 	"\x06digest\x18\x03 \x01(\fR\x06digest\x12/\n" +
 	"\x05pools\x18\x04 \x03(\v2\x19.sealedge.command.v1.PoolR\x05pools\x12\x18\n" +
 	"\aapplied\x18\x05 \x01(\x03R\aapplied\x12\x14\n" +
-	"\x05actor\x18\x06 \x01(\tR\x05actor\"\x97\x01\n" +
+	"\x05actor\x18\x06 \x01(\tR\x05actor\"\xf6\x01\n" +
 	"\x0eGatewayAddress\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06holder\x18\x02 \x01(\tR\x06holder\x12\x14\n" +
 	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\x12'\n" +
 	"\x0frestart_counter\x18\x04 \x01(\rR\x0erestartCounter\x12\x1a\n" +
-	"\bacquired\x18\x05 \x01(\x03R\bacquired\"\xd1\x02\n" +
+	"\bacquired\x18\x05 \x01(\x03R\bacquired\x12\x18\n" +
+	"\agranted\x18\x06 \x01(\bR\agranted\x12\x1b\n" +
+	"\tmoving_to\x18\a \x01(\tR\bmovingTo\x12\x12\n" +
+	"\x04home\x18\b \x01(\tR\x04home\x12\x12\n" +
+	"\x04left\x18\t \x01(\tR\x04left\"\xd1\x02\n" +
 	"\x05Order\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\tR\x06number\x12\x1c\n" +
 	"\tpermitted\x18\x02 \x01(\rR\tpermitted\x12\x1a\n" +
@@ -6287,7 +6554,23 @@ const file_command_proto_rawDesc = "" +
 	"\x0eAcquireAddress\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x14\n" +
-	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\"<\n" +
+	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\"{\n" +
+	"\rAssignAddress\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04node\x18\x02 \x01(\tR\x04node\x12\x14\n" +
+	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\x12\x12\n" +
+	"\x04term\x18\x04 \x01(\x04R\x04term\x12\x18\n" +
+	"\agranted\x18\x05 \x01(\bR\agranted\"`\n" +
+	"\x10SurrenderAddress\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04node\x18\x02 \x01(\tR\x04node\x12\x14\n" +
+	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\x12\x0e\n" +
+	"\x02to\x18\x04 \x01(\tR\x02to\"[\n" +
+	"\vMoveAddress\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
+	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
+	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\x12\x12\n" +
+	"\x04home\x18\x04 \x01(\bR\x04home\"<\n" +
 	"\x12BumpRestartCounter\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\rR\x04from\"\xb5\x04\n" +
@@ -6446,7 +6729,7 @@ const file_command_proto_rawDesc = "" +
 	"\aapplied\x18\x04 \x01(\x03R\aapplied\x12\x14\n" +
 	"\x05scope\x18\x05 \x01(\tR\x05scope\x12%\n" +
 	"\x0epayload_sha256\x18\x06 \x01(\fR\rpayloadSha256\x12\x14\n" +
-	"\x05index\x18\a \x01(\x04R\x05index*\xfc\x04\n" +
+	"\x05index\x18\a \x01(\x04R\x05index*\xb9\x05\n" +
 	"\x04Type\x12\x14\n" +
 	"\x10TYPE_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
@@ -6467,7 +6750,10 @@ const file_command_proto_rawDesc = "" +
 	"CLOSE_PATH\x10\x0e\x12\x11\n" +
 	"\rRELEASE_PATHS\x10\x0f\x12\x13\n" +
 	"\x0fACQUIRE_ADDRESS\x10\x14\x12\x18\n" +
-	"\x14BUMP_RESTART_COUNTER\x10\x15\x12\x10\n" +
+	"\x14BUMP_RESTART_COUNTER\x10\x15\x12\x12\n" +
+	"\x0eASSIGN_ADDRESS\x10\x16\x12\x15\n" +
+	"\x11SURRENDER_ADDRESS\x10\x17\x12\x10\n" +
+	"\fMOVE_ADDRESS\x10\x18\x12\x10\n" +
 	"\fRESERVE_USES\x10\x1e\x12\x12\n" +
 	"\x0eRECORD_RECEIPT\x10\x1f\x12\x13\n" +
 	"\x0fRECORD_EVIDENCE\x10 \x12\x0e\n" +
@@ -6547,7 +6833,7 @@ func file_command_proto_rawDescGZIP() []byte {
 }
 
 var file_command_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
-var file_command_proto_msgTypes = make([]protoimpl.MessageInfo, 62)
+var file_command_proto_msgTypes = make([]protoimpl.MessageInfo, 65)
 var file_command_proto_goTypes = []any{
 	(Type)(0),                  // 0: sealedge.command.v1.Type
 	(Code)(0),                  // 1: sealedge.command.v1.Code
@@ -6594,30 +6880,33 @@ var file_command_proto_goTypes = []any{
 	(*ClosePath)(nil),          // 42: sealedge.command.v1.ClosePath
 	(*Closed)(nil),             // 43: sealedge.command.v1.Closed
 	(*AcquireAddress)(nil),     // 44: sealedge.command.v1.AcquireAddress
-	(*BumpRestartCounter)(nil), // 45: sealedge.command.v1.BumpRestartCounter
-	(*ReserveUses)(nil),        // 46: sealedge.command.v1.ReserveUses
-	(*RecordReceipt)(nil),      // 47: sealedge.command.v1.RecordReceipt
-	(*RecordEvidence)(nil),     // 48: sealedge.command.v1.RecordEvidence
-	(*SettleUse)(nil),          // 49: sealedge.command.v1.SettleUse
-	(*Disconnect)(nil),         // 50: sealedge.command.v1.Disconnect
-	(*AckLock)(nil),            // 51: sealedge.command.v1.AckLock
-	(*SuspendOrder)(nil),       // 52: sealedge.command.v1.SuspendOrder
-	(*ResumeOrder)(nil),        // 53: sealedge.command.v1.ResumeOrder
-	(*MarkOverdue)(nil),        // 54: sealedge.command.v1.MarkOverdue
-	(*ExpireUse)(nil),          // 55: sealedge.command.v1.ExpireUse
-	(*RecordDecision)(nil),     // 56: sealedge.command.v1.RecordDecision
-	(*ReleaseUse)(nil),         // 57: sealedge.command.v1.ReleaseUse
-	(*ConfirmRelease)(nil),     // 58: sealedge.command.v1.ConfirmRelease
-	(*Checkpoint)(nil),         // 59: sealedge.command.v1.Checkpoint
-	(*Epoch)(nil),              // 60: sealedge.command.v1.Epoch
-	(*RaiseEpoch)(nil),         // 61: sealedge.command.v1.RaiseEpoch
-	(*ReconcileBarrel)(nil),    // 62: sealedge.command.v1.ReconcileBarrel
-	(*Excuse)(nil),             // 63: sealedge.command.v1.Excuse
-	(*ExcuseBarrel)(nil),       // 64: sealedge.command.v1.ExcuseBarrel
-	(*CloseEpoch)(nil),         // 65: sealedge.command.v1.CloseEpoch
-	(*SnapshotHeader)(nil),     // 66: sealedge.command.v1.SnapshotHeader
-	(*SnapshotRecord)(nil),     // 67: sealedge.command.v1.SnapshotRecord
-	(*Remembered)(nil),         // 68: sealedge.command.v1.Remembered
+	(*AssignAddress)(nil),      // 45: sealedge.command.v1.AssignAddress
+	(*SurrenderAddress)(nil),   // 46: sealedge.command.v1.SurrenderAddress
+	(*MoveAddress)(nil),        // 47: sealedge.command.v1.MoveAddress
+	(*BumpRestartCounter)(nil), // 48: sealedge.command.v1.BumpRestartCounter
+	(*ReserveUses)(nil),        // 49: sealedge.command.v1.ReserveUses
+	(*RecordReceipt)(nil),      // 50: sealedge.command.v1.RecordReceipt
+	(*RecordEvidence)(nil),     // 51: sealedge.command.v1.RecordEvidence
+	(*SettleUse)(nil),          // 52: sealedge.command.v1.SettleUse
+	(*Disconnect)(nil),         // 53: sealedge.command.v1.Disconnect
+	(*AckLock)(nil),            // 54: sealedge.command.v1.AckLock
+	(*SuspendOrder)(nil),       // 55: sealedge.command.v1.SuspendOrder
+	(*ResumeOrder)(nil),        // 56: sealedge.command.v1.ResumeOrder
+	(*MarkOverdue)(nil),        // 57: sealedge.command.v1.MarkOverdue
+	(*ExpireUse)(nil),          // 58: sealedge.command.v1.ExpireUse
+	(*RecordDecision)(nil),     // 59: sealedge.command.v1.RecordDecision
+	(*ReleaseUse)(nil),         // 60: sealedge.command.v1.ReleaseUse
+	(*ConfirmRelease)(nil),     // 61: sealedge.command.v1.ConfirmRelease
+	(*Checkpoint)(nil),         // 62: sealedge.command.v1.Checkpoint
+	(*Epoch)(nil),              // 63: sealedge.command.v1.Epoch
+	(*RaiseEpoch)(nil),         // 64: sealedge.command.v1.RaiseEpoch
+	(*ReconcileBarrel)(nil),    // 65: sealedge.command.v1.ReconcileBarrel
+	(*Excuse)(nil),             // 66: sealedge.command.v1.Excuse
+	(*ExcuseBarrel)(nil),       // 67: sealedge.command.v1.ExcuseBarrel
+	(*CloseEpoch)(nil),         // 68: sealedge.command.v1.CloseEpoch
+	(*SnapshotHeader)(nil),     // 69: sealedge.command.v1.SnapshotHeader
+	(*SnapshotRecord)(nil),     // 70: sealedge.command.v1.SnapshotRecord
+	(*Remembered)(nil),         // 71: sealedge.command.v1.Remembered
 }
 var file_command_proto_depIdxs = []int32{
 	0,  // 0: sealedge.command.v1.Command.type:type_name -> sealedge.command.v1.Type
@@ -6625,7 +6914,7 @@ var file_command_proto_depIdxs = []int32{
 	2,  // 2: sealedge.command.v1.Subscriber.state:type_name -> sealedge.command.v1.DeviceState
 	10, // 3: sealedge.command.v1.Subscriber.credentials:type_name -> sealedge.command.v1.Credentials
 	2,  // 4: sealedge.command.v1.Barrel.state:type_name -> sealedge.command.v1.DeviceState
-	63, // 5: sealedge.command.v1.Barrel.excuse:type_name -> sealedge.command.v1.Excuse
+	66, // 5: sealedge.command.v1.Barrel.excuse:type_name -> sealedge.command.v1.Excuse
 	12, // 6: sealedge.command.v1.GTPPath.peer_c:type_name -> sealedge.command.v1.FTEID
 	12, // 7: sealedge.command.v1.GTPPath.peer_u:type_name -> sealedge.command.v1.FTEID
 	13, // 8: sealedge.command.v1.Session.gtp:type_name -> sealedge.command.v1.GTPPath
@@ -6650,7 +6939,7 @@ var file_command_proto_depIdxs = []int32{
 	3,  // 27: sealedge.command.v1.SelectPath.path:type_name -> sealedge.command.v1.PathKind
 	3,  // 28: sealedge.command.v1.ClosePath.path:type_name -> sealedge.command.v1.PathKind
 	16, // 29: sealedge.command.v1.Closed.session:type_name -> sealedge.command.v1.Session
-	60, // 30: sealedge.command.v1.SnapshotHeader.epoch:type_name -> sealedge.command.v1.Epoch
+	63, // 30: sealedge.command.v1.SnapshotHeader.epoch:type_name -> sealedge.command.v1.Epoch
 	19, // 31: sealedge.command.v1.SnapshotRecord.policy:type_name -> sealedge.command.v1.Policy
 	9,  // 32: sealedge.command.v1.SnapshotRecord.subscriber:type_name -> sealedge.command.v1.Subscriber
 	11, // 33: sealedge.command.v1.SnapshotRecord.barrel:type_name -> sealedge.command.v1.Barrel
@@ -6660,7 +6949,7 @@ var file_command_proto_depIdxs = []int32{
 	21, // 37: sealedge.command.v1.SnapshotRecord.order:type_name -> sealedge.command.v1.Order
 	23, // 38: sealedge.command.v1.SnapshotRecord.use:type_name -> sealedge.command.v1.Use
 	25, // 39: sealedge.command.v1.SnapshotRecord.lock:type_name -> sealedge.command.v1.Lock
-	68, // 40: sealedge.command.v1.SnapshotRecord.remembered:type_name -> sealedge.command.v1.Remembered
+	71, // 40: sealedge.command.v1.SnapshotRecord.remembered:type_name -> sealedge.command.v1.Remembered
 	14, // 41: sealedge.command.v1.SnapshotRecord.peer:type_name -> sealedge.command.v1.GTPPeer
 	42, // [42:42] is the sub-list for method output_type
 	42, // [42:42] is the sub-list for method input_type
@@ -6674,7 +6963,7 @@ func file_command_proto_init() {
 	if File_command_proto != nil {
 		return
 	}
-	file_command_proto_msgTypes[60].OneofWrappers = []any{
+	file_command_proto_msgTypes[63].OneofWrappers = []any{
 		(*SnapshotRecord_Policy)(nil),
 		(*SnapshotRecord_Subscriber)(nil),
 		(*SnapshotRecord_Barrel)(nil),
@@ -6694,7 +6983,7 @@ func file_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_command_proto_rawDesc), len(file_command_proto_rawDesc)),
 			NumEnums:      7,
-			NumMessages:   62,
+			NumMessages:   65,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -34,6 +34,7 @@ type Machine struct {
 	index uint64 // of the last entry applied
 	clock int64  // the highest leader's stamp, Unix nanoseconds
 	level uint32 // the highest command level applied
+	term  uint64 // of the entry that is being carried out
 
 	nextSession, nextUse, nextLock uint64 // the last id given
 	nextChargingID                 uint32 // the last given
@@ -161,6 +162,7 @@ func (m *Machine) Apply(index, term uint64, raw []byte) (*command.Result, *comma
 		return nil, nil, fmt.Errorf("log entry %d: %w", index, err)
 	}
 	m.index, m.clock, m.level = index, max(m.clock, c.LeaderTime), max(m.level, c.Level)
+	m.term = term
 	m.forgetExpired()
 	result := m.once(c, payload)
 	return result, m.link(index, term, raw, command.Marshal(result)), nil
@@ -244,6 +246,12 @@ func (m *Machine) carryOut(c *command.Command, payload proto.Message) outcome {
 		return m.releasePaths(p)
 	case *command.AcquireAddress:
 		return m.acquireAddress(p)
+	case *command.AssignAddress:
+		return m.assignAddress(p)
+	case *command.SurrenderAddress:
+		return m.surrenderAddress(p)
+	case *command.MoveAddress:
+		return m.moveAddress(p)
 	case *command.BumpRestartCounter:
 		return m.bumpRestartCounter(p)
 	case *command.ReserveUses:

@@ -125,6 +125,7 @@ var results = map[string]string{
 	"PutBarrel": "Barrel", "RevokeBarrel": "Revocation", "CheckOut": "Barrel", "CheckIn": "Barrel",
 	"OpenSession": "Opened", "ModifySession": "Session", "AttachWireGuard": "Opened", "SelectPath": "Session", "ClosePath": "Closed", "ReleasePaths": "Released",
 	"AcquireAddress": "GatewayAddress", "BumpRestartCounter": "GatewayAddress",
+	"AssignAddress": "GatewayAddress", "SurrenderAddress": "GatewayAddress", "MoveAddress": "GatewayAddress",
 	"ReserveUses": "Use", "RecordReceipt": "Use", "RecordEvidence": "Use", "SettleUse": "Use",
 	"Disconnect": "Lock", "AckLock": "Lock", "SuspendOrder": "Order", "ResumeOrder": "Order", "MarkOverdue": "Order", "ExpireUse": "Use",
 	"RecordDecision": "RecordDecision", "Checkpoint": "Checkpoint", "ReleaseUse": "Use", "ConfirmRelease": "Use",
@@ -457,6 +458,13 @@ func (l *testLog) fill(payload proto.Message, named map[string]bool) {
 	case *command.ModifySession:
 		set("local_teid_c", m.Session(p.Session).GetGtp().GetLocalTeidC())
 	case *command.AcquireAddress:
+		set("epoch", m.Address(p.Name).GetEpoch())
+	case *command.AssignAddress:
+		set("epoch", m.Address(p.Name).GetEpoch())
+		set("term", uint64(1))
+	case *command.SurrenderAddress:
+		set("epoch", m.Address(p.Name).GetEpoch())
+	case *command.MoveAddress:
 		set("epoch", m.Address(p.Name).GetEpoch())
 	case *command.BumpRestartCounter:
 		set("from", m.Address(p.Name).GetRestartCounter())
