@@ -72,6 +72,8 @@ type Config struct {
 	now        func() time.Time                                            // the clock that commands are stamped by; time.Now
 	listener   net.Listener                                                // instead of listening on Listen
 	dial       func(ctx context.Context, address string) (net.Conn, error) // instead of TCP
+	prover     prover                                                      // instead of TLS
+	quiet      time.Duration                                               // instead of commitTimeout
 }
 
 func (c Config) withDefaults() (Config, error) {
@@ -82,6 +84,7 @@ func (c Config) withDefaults() (Config, error) {
 	orDefault(&c.DiskStall, DefaultDiskStall)
 	orDefault(&c.SnapshotThreshold, DefaultSnapshotThreshold)
 	orDefault(&c.checkpoint, checkpointEvery)
+	orDefault(&c.quiet, commitTimeout)
 	orDefault(&c.Logger, slog.Default())
 	c.Logger = c.Logger.With("node", c.NodeName)
 	if c.Fatal == nil {

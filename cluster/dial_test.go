@@ -72,7 +72,7 @@ func TestCertificateIsReloaded(t *testing.T) {
 		}
 		defer conn.Close()
 		own := n1.port.identity.client("n2", protoNode).Certificates[0].Certificate[0]
-		return conn.ConnectionState().PeerCertificates[0].Raw, own
+		return conn.(link).Conn.(*tls.Conn).ConnectionState().PeerCertificates[0].Raw, own
 	}
 	next := c.ca.config(t, NodeURI("n1"))
 	set("n1", next)

@@ -3,7 +3,6 @@ package cluster
 import (
 	"bufio"
 	"context"
-	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -236,7 +235,7 @@ func decodeAnswer(f frame) (answer, error) {
 }
 
 // serveNode answers a peer until its connection ends.
-func (n *Node) serveNode(conn *tls.Conn) {
+func (n *Node) serveNode(conn link) {
 	select {
 	case <-n.ready:
 	case <-n.ctx.Done():
@@ -250,10 +249,6 @@ func (n *Node) serveNode(conn *tls.Conn) {
 	defer cancel()
 	defer c.kill()
 	slots := make(chan struct{}, maxForwarded)
-	peer, err := nodeName(conn.ConnectionState().PeerCertificates[0])
-	if err != nil {
-		return // the handshake has checked it
-	}
 	r := bufio.NewReader(conn)
 	for {
 		f, err := readFrame(r)
@@ -266,7 +261,7 @@ func (n *Node) serveNode(conn *tls.Conn) {
 		slots <- struct{}{}
 		tasks.Go(func() {
 			defer func() { <-slots }()
-			n.serveFrame(ctx, c, peer, f)
+			n.serveFrame(ctx, c, conn.peer, f)
 		})
 	}
 }

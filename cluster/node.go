@@ -203,7 +203,7 @@ func (n *Node) startRaft(logger hclog.Logger) error {
 	rc.HeartbeatTimeout = n.cfg.HeartbeatTimeout
 	rc.ElectionTimeout = n.cfg.ElectionTimeout
 	rc.LeaderLeaseTimeout = n.cfg.LeaderLease
-	rc.CommitTimeout = commitTimeout
+	rc.CommitTimeout = n.cfg.quiet
 	rc.BatchApplyCh = true
 	rc.MaxAppendEntries = 256
 	rc.SnapshotInterval = 10 * time.Second

@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -25,11 +24,12 @@ const (
 type port struct {
 	listener net.Listener
 	identity *identity
+	prover   prover // identity, but in tests
 	cfg      *Config
 	log      *slog.Logger
 	self     raft.ServerID
 	raftIn   chan net.Conn
-	serve    func(*tls.Conn) // carries out one connection of the node protocol
+	serve    func(link) // carries out one connection of the node protocol
 	closed   chan struct{}
 	once     sync.Once
 	tasks    sync.WaitGroup
@@ -38,7 +38,7 @@ type port struct {
 	conns map[net.Conn]struct{} // every open one, of either direction and protocol; nil when shut
 }
 
-func newPort(cfg *Config, id *identity, self raft.ServerID, serve func(*tls.Conn)) (*port, error) {
+func newPort(cfg *Config, id *identity, self raft.ServerID, serve func(link)) (*port, error) {
 	l := cfg.listener
 	if l == nil {
 		var err error
@@ -47,16 +47,18 @@ func newPort(cfg *Config, id *identity, self raft.ServerID, serve func(*tls.Conn
 		}
 	}
 	p := &port{
-		listener: l, identity: id, cfg: cfg, log: cfg.Logger, serve: serve,
+		listener: l, identity: id, prover: id, cfg: cfg, log: cfg.Logger, serve: serve,
 		self:   self,
 		raftIn: make(chan net.Conn), closed: make(chan struct{}), conns: map[net.Conn]struct{}{},
+	}
+	if cfg.prover != nil {
+		p.prover = cfg.prover
 	}
 	p.tasks.Go(p.accept)
 	return p, nil
 }
 
 func (p *port) accept() {
-	config := p.identity.server(p.self)
 	slots := make(chan struct{}, maxHandshakes)
 	for {
 		conn, err := p.listener.Accept()
@@ -86,16 +88,16 @@ func (p *port) accept() {
 		p.tasks.Go(func() {
 			done := sync.OnceFunc(func() { <-slots })
 			defer done()
-			p.welcome(tls.Server(tracked{conn, p}, config), conn.RemoteAddr(), done)
+			p.welcome(tracked{conn, p}, done)
 		})
 	}
 }
 
 // welcome authenticates a connection and hands it on. handshaken is called as
 // soon as the handshake is over.
-func (p *port) welcome(conn *tls.Conn, remote net.Addr, handshaken func()) {
+func (p *port) welcome(raw net.Conn, handshaken func()) {
 	ctx, cancel := context.WithTimeout(context.Background(), handshakeTimeout)
-	err := conn.HandshakeContext(ctx)
+	conn, err := p.prover.accept(ctx, raw, p.self)
 	cancel()
 	if err != nil {
 		level := slog.LevelWarn
@@ -105,13 +107,13 @@ func (p *port) welcome(conn *tls.Conn, remote net.Addr, handshaken func()) {
 		select {
 		case <-p.closed:
 		default:
-			p.log.Log(context.Background(), level, "cluster port: connection refused", "remote", remote, "reason", err)
+			p.log.Log(context.Background(), level, "cluster port: connection refused", "remote", raw.RemoteAddr(), "reason", err)
 		}
-		conn.Close()
+		raw.Close()
 		return
 	}
 	handshaken()
-	switch conn.ConnectionState().NegotiatedProtocol {
+	switch conn.proto {
 	case protoRaft:
 		select {
 		case p.raftIn <- conn: // Raft closes it
@@ -152,13 +154,13 @@ func (p *port) track(c net.Conn) bool {
 
 // dialNode opens a connection for the node protocol, to whatever id has a peer's
 // name now.
-func (p *port) dialNode(ctx context.Context, name, address, proto string) (*tls.Conn, error) {
+func (p *port) dialNode(ctx context.Context, name, address, proto string) (net.Conn, error) {
 	return p.dialID(ctx, raft.ServerID(name), address, proto)
 }
 
 // dialID opens a connection to a peer for one of the two protocols. A host name
 // in address is looked up every time: Config.dial does it.
-func (p *port) dialID(ctx context.Context, id raft.ServerID, address, proto string) (*tls.Conn, error) {
+func (p *port) dialID(ctx context.Context, id raft.ServerID, address, proto string) (net.Conn, error) {
 	name := memberName(id)
 	raw, err := p.cfg.dial(ctx, address)
 	if err != nil {
@@ -168,9 +170,9 @@ func (p *port) dialID(ctx context.Context, id raft.ServerID, address, proto stri
 		raw.Close()
 		return nil, net.ErrClosed
 	}
-	conn := tls.Client(tracked{raw, p}, p.identity.client(id, proto))
-	if err := conn.HandshakeContext(ctx); err != nil {
-		conn.Close()
+	conn, err := p.prover.connect(ctx, tracked{raw, p}, id, proto)
+	if err != nil {
+		tracked{raw, p}.Close()
 		return nil, fmt.Errorf("node %s at %s: %w", name, address, err)
 	}
 	return conn, nil

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"math"
 	"net/netip"
 	"sync"
@@ -118,6 +119,10 @@ func (h *historic) end(out ledgerOut) {
 	c.ops = append(c.ops, h.op)
 }
 
+// digestEvery is how many entries there are to one after which states are compared;
+// most of a schedule's time would go into digests otherwise.
+const digestEvery = 19
+
 // watch follows one process: its state at each entry is the others', and when it
 // leads it acquires the gateway address.
 func (c *checks) watch(n *simNode, node *Node) {
@@ -134,11 +139,11 @@ func (c *checks) watch(n *simNode, node *Node) {
 		var index uint64
 		var digest [32]byte
 		node.View(func(m *state.Machine) {
-			if index = m.Index(); index%7 == 0 { // the nodes apply entries in batches of their own
+			if index = m.Index(); index%digestEvery == 0 { // the nodes apply entries in batches of their own
 				digest = m.Digest()
 			}
 		})
-		if index%7 == 0 && c.sim.lives(node) {
+		if index%digestEvery == 0 && c.sim.lives(node) {
 			c.sameDigest(n, index, digest)
 		}
 		select {
@@ -229,6 +234,11 @@ func (c *checks) lease() {
 func (c *checks) state() {
 	ctx, cancel := context.WithTimeout(c.sim.ctx, recoveryTime)
 	defer cancel()
+	// What is answered from here on, as the clock goes on ticking, a node may not
+	// have yet.
+	c.mu.Lock()
+	answers := maps.Clone(c.answers)
+	c.mu.Unlock()
 	for _, n := range c.sim.nodes {
 		node := n.running()
 		if node == nil || node.Barrier(ctx) != nil {
@@ -236,7 +246,7 @@ func (c *checks) state() {
 			return
 		}
 		node.View(func(m *state.Machine) { c.stateOf(n, m) })
-		if err := c.audit(ctx, node); err != nil {
+		if err := c.audit(ctx, node, answers); err != nil {
 			c.sim.failf("%s: audit: %v", n.name, err)
 		}
 	}
@@ -271,13 +281,8 @@ func (c *checks) stateOf(n *simNode, m *state.Machine) {
 
 // audit checks that the chain verifies, and that everything answered is in it,
 // once with an effect.
-func (c *checks) audit(ctx context.Context, node *Node) error {
-	c.mu.Lock()
-	missing := make(map[[2]string][]byte, len(c.answers))
-	for k, v := range c.answers {
-		missing[k] = v
-	}
-	c.mu.Unlock()
+func (c *checks) audit(ctx context.Context, node *Node, answers map[[2]string][]byte) error {
+	missing := maps.Clone(answers)
 	var broken error
 	chain := func(yield func(*command.AuditEntry, error) bool) {
 		if err := node.AuditRange(ctx, 1, func(e *command.AuditEntry) error {
@@ -309,7 +314,7 @@ func (c *checks) audit(ctx context.Context, node *Node) error {
 		return fmt.Errorf("it ends at %d, the state is at %d", last, head)
 	}
 	for key := range missing {
-		return fmt.Errorf("of %d requests that were answered, %d are not in it, e.g. %q", len(c.answers), len(missing), key)
+		return fmt.Errorf("of %d requests that were answered, %d are not in it, e.g. %q", len(answers), len(missing), key)
 	}
 	return nil
 }

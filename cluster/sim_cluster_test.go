@@ -107,6 +107,9 @@ type simTB struct{ testing.TB }
 func (simTB) Helper()           {}
 func (simTB) Fatal(args ...any) { panic(fmt.Sprint(args...)) }
 
+// tlsEvery is how many schedules there are to one in which the nodes use TLS.
+const tlsEvery = 32
+
 func newSim(t *testing.T, seed uint64, mut mutant, dir string) *sim {
 	s := &sim{
 		t: t, seed: seed, mut: mut, rng: rand.New(rand.NewPCG(seed, 's')), began: time.Now(), faults: map[string]int{},
@@ -125,15 +128,19 @@ func newSim(t *testing.T, seed uint64, mut mutant, dir string) *sim {
 	}
 	s.net = newSimNet(seed, s.names)
 	threshold := uint64(10 + s.rng.IntN(60))
+	quiet := time.Duration(20+s.rng.IntN(30)) * time.Millisecond
 	for i, p := range peers {
 		sn := &simNode{sim: s, name: p.Name, disk: newSimDisk(seed, uint64(i)), dir: filepath.Join(dir, p.Name), closing: make(chan struct{}), power: make(chan struct{}, 1)}
 		close(sn.closing)
 		sn.disk.lies = mut == lyingDisk
 		sn.cfg = Config{
 			NodeName: p.Name, DataDir: sn.dir, Peers: peers, TLS: simCerts()[p.Name], Bootstrap: true,
-			SnapshotThreshold: threshold, Logger: slog.New(slog.DiscardHandler),
+			SnapshotThreshold: threshold, quiet: quiet, Logger: slog.New(slog.DiscardHandler),
 			dial: s.net.dial(p.Name, byAddress),
 			now:  func() time.Time { return time.Now().Add(time.Duration(sn.shift.Load())) },
+		}
+		if seed%tlsEvery != 0 {
+			sn.cfg.prover = simProver{p.Name}
 		}
 		if mut == longLease && i == 0 {
 			sn.cfg.HeartbeatTimeout, sn.cfg.LeaderLease = time.Second, 900*time.Millisecond

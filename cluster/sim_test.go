@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -121,6 +122,8 @@ func TestSimulation(t *testing.T) {
 		schedules = 1 << 62
 	}
 	schedules = envNumber(t, "SIM_SCHEDULES", schedules)
+	// Schedules leave much garbage and little else.
+	defer debug.SetGCPercent(debug.SetGCPercent(400))
 	began := time.Now()
 	var next, ran, undecided, ops, faults atomic.Uint64
 	var failures sync.Map
