@@ -126,10 +126,16 @@ func floorOf(room string) (int, bool) {
 }
 
 // loaded are the tools that put the simulators to work on a running gateway.
-var loaded = []string{"tools/bench", "tools/e2e", "tools/soak"}
+var loaded = []string{"tools/bench", "tools/drill", "tools/e2e", "tools/soak"}
+
+// drillers have drills run.
+var drillers = []string{"tools/reliability", "tools/sealctl"}
 
 // drives tells whether a is a tool that may import b for the load that it makes.
 func drives(a, b string) bool {
+	if b == "tools/drill" && slices.Contains(drillers, a) {
+		return true
+	}
 	return strings.HasPrefix(b, "tools/sealsim/") && slices.ContainsFunc(loaded, func(tool string) bool { return under(a, tool) })
 }
 
@@ -199,6 +205,8 @@ func TestBreachesAreSeen(t *testing.T) {
 		{"one tool's parts", pkg{module + "tools/sealsim", []string{module + "tools/sealsim/phone"}}, 0},
 		{"another tool's parts", pkg{module + "tools/sealctl", []string{module + "tools/sealsim/phone"}}, 1},
 		{"load from the simulators", pkg{module + "tools/bench", []string{module + "tools/sealsim/carrier"}}, 0},
+		{"drills from the CLI", pkg{module + "tools/sealctl", []string{module + "tools/drill"}}, 0},
+		{"drills from elsewhere", pkg{module + "tools/bench", []string{module + "tools/drill"}}, 1},
 		{"load from elsewhere", pkg{module + "tools/bench", []string{module + "tools/sealserver/server"}}, 1},
 	} {
 		if got := breaches([]pkg{c.p}); len(got) != c.want {

@@ -1,0 +1,96 @@
+package drill
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// bin is where the programs under test are.
+var bin string
+
+func TestMain(m *testing.M) {
+	code := func() int {
+		dir, err := os.MkdirTemp("", "sealedge-drill-")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(dir)
+		bin = dir
+		return m.Run()
+	}()
+	os.Exit(code)
+}
+
+// module is the root of the module, from here.
+const module = "../.."
+
+// built makes the programs, once. It looks into every directory of the module
+// first, so that the go command knows what the tests depend on.
+var built = sync.OnceValue(func() error {
+	err := filepath.WalkDir(module, func(path string, d fs.DirEntry, err error) error {
+		if d != nil && d.IsDir() && path != module && (strings.HasPrefix(d.Name(), ".") || d.Name() == "build") {
+			return fs.SkipDir
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command("go", "build", "-o", bin+"/", "./edge/sealedge", "./tools/sealserver")
+	cmd.Dir = module
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return nil
+})
+
+// local starts a drill cluster with a canary. The machine may be busy: a disk
+// that is slow for that ends no node.
+func local(t *testing.T) *Target {
+	t.Helper()
+	if err := built(); err != nil {
+		t.Fatal(err)
+	}
+	l, err := StartLocal(t.Context(), LocalConfig{Bin: bin, Dir: filepath.Join(t.TempDir(), "site"), Set: []string{"cluster.disk_stall=20s"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(l.Stop)
+	cfg, err := l.Canary(t.Context(), 8, 16)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := NewCanary(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return &Target{Admin: l.Admin(), Canary: c, Hands: l, Destructive: true}
+}
+
+func TestLocalDrills(t *testing.T) {
+	target := local(t)
+	for _, d := range Drills() {
+		t.Run(d.Name, func(t *testing.T) {
+			if err := target.Allowed(d); err != nil {
+				t.Skip(err)
+			}
+			for range 3 {
+				r, err := target.Run(t.Context(), d)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if !r.Passed() || r.Sent == 0 || r.Sessions != 8 {
+					t.Errorf("%+v", r)
+				}
+			}
+		})
+	}
+}
