@@ -160,7 +160,7 @@ func BenchmarkBucket(b *testing.B) {
 func sockets(b *testing.B, p *Plane) (peer *net.UDPConn, at netip.AddrPort) {
 	b.Helper()
 	listen := func() *net.UDPConn {
-		c, err := Listen(b.Context(), netip.MustParseAddrPort("127.0.0.1:0"))
+		c, err := Listen(b.Context(), net.ListenConfig{}, netip.MustParseAddrPort("127.0.0.1:0"))
 		if err != nil {
 			b.Fatal(err)
 		}

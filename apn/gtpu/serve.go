@@ -20,8 +20,7 @@ const bufferBytes = 4 << 20
 const maxDatagram = 9216
 
 // Listen opens a UDP socket for Serve at addr.
-func Listen(ctx context.Context, addr netip.AddrPort) (*net.UDPConn, error) {
-	var lc net.ListenConfig
+func Listen(ctx context.Context, lc net.ListenConfig, addr netip.AddrPort) (*net.UDPConn, error) {
 	c, err := lc.ListenPacket(ctx, "udp4", addr.String())
 	if err != nil {
 		return nil, fmt.Errorf("gtpu: open user-plane socket: %w", err)

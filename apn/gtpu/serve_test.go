@@ -22,12 +22,12 @@ type loopback struct {
 
 func serveLoopback(t testing.TB, cfg gtpu.Config) *loopback {
 	t.Helper()
-	peer, err := gtpu.Listen(t.Context(), netip.MustParseAddrPort("127.0.0.1:0"))
+	peer, err := gtpu.Listen(t.Context(), net.ListenConfig{}, netip.MustParseAddrPort("127.0.0.1:0"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { peer.Close() })
-	conn, err := gtpu.Listen(t.Context(), netip.MustParseAddrPort("127.0.0.1:0"))
+	conn, err := gtpu.Listen(t.Context(), net.ListenConfig{}, netip.MustParseAddrPort("127.0.0.1:0"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -176,7 +176,7 @@ func TestServeAgain(t *testing.T) {
 	plane := gtpu.New(gtpu.Config{Uplink: func([]byte) {}})
 	plane.Carry(put(at127(2)))
 	for range 2 {
-		conn, err := gtpu.Listen(t.Context(), netip.MustParseAddrPort("127.0.0.1:0"))
+		conn, err := gtpu.Listen(t.Context(), net.ListenConfig{}, netip.MustParseAddrPort("127.0.0.1:0"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -204,7 +204,7 @@ func TestServeAgain(t *testing.T) {
 		peer.Close()
 	}
 	// A socket that someone else closes is an error, not an end.
-	conn, err := gtpu.Listen(t.Context(), netip.MustParseAddrPort("127.0.0.1:0"))
+	conn, err := gtpu.Listen(t.Context(), net.ListenConfig{}, netip.MustParseAddrPort("127.0.0.1:0"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,9 +9,17 @@
 // batch of packets. A planned stop is stricter: the address is down before
 // leadership is handed over, because then the next leader comes at once.
 //
-// On loopback, "up" means that the listeners are bound: 127.0.0.0/8 needs no
-// configuring. Binding is tried again until it succeeds, since the holder before,
+// "Up" means that the listeners are bound, and that a [Driver] has brought the
+// address to this machine. On loopback there is nothing to bring: 127.0.0.0/8 needs
+// no configuring. Binding is tried again until it succeeds, since the holder before,
 // if it lives on the same machine, may be a moment late to let go.
+//
+// The netlink driver puts the address on an interface and tells the neighbours, by
+// gratuitous ARP or unsolicited Neighbor Advertisements, which it repeats. A holder
+// that dies can't take it away again, and its machine would go on answering for it;
+// so the driver gives the address a lifetime of a few seconds in the kernel, and
+// renews it only while the node holds. Sockets are open before the address comes, and
+// are closed after it went, so that no peer is ever told "port unreachable".
 package address
 
 import (
@@ -19,6 +27,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"github.com/sealedge/sealedge/cluster/command"
@@ -47,13 +56,17 @@ type Config struct {
 	Name string // of the address in the replicated state
 	Node string // this node's
 
+	Address netip.Addr // what Driver moves
+	Driver  Driver     // nil: the address needs no moving
+
 	// OnUp brings the address up, e.g. binds the listeners. epoch is that of the
 	// address's new tenure. It returns when what arrives is served, or with an
 	// error and nothing left up; then it is called again, after a pause. ctx ends
 	// when the address is lost, which must break OnUp off.
 	OnUp func(ctx context.Context, epoch uint64) error
 	// OnDown takes the address down: once it returned, nothing more is sent from
-	// it. It is called once for every OnUp that succeeded.
+	// it. It is called once for every OnUp that succeeded, after the driver took the
+	// address away.
 	OnDown func()
 	// StepDown, if set, hands leadership over when Run is told to end, after
 	// OnDown.
@@ -125,13 +138,29 @@ func (k *Keeper) hold(ctx context.Context) {
 	if !k.insist(ctx, "acquire", acquire) {
 		return
 	}
-	if !k.insist(ctx, "bring up", func() error { return k.cfg.OnUp(ctx, epoch) }) {
+	if !k.insist(ctx, "bring up", func() error { return k.up(ctx, epoch) }) {
 		return
 	}
 	k.log.Info("address is up", "epoch", epoch)
 	<-ctx.Done()
+	if k.cfg.Driver != nil {
+		if err := k.cfg.Driver.Down(k.cfg.Address); err != nil {
+			k.log.Error("the address can't be taken off this machine", "error", err)
+		}
+	}
 	k.cfg.OnDown()
 	k.log.Info("address is down", "epoch", epoch)
+}
+
+func (k *Keeper) up(ctx context.Context, epoch uint64) error {
+	if err := k.cfg.OnUp(ctx, epoch); err != nil || k.cfg.Driver == nil {
+		return err
+	}
+	err := k.cfg.Driver.Up(ctx, k.cfg.Address)
+	if err != nil {
+		k.cfg.OnDown()
+	}
+	return err
 }
 
 // acquire makes this node the holder in the replicated state. An attempt whose

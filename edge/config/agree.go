@@ -1,6 +1,10 @@
 package config
 
-import "time"
+import (
+	"time"
+
+	"github.com/sealedge/sealedge/cluster/address"
+)
 
 // complete fills in what follows from other keys.
 func (c *Config) complete() {
@@ -45,6 +49,7 @@ func (l *loader) agree(c *Config) {
 	if cl.ElectionTimeout < cl.HeartbeatTimeout {
 		l.mistake("cluster.election_timeout", "make it as long", "is %s, shorter than heartbeat_timeout, %s", cl.ElectionTimeout, cl.HeartbeatTimeout)
 	}
+	l.agreeAddress(&c.Gateway)
 	l.agreePorts(c)
 	l.agreeInner(c)
 	// A request of ours is given up after N3 times T3. An echo that is still
@@ -52,6 +57,18 @@ func (l *loader) agree(c *Config) {
 	gtp := &c.Gateway.GTP
 	if most := gtp.T3 * time.Duration(gtp.N3); gtp.EchoInterval != 0 && most > gtp.EchoInterval {
 		l.mistake("gateway.gtp.echo_interval", "make it longer, or t3 or n3 less", "is %s, but n3 times t3 is %s, so that an echo would be sent before the last is given up", gtp.EchoInterval, most)
+	}
+}
+
+func (l *loader) agreeAddress(g *Gateway) {
+	netlink := g.Driver == address.Netlink
+	switch {
+	case netlink && g.Interface == "":
+		l.mistake("gateway.interface", "name the one towards the carrier, such as eth0", "is missing, which gateway.address_driver netlink needs")
+	case !netlink && g.Interface != "":
+		l.mistake("gateway.interface", "remove it, or make gateway.address_driver netlink", "is %s, but gateway.address_driver %s puts the address on no interface", g.Interface, g.Driver)
+	case netlink && g.Address.IsLoopback():
+		l.mistake("gateway.address_driver", "leave it out", "is netlink, but %s is on every machine by itself", g.Address)
 	}
 }
 

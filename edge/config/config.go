@@ -16,6 +16,8 @@ import (
 	"log/slog"
 	"net/netip"
 	"time"
+
+	"github.com/sealedge/sealedge/cluster/address"
 )
 
 // Config is the whole configuration of one node.
@@ -68,10 +70,12 @@ type Identity struct {
 
 // Gateway is what the carrier and fallback peers see. It moves to the leader.
 type Gateway struct {
-	Name      Name       `key:"name"`
-	Address   netip.Addr `key:"address,required" range:"IPv4"`
-	GTP       GTP        `key:"gtp"`
-	WireGuard WireGuard  `key:"wireguard"`
+	Name      Name         `key:"name"`
+	Address   netip.Addr   `key:"address,required" range:"IPv4"`
+	Driver    address.Kind `key:"address_driver"`
+	Interface string       `key:"interface"` // of address.Netlink
+	GTP       GTP          `key:"gtp"`
+	WireGuard WireGuard    `key:"wireguard"`
 }
 
 // GTP is the carrier's side, GTP-C on UDP 2123 and GTP-U on UDP 2152.
@@ -163,7 +167,7 @@ func defaults() Config {
 			LeaderLease: 100 * time.Millisecond, ApplyTimeout: 3 * time.Second, DiskStall: 500 * time.Millisecond, SnapshotThreshold: 8192,
 		},
 		Gateway: Gateway{
-			Name: "gw1",
+			Name: "gw1", Driver: address.Loopback,
 			GTP: GTP{
 				T3: 3 * time.Second, N3: 3, Answers: 100, Creates: 10_000, MaxSessions: 200_000, EchoInterval: time.Minute, UserEchoInterval: time.Minute,
 				FailedPath: KeepSessions, FailedPathKeep: 10 * time.Minute,

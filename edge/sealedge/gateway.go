@@ -167,6 +167,7 @@ func (g *gateway) openPlanes() (err error) {
 		OnPathRestored: func(peer netip.Addr) { g.log.Info("carrier's user plane answers again", "peer", peer) },
 		Logger:         g.component("gtpu"),
 	})
+	listen := address.ListenConfig(g.cfg.Gateway.Driver)
 	if wg := g.cfg.Gateway.WireGuard; wg.Enabled() {
 		key, err := wg.PrivateKey()
 		if err != nil {
@@ -174,7 +175,7 @@ func (g *gateway) openPlanes() (err error) {
 		}
 		g.fallback, err = wireguard.New(wireguard.Config{
 			PrivateKey: key, MTU: in.MTU, Uplink: g.fallbackUplink, OnAuthenticated: g.paths.cameByFallback,
-			Holds: g.node.Holds, Silence: wg.Silence, Logger: g.component("wireguard"),
+			Holds: g.node.Holds, Silence: wg.Silence, Listen: wireguard.ListenUDP(listen), Logger: g.component("wireguard"),
 		})
 		if err != nil {
 			return err
@@ -207,11 +208,16 @@ func (g *gateway) openPlanes() (err error) {
 		have: map[uint64]*command.Session{}, ended: g.tellCarrier,
 	}
 	g.sockets = &outer{
-		address: g.cfg.Gateway.Address, wireguard: g.cfg.Gateway.WireGuard.Port,
+		address: g.cfg.Gateway.Address, listen: listen, wireguard: g.cfg.Gateway.WireGuard.Port,
 		control: g.control, plane: g.plane, fallback: g.fallback, ready: func() { g.tunnels.reconcile() }, log: g.component("outer"),
+	}
+	driver, err := address.NewDriver(g.cfg.Gateway.Driver, g.cfg.Gateway.Interface, []netip.Addr{g.cfg.Gateway.Address}, g.node.Holds, g.component("address"))
+	if err != nil {
+		return fmt.Errorf("gateway.address_driver: %w", err)
 	}
 	g.keeper = address.New(address.Config{
 		Name: name, Node: string(g.cfg.Node.Name), OnUp: g.sockets.up, OnDown: g.sockets.down,
+		Address: g.cfg.Gateway.Address, Driver: driver,
 		StepDown: g.node.StepDown, Logger: g.component("address"),
 	}, g.node)
 	return nil

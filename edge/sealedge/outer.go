@@ -22,6 +22,7 @@ const gtpcPort = 2123
 // the gateway address. They are open on one node only, the holder.
 type outer struct {
 	address   netip.Addr
+	listen    net.ListenConfig
 	wireguard uint16 // port; unused without fallback
 	control   *gtpc.Server
 	plane     *gtpu.Plane
@@ -46,8 +47,7 @@ func (o *outer) up(ctx context.Context, _ uint64) (err error) {
 			}
 		}
 	}()
-	var lc net.ListenConfig
-	c, err := lc.ListenPacket(ctx, "udp4", netip.AddrPortFrom(o.address, gtpcPort).String())
+	c, err := o.listen.ListenPacket(ctx, "udp4", netip.AddrPortFrom(o.address, gtpcPort).String())
 	if err != nil {
 		return fmt.Errorf("GTP-C: %w", err)
 	}
@@ -55,7 +55,7 @@ func (o *outer) up(ctx context.Context, _ uint64) (err error) {
 	// All of a carrier's terminals may attach at once; what the default buffer has no
 	// room for is asked again only after T3. The kernel caps what it won't give.
 	_ = c.(*net.UDPConn).SetReadBuffer(4 << 20)
-	u, err := gtpu.Listen(ctx, netip.AddrPortFrom(o.address, gtpu.Port))
+	u, err := gtpu.Listen(ctx, o.listen, netip.AddrPortFrom(o.address, gtpu.Port))
 	if err != nil {
 		return err
 	}

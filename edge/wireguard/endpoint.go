@@ -107,7 +107,7 @@ func New(cfg Config) (*Endpoint, error) {
 		cfg.Silence = 5 * time.Second
 	}
 	if cfg.Listen == nil {
-		cfg.Listen = listenUDP
+		cfg.Listen = ListenUDP(net.ListenConfig{})
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -159,17 +159,19 @@ func (e *Endpoint) warn(msg string, args ...any) {
 	e.warns.Do(func() { e.log.Warn(msg, args...) })
 }
 
-func listenUDP(ctx context.Context, addr netip.AddrPort) (Conn, error) {
-	var lc net.ListenConfig
-	c, err := lc.ListenPacket(ctx, "udp", addr.String())
-	if err != nil {
-		return nil, err
+// ListenUDP is a Config.Listen that opens its sockets with lc.
+func ListenUDP(lc net.ListenConfig) func(ctx context.Context, addr netip.AddrPort) (Conn, error) {
+	return func(ctx context.Context, addr netip.AddrPort) (Conn, error) {
+		c, err := lc.ListenPacket(ctx, "udp", addr.String())
+		if err != nil {
+			return nil, err
+		}
+		u := c.(*net.UDPConn)
+		// A smaller buffer than asked for loses packets sooner and nothing else.
+		_ = u.SetReadBuffer(4 << 20)
+		_ = u.SetWriteBuffer(4 << 20)
+		return u, nil
 	}
-	u := c.(*net.UDPConn)
-	// A smaller buffer than asked for loses packets sooner and nothing else.
-	_ = u.SetReadBuffer(4 << 20)
-	_ = u.SetWriteBuffer(4 << 20)
-	return u, nil
 }
 
 // Listen opens the socket at addr and begins to serve it; ctx bounds the

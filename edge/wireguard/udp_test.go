@@ -32,7 +32,7 @@ func overUDP(t testing.TB, uplink func([]byte)) (*Endpoint, *phone) {
 		t.Fatal(err)
 	}
 	at := e.bind.conn.Load().LocalAddr().(*net.UDPAddr).AddrPort()
-	c, err := listenUDP(t.Context(), netip.MustParseAddrPort("127.0.0.1:0"))
+	c, err := ListenUDP(net.ListenConfig{})(t.Context(), netip.MustParseAddrPort("127.0.0.1:0"))
 	if err != nil {
 		t.Fatal(err)
 	}
