@@ -142,6 +142,10 @@ func (l *Local) identity(name string) (*tls.Config, error) {
 	return &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{*pair}, RootCAs: roots}, nil
 }
 
+func (l *Local) String() string {
+	return fmt.Sprintf("local cluster of %d nodes on loopback", len(l.nodes))
+}
+
 // Admin calls the cluster's API.
 func (l *Local) Admin() *Admin { return l.admin }
 

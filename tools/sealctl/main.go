@@ -60,7 +60,7 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 		},
 		Commands: []*cli.Command{
 			deviceCommand(), barrelCommand(), orderCommand(), useCommand(), sessionCommand(), peersCommand(), traceCommand(), proceduresCommand(),
-			policyCommand(), auditCommand(), clusterCommand(), backupCommand(), epochCommand(),
+			policyCommand(), auditCommand(), clusterCommand(), drillCommand(), backupCommand(), epochCommand(),
 		},
 		CommandNotFound: func(c *cli.Context, name string) {},
 		ExitErrHandler:  func(*cli.Context, error) {}, // run decides
