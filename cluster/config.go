@@ -55,6 +55,13 @@ type Config struct {
 	// HeartbeatTimeout, and clocks must not run apart by more than the difference.
 	HeartbeatTimeout, ElectionTimeout, LeaderLease time.Duration
 
+	// AddressLease is how long a node that doesn't lead may hold a gateway address
+	// without hearing from the leader: see AddressLease. It should outlast an election,
+	// so that the addresses of those that live are not disturbed by one; an address
+	// whose holder died moves after it, and an eighth more. It must be the same on
+	// every node. By default it is four times HeartbeatTimeout.
+	AddressLease time.Duration
+
 	SnapshotThreshold uint64        // log entries between snapshots, and kept after one
 	ApplyTimeout      time.Duration // the longest that Propose and Barrier take
 	DiskStall         time.Duration // the longest that a write to the log may take
@@ -80,6 +87,7 @@ func (c Config) withDefaults() (Config, error) {
 	orDefault(&c.HeartbeatTimeout, DefaultHeartbeatTimeout)
 	orDefault(&c.ElectionTimeout, max(DefaultElectionTimeout, c.HeartbeatTimeout))
 	orDefault(&c.LeaderLease, min(DefaultLeaderLease, c.HeartbeatTimeout/2))
+	orDefault(&c.AddressLease, 4*c.HeartbeatTimeout)
 	orDefault(&c.ApplyTimeout, DefaultApplyTimeout)
 	orDefault(&c.DiskStall, DefaultDiskStall)
 	orDefault(&c.SnapshotThreshold, DefaultSnapshotThreshold)

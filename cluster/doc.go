@@ -20,6 +20,10 @@
 // was cut off, stopped or hung is fenced before another can lead, without being
 // told.
 //
+// A cluster may have several gateway addresses, and each node hold one of them:
+// [Node.AddressLease] is the fence of a single address. The leader grants it, and
+// gives the address to another only when the lease must have expired.
+//
 // # One port
 //
 // Nodes talk over one TCP port, TLS 1.3 with certificates on both sides. ALPN

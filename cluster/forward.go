@@ -277,6 +277,9 @@ func (n *Node) serveFrame(ctx context.Context, c *frameConn, peer string, f fram
 	case frameJoin:
 		c.send(endFrame(f.id, n.admit(ctx, peer, raft.ServerID(f.body))))
 		return
+	case frameRenew:
+		c.send(n.serveRenewal(peer, f.body).frame(f.id))
+		return
 	}
 	q := question{}
 	switch {

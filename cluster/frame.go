@@ -28,6 +28,7 @@ const (
 	frameAudit   frameKind = 3 // be64 first, be64 last sequence number
 	frameGreet   frameKind = 4 // empty: who are you?
 	frameJoin    frameKind = 5 // id of the node that asks to become a member; answered by frameEnd
+	frameRenew   frameKind = 6 // renewalRequest; answered as a barrier is
 
 	frameDone     frameKind = 16 // be64 log index, Result (empty for a barrier)
 	frameRefused  frameKind = 17 // verdict byte, reason

@@ -41,7 +41,7 @@ type Node struct {
 	lease      *lease
 	yielding   atomic.Bool   // StepDown is under way: the lease doesn't count
 	yielded    atomic.Uint64 // nor does it in this term: a StepDown failed that may succeed yet
-	leading    latest
+	leading    latest[bool]
 	roleChange event // the leader changed, or this node's lease began
 
 	audit    *auditLog
@@ -52,6 +52,11 @@ type Node struct {
 	pending   chan inFlight
 	settled   chan struct{} // closed when every proposal that Raft took was answered
 	forwards  *forwarder
+
+	grants      grants
+	renewals    *forwarder // of address leases: nothing else is in their way
+	addressesMu sync.Mutex
+	addresses   map[string]*AddressLease // guarded by addressesMu
 
 	entry       entry
 	progress    progress
@@ -88,6 +93,7 @@ func Open(cfg Config) (_ *Node, err error) {
 	}
 	n := &Node{
 		cfg: cfg, log: cfg.Logger, machine: state.New(), auditGap: make(signal, 1), filling: make(chan struct{}, 1),
+		addresses: map[string]*AddressLease{},
 		proposals: make(chan *proposal), pending: make(chan inFlight, 4096),
 		checkpoints: checkpoints{work: make(signal, 1)},
 		changing:    make(chan struct{}, 1), settled: make(chan struct{}), ready: make(chan struct{}), failed: make(chan struct{}), down: make(chan struct{}),
@@ -134,7 +140,7 @@ func Open(cfg Config) (_ *Node, err error) {
 	if n.port, err = newPort(&n.cfg, id, n.id, n.serveNode); err != nil {
 		return nil, err
 	}
-	n.forwards = newForwarder(n.port)
+	n.forwards, n.renewals = newForwarder(n.port), newForwarder(n.port)
 	if err := n.startRaft(logger); err != nil {
 		return nil, err
 	}
@@ -143,6 +149,7 @@ func Open(cfg Config) (_ *Node, err error) {
 	n.tasks.Go(n.keepAudit)
 	n.tasks.Go(n.enter)
 	n.tasks.Go(n.tend)
+	n.tasks.Go(n.openGrants)
 	n.tasks.Go(n.compareStates)
 	close(n.ready)
 	return n, nil

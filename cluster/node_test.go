@@ -151,7 +151,7 @@ func TestTornAuditTailOfANode(t *testing.T) {
 }
 
 func TestLeadershipKeepsTheLatest(t *testing.T) {
-	var l latest
+	var l latest[bool]
 	l.publish(true)
 	a, b := l.subscribe(), l.subscribe()
 	if !<-a {

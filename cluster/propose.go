@@ -154,9 +154,12 @@ func (n *Node) lead(ctx context.Context, q question) answer {
 	p := &proposal{answer: make(chan answer, 1)}
 	if q.raw != nil {
 		// What can't be decoded would stop every node: it must not get into the log.
-		c, _, err := command.Decode(q.raw)
+		c, payload, err := command.Decode(q.raw)
 		if err != nil {
 			return answer{verdict: rejected, err: err}
+		}
+		if err := n.mayAppend(payload); err != nil {
+			return answer{verdict: notDone, err: err}
 		}
 		p.command = c
 	}

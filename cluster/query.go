@@ -51,11 +51,15 @@ func (n *Node) Leader() (name, address string) {
 // a majority acknowledged messages that it sent within the lease, and it isn't
 // stepping down. It is cheap enough to ask for every batch of packets.
 func (n *Node) Holds() bool {
+	return n.holdsIn(n.raft.CurrentTerm())
+}
+
+// holdsIn tells whether Holds is true of a term.
+func (n *Node) holdsIn(term uint64) bool {
 	if n.yielding.Load() || n.raft.State() != raft.Leader {
 		return false
 	}
-	term := n.raft.CurrentTerm()
-	return n.yielded.Load() != term && n.lease.held(term)
+	return n.raft.CurrentTerm() == term && n.yielded.Load() != term && n.lease.held(term)
 }
 
 // lateTransfer is how long after a failed StepDown the order to stand for election

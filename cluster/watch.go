@@ -46,24 +46,24 @@ func (e *event) await(ctx context.Context, ok func() bool) error {
 	}
 }
 
-// latest delivers booleans to subscribers that may be slow: what they didn't
-// read yet is replaced.
-type latest struct {
+// latest delivers values to subscribers that may be slow: what they didn't read
+// yet is replaced.
+type latest[T any] struct {
 	mu    sync.Mutex
-	value bool
-	subs  []chan bool
+	value T
+	subs  []chan T
 }
 
-func (l *latest) subscribe() <-chan bool {
+func (l *latest[T]) subscribe() <-chan T {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	c := make(chan bool, 1)
+	c := make(chan T, 1)
 	c <- l.value
 	l.subs = append(l.subs, c)
 	return c
 }
 
-func (l *latest) publish(v bool) {
+func (l *latest[T]) publish(v T) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.value = v
