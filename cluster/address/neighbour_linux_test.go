@@ -2,6 +2,7 @@ package address
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"log/slog"
@@ -106,7 +107,7 @@ func TestDriverWithoutCapabilities(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root, to lose its privileges")
 	}
-	p := again("^TestHolder$", asHolder+"=lo nobody")
+	p := again("^$", asHolder+"=lo nobody")
 	p.SysProcAttr.Cloneflags = syscall.CLONE_NEWNET
 	out, _ := p.CombinedOutput()
 	if !strings.Contains(string(out), "moving an address takes the capabilities CAP_NET_ADMIN and CAP_NET_RAW") {
@@ -114,28 +115,35 @@ func TestDriverWithoutCapabilities(t *testing.T) {
 	}
 }
 
-// TestHolder is a process of its own: a node that holds the addresses from its
-// start, or is idle.
-func TestHolder(t *testing.T) {
+func TestMain(m *testing.M) {
 	iface, what, ok := strings.Cut(os.Getenv(asHolder), " ")
 	if !ok {
-		t.Skip("is run by other tests")
+		os.Exit(m.Run())
 	}
+	if err := beHolder(iface, what); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// beHolder is a process of its own: a node that holds the addresses from its start,
+// or is idle.
+func beHolder(iface, what string) error {
 	if what == "nobody" {
 		if err := syscall.Setuid(65534); err != nil {
-			t.Fatal(err)
+			return err
 		}
 	}
 	var holds atomic.Bool
 	holds.Store(true)
 	d, err := NewDriver(Netlink, iface, floating, holds.Load, slog.New(slog.NewTextHandler(os.Stderr, nil)))
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	if what == "hold" {
 		for _, a := range floating {
-			if err := d.Up(t.Context(), a); err != nil {
-				t.Fatal(err)
+			if err := d.Up(context.Background(), a); err != nil {
+				return err
 			}
 		}
 	}
@@ -147,12 +155,13 @@ func TestHolder(t *testing.T) {
 		case "down":
 			for _, a := range floating {
 				if err := d.Down(a); err != nil {
-					t.Fatal(err)
+					return err
 				}
 			}
 			fmt.Println("down")
 		}
 	}
+	return nil
 }
 
 // again runs a test of this program as a process that ends with this one.
@@ -254,7 +263,7 @@ func (m *machine) hold(t *testing.T) *holder {
 
 func (m *machine) process(t *testing.T, what string) *holder {
 	t.Helper()
-	c := again("^TestHolder$", asHolder+"=eth0 "+what)
+	c := again("^$", asHolder+"=eth0 "+what)
 	args := append(m.enter(), c.Args...)
 	enter := exec.Command(args[0], args[1:]...)
 	enter.Env, enter.SysProcAttr, enter.Stderr = c.Env, c.SysProcAttr, os.Stderr
