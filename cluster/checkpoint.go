@@ -125,23 +125,29 @@ func (c *checkpoints) note(index uint64, raw []byte, m *state.Machine) {
 }
 
 // isCheckpoint looks at the type alone: every entry is asked.
-func isCheckpoint(raw []byte) bool {
+func isCheckpoint(raw []byte) bool { return entryType(raw) == command.Type_CHECKPOINT }
+
+// entryType reads the type of a command without decoding the rest; unspecified if
+// it has none.
+func entryType(raw []byte) command.Type {
 	for len(raw) > 0 {
 		number, kind, n := protowire.ConsumeTag(raw)
 		if n < 0 || number > 2 {
-			return false
+			break
 		}
 		raw = raw[n:]
 		if number == 2 {
-			v, n := protowire.ConsumeVarint(raw)
-			return kind == protowire.VarintType && n > 0 && v == uint64(command.Type_CHECKPOINT)
+			if v, n := protowire.ConsumeVarint(raw); kind == protowire.VarintType && n > 0 {
+				return command.Type(v)
+			}
+			break
 		}
 		if n = protowire.ConsumeFieldValue(number, kind, raw); n < 0 {
-			return false
+			break
 		}
 		raw = raw[n:]
 	}
-	return false
+	return command.Type_TYPE_UNSPECIFIED
 }
 
 // reached tells how far entries are applied, and by a snapshot without them.

@@ -51,6 +51,9 @@
 // of a voter of its name, that one must be removed first, by [Node.Remove]: voters
 // are never removed by themselves.
 //
+// The leader has the audit chain say who the members are, soon after each change,
+// as decisions of the kind "members".
+//
 // A directory from before there were ids keeps its node's name for its id.
 //
 // # What is on disk

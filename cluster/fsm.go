@@ -71,6 +71,7 @@ func (f *fsm) applyOne(l *raft.Log) (any, error) {
 		return nil, fmt.Errorf("apply entry %d: %w", l.Index, err)
 	}
 	f.node.checkpoints.note(l.Index, l.Data, f.node.machine)
+	f.node.census.note(l.Data)
 	if entry != nil {
 		if err := f.node.audit.append(entry); err != nil {
 			return nil, fmt.Errorf("audit: %w", err)
@@ -109,6 +110,7 @@ func (f *fsm) Restore(r io.ReadCloser) error {
 	n.machineMu.Unlock()
 	n.advance(m.Index(), m.Clock().UnixNano())
 	n.checkpoints.reached(m.Index(), n.cfg.checkpoint, true)
+	n.census.forget()
 	n.auditGap.wake()
 	return nil
 }

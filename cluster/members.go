@@ -65,8 +65,9 @@ func (p *progress) of(id raft.ServerID, term uint64) uint64 {
 	return p.match[id]
 }
 
-// tend looks after the membership: the leader gives a vote to who caught up, and
-// any node notices that it was removed.
+// tend looks after the membership: the leader gives a vote to who caught up and
+// has the audit chain say who the members are, and any node notices that it was
+// removed.
 func (n *Node) tend() {
 	wanted := map[raft.ServerID]uint64{} // what a member without a vote must have by the next look
 	member := false
@@ -89,6 +90,7 @@ func (n *Node) tend() {
 			continue
 		}
 		n.promote(wanted)
+		n.tellMembers()
 	}
 }
 

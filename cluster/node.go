@@ -61,6 +61,7 @@ type Node struct {
 	entry       entry
 	progress    progress
 	checkpoints checkpoints
+	census      census
 	changing    chan struct{} // holds one: this node changes the membership one step at a time
 
 	port  *port
