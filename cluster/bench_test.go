@@ -60,6 +60,42 @@ func proposeMany(b *testing.B, n *Node, callers int) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "proposals/s")
 }
 
+// BenchmarkRead measures linearizable reads, by a read index and, for comparison,
+// through the log.
+func BenchmarkRead(b *testing.B) {
+	ways := map[string]func(*Node, context.Context) error{"ReadIndex": (*Node).ReadIndex, "Barrier": (*Node).Barrier}
+	for _, way := range []string{"ReadIndex", "Barrier"} {
+		for _, from := range []string{"leader", "follower"} {
+			for _, callers := range []int{1, 16, 256} {
+				b.Run(fmt.Sprintf("way=%s/from=%s/outstanding=%d", way, from, callers), func(b *testing.B) {
+					c := newTestCluster(b, 3)
+					n := c.leader()
+					if from == "follower" {
+						n = c.follower()
+					}
+					insist(b, func() error { return n.Barrier(b.Context()) })
+					var left atomic.Int64
+					left.Store(int64(b.N))
+					var wg sync.WaitGroup
+					b.ResetTimer()
+					for range callers {
+						wg.Go(func() {
+							for left.Add(-1) >= 0 {
+								if err := ways[way](n, b.Context()); err != nil {
+									b.Error(err)
+									return
+								}
+							}
+						})
+					}
+					wg.Wait()
+					b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "reads/s")
+				})
+			}
+		}
+	}
+}
+
 // BenchmarkHolds is asked for every batch of packets.
 func BenchmarkHolds(b *testing.B) {
 	n := newTestCluster(b, 3).leader()

@@ -10,8 +10,9 @@
 // be. [command.ErrUnknownOutcome]: it may have been, or may be yet; ask again
 // with the same request id. What can't be proven to be the former is the
 // latter. [Node.View] reads this node's copy, as it stands; when Propose has
-// returned, View on the same node shows its effect. [Node.Barrier] before View
-// makes the read linearizable. Reads go through the log and not through Raft's
+// returned, View on the same node shows its effect. [Node.ReadIndex] before View
+// makes the read linearizable: a majority, asked since, knows of no other leader.
+// [Node.Barrier] does the same through the log. Neither relies on Raft's
 // VerifyLeader, which counts acknowledgements of messages that were sent before
 // the question was asked.
 //

@@ -194,6 +194,9 @@ func (q question) frame(ctx context.Context, id uint64) frame {
 	if d, ok := ctx.Deadline(); ok {
 		ms = uint32(max(0, time.Until(d).Milliseconds()))
 	}
+	if q.read {
+		ms |= readIndex
+	}
 	f := frame{kind: frameBarrier, id: id, body: binary.BigEndian.AppendUint32(nil, ms)}
 	if q.raw != nil {
 		f.kind, f.body = framePropose, append(f.body, q.raw...)
@@ -286,6 +289,8 @@ func (n *Node) serveFrame(ctx context.Context, c *frameConn, peer string, f fram
 	case f.kind == framePropose && len(f.body) > 4:
 		q.raw = f.body[4:]
 	case f.kind == frameBarrier && len(f.body) == 4:
+		q.read = f.body[0]&(readIndex>>24) != 0
+		f.body[0] &^= readIndex >> 24
 	default:
 		c.kill()
 		return

@@ -24,7 +24,7 @@ type frameKind byte
 
 const (
 	framePropose frameKind = 1 // be32 milliseconds allowed, envelope of the command
-	frameBarrier frameKind = 2 // be32 milliseconds allowed
+	frameBarrier frameKind = 2 // be32 milliseconds allowed; its top bit (readIndex): no entry in the log is needed
 	frameAudit   frameKind = 3 // be64 first, be64 last sequence number
 	frameGreet   frameKind = 4 // empty: who are you?
 	frameJoin    frameKind = 5 // id of the node that asks to become a member; answered by frameEnd
@@ -36,6 +36,10 @@ const (
 	frameEnd      frameKind = 19 // reason why no more entries come; empty: that was all
 	frameGreeting frameKind = 20 // greeting, JSON
 )
+
+// readIndex is the bit by which a barrier's asker says that a read index will do. A
+// node from before there were any takes it for a long time, and asks its log.
+const readIndex = 1 << 31
 
 const (
 	frameHeader = 1 + 8

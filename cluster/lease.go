@@ -140,12 +140,13 @@ func (l *lease) heardSince(id raft.ServerID, t time.Time) bool {
 	return ok && at > t.Sub(l.base)
 }
 
-// transport is Raft's network transport, with a lease kept from the
-// acknowledgements that pass through it.
+// transport is Raft's network transport, with a lease, and what readers wait for,
+// kept from the acknowledgements that pass through it.
 type transport struct {
 	*raft.NetworkTransport
 	lease    *lease
 	progress *progress
+	rounds   *rounds
 }
 
 // Close implements raft.WithClose. Raft would close the transport before Node knows
@@ -155,7 +156,7 @@ func (transport) Close() error { return nil }
 // AppendEntries implements raft.Transport. With one request in flight a follower,
 // this is the way of both heartbeats and entries.
 func (t transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, req *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
-	sent := time.Now()
+	sent, question := time.Now(), t.rounds.sending()
 	// Raft reuses resp between calls, and the decoder leaves a field alone that
 	// the bytes lack: what is judged must be from this answer.
 	*resp = raft.AppendEntriesResponse{}
@@ -167,6 +168,7 @@ func (t transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, re
 	if resp.Success && resp.Term == req.Term {
 		t.lease.acknowledged(id, req.Term, sent)
 		t.progress.acknowledged(id, req)
+		t.rounds.acknowledged(id, req.Term, question)
 	}
 	return nil
 }

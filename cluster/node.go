@@ -39,6 +39,9 @@ type Node struct {
 	position  position
 
 	lease      *lease
+	rounds     *rounds
+	commits    commits
+	logs       raft.LogStore // as Raft has it
 	yielding   atomic.Bool   // StepDown is under way: the lease doesn't count
 	yielded    atomic.Uint64 // nor does it in this term: a StepDown failed that may succeed yet
 	leading    latest[bool]
@@ -146,6 +149,7 @@ func Open(cfg Config) (_ *Node, err error) {
 		return nil, err
 	}
 	n.tasks.Go(n.propose)
+	n.tasks.Go(n.put)
 	go n.settle()
 	n.tasks.Go(n.keepAudit)
 	n.tasks.Go(n.enter)
@@ -204,7 +208,9 @@ func (n *Node) startRaft(logger hclog.Logger) error {
 	n.trans = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream: n.port, ServerAddressProvider: n.port, MaxPool: 3, MaxRPCsInFlight: 1, Timeout: raftIO, Logger: logger,
 	})
-	trans := &transport{NetworkTransport: n.trans, lease: n.lease, progress: &n.progress}
+	n.logs = logs
+	n.rounds = newRounds(n.id, n.members)
+	trans := &transport{NetworkTransport: n.trans, lease: n.lease, progress: &n.progress, rounds: n.rounds}
 	roles := make(chan bool, 8)
 	rc := raft.DefaultConfig()
 	rc.LocalID = n.id

@@ -47,9 +47,14 @@ func (n *Node) Propose(ctx context.Context, c *command.Command) (*command.Result
 // before the call, anywhere: a View after it is linearizable. The error is
 // command.ErrNoQuorum.
 func (n *Node) Barrier(ctx context.Context) error {
-	a, err := n.ask(ctx, question{repeatable: true})
+	return n.await(ctx, question{repeatable: true})
+}
+
+// await asks how far to apply, and applies.
+func (n *Node) await(ctx context.Context, q question) error {
+	a, err := n.ask(ctx, q)
 	if errors.Is(err, command.ErrUnknownOutcome) {
-		err = fmt.Errorf("%w: barrier: %w", command.ErrNoQuorum, errTimeout) // it changes nothing
+		err = fmt.Errorf("%w: linearizable read: %w", command.ErrNoQuorum, errTimeout) // it changes nothing
 	}
 	if err == nil && n.position.index.Load() < a.index {
 		err = fmt.Errorf("%w: this node is behind the leader", command.ErrNoQuorum)
@@ -61,6 +66,7 @@ func (n *Node) Barrier(ctx context.Context) error {
 // how far a linearizable reader must have applied.
 type question struct {
 	raw        []byte // the command's envelope; nil for a barrier
+	read       bool   // a barrier that needs no entry in the log
 	repeatable bool   // asking twice does no harm
 }
 
@@ -145,6 +151,9 @@ type proposal struct {
 
 // lead asks this node's own Raft, which must be the leader's.
 func (n *Node) lead(ctx context.Context, q question) answer {
+	if q.read {
+		return n.leadRead(ctx)
+	}
 	// An entry appended by a leader that lost its majority stays in its log, and
 	// may be committed whenever that node comes back. Refusing early is the only
 	// way to a certain no.

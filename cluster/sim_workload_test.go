@@ -403,7 +403,11 @@ func (c *client) read() {
 		err = node.raft.VerifyLeader().Error()
 	default:
 		ctx, cancel := context.WithTimeout(c.sim.ctx, 50*time.Millisecond+c.upTo(time.Second))
-		err = node.Barrier(ctx)
+		if c.rng.IntN(8) > 0 {
+			err = node.ReadIndex(ctx)
+		} else {
+			err = node.Barrier(ctx)
+		}
 		cancel()
 	}
 	if err != nil {
