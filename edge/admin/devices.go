@@ -69,7 +69,7 @@ func (s *Server) putBarrel(r *http.Request, c Caller) (any, *problem) {
 // is another one each time, so one that is stored already is taken: a repeated
 // request has to be the same command.
 func (s *Server) wrap(r *http.Request, rec *command.Barrel) *problem {
-	if p := s.barrier(r); p != nil {
+	if p := s.linearize(r); p != nil {
 		return p
 	}
 	var stored []byte

@@ -41,7 +41,7 @@ func (n *oneNode) View(fn func(*state.Machine)) {
 	fn(n.machine)
 }
 
-func (*oneNode) Barrier(context.Context) error { return nil }
+func (*oneNode) ReadIndex(context.Context) error { return nil }
 
 func newServer(t *testing.T, pushed ...*[]string) (*Server, *oneNode) {
 	t.Helper()

@@ -28,7 +28,7 @@ import (
 type Cluster interface {
 	Propose(ctx context.Context, c *command.Command) (*command.Result, error)
 	View(fn func(*state.Machine))
-	Barrier(ctx context.Context) error
+	ReadIndex(ctx context.Context) error
 }
 
 // Node is what the API needs of the node it runs on.
@@ -142,7 +142,7 @@ func (s *Server) guard(rt route) http.HandlerFunc {
 				fmt.Sprintf("%s has %v; this needs %s.", caller.Name, caller.Roles, rt.role), "Ask somebody who has the role, or have your certificate issued with it.")
 		}
 		if p == nil && r.Method == http.MethodGet && r.URL.Query().Get("stale") != "true" {
-			p = s.barrier(r)
+			p = s.linearize(r)
 		}
 		if p != nil {
 			s.cfg.Logger.Info("admin request refused", "operator", caller.Name, "path", r.URL.Path, "code", p.Code)
@@ -159,17 +159,17 @@ func (s *Server) guard(rt route) http.HandlerFunc {
 	}
 }
 
-// barrier waits until this node knows all that was changed before the request.
-func (s *Server) barrier(r *http.Request) *problem {
+// linearize waits until this node knows all that was changed before the request.
+func (s *Server) linearize(r *http.Request) *problem {
 	ctx, cancel := context.WithTimeout(r.Context(), 3*time.Second)
 	defer cancel()
-	if err := s.cfg.Cluster.Barrier(ctx); err != nil {
+	if err := s.cfg.Cluster.ReadIndex(ctx); err != nil {
 		return problemOf(noQuorum(err))
 	}
 	return nil
 }
 
-// noQuorum takes a barrier that ran out of time for what it means.
+// noQuorum takes a read that ran out of time for what it means.
 func noQuorum(err error) error {
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, command.ErrUnknownOutcome) {
 		return command.ErrNoQuorum

@@ -73,7 +73,7 @@ func (s *Server) putTerminal(r *http.Request, c Caller) (any, *problem) {
 	const attempts = 5
 	id := requestID(r)
 	for n := 1; ; n++ {
-		if p := s.barrier(r); p != nil {
+		if p := s.linearize(r); p != nil {
 			return nil, p
 		}
 		var now *command.Subscriber

@@ -21,15 +21,16 @@ const kindBarrel = "barrel"
 const locksWithHeartbeat = 4
 
 // heartbeat is POST /hb (sealuse step 2). Whether the barrel is bound is looked
-// up every time: a barrel that was checked in, or turns up at another
-// terminal's address, has no lease from then on.
-func (s *Server) heartbeat(_ context.Context, a *association, payload []byte) (any, error) {
+// up every time, and what was locked or revoked anywhere before counts: a barrel
+// that was checked in, or turns up at another terminal's address, has no lease
+// from then on.
+func (s *Server) heartbeat(ctx context.Context, a *association, payload []byte) (any, error) {
 	now := time.Now()
 	var hb wire.Heartbeat
 	if err := wire.UnmarshalCBOR(payload, &hb); err != nil {
 		return nil, badRequest(err)
 	}
-	if !s.cfg.Leading() {
+	if !s.cfg.Leading() || s.cfg.Cluster.ReadIndex(ctx) != nil {
 		p := wire.NewProblem(wire.CodeNoQuorum, "This node gives no leases.")
 		p.RetryAfterSeconds = sealuse.RetrySeconds
 		return nil, p

@@ -67,6 +67,7 @@ func TestHeartbeatIsRefused(t *testing.T) {
 			w.Do(&command.ClosePath{Session: s.Id})
 		}, codes.Forbidden, wire.CodeTerminalUnknown},
 		{"not leading", usetest.Barrel, usetest.Terminal, func(w *world) { w.away.Store(true) }, codes.ServiceUnavailable, wire.CodeNoQuorum},
+		{"what was locked elsewhere isn't known", usetest.Barrel, usetest.Terminal, func(w *world) { w.Fail(command.ErrNoQuorum) }, codes.ServiceUnavailable, wire.CodeNoQuorum},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			play(t, func(t *testing.T, w *world) {

@@ -20,6 +20,7 @@ import (
 type Cluster interface {
 	Propose(ctx context.Context, c *command.Command) (*command.Result, error)
 	View(fn func(*state.Machine))
+	ReadIndex(ctx context.Context) error // View after it misses nothing that was carried out before
 	Changed() <-chan struct{}
 }
 

@@ -101,6 +101,19 @@ func TestDeviceCertificate(t *testing.T) {
 	})
 }
 
+// A node that can't know whether a use was locked elsewhere doesn't say that it
+// wasn't.
+func TestStatusOfAUseIsLinearizable(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		path := fmt.Sprintf("/v1/uses/%d", r.use("r1").Use)
+		r.send("GET", path, nil).want(t, 200, nil)
+		r.w.Fail(command.ErrNoQuorum)
+		r.send("GET", path, nil).refused(t, wire.CodeNoQuorum)
+		r.w.Fail(nil)
+		r.send("GET", path, nil).want(t, 200, nil)
+	})
+}
+
 func TestTheSameRequestGetsTheSameGrant(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		req := usetest.Request("r1", time.Now())

@@ -96,8 +96,12 @@ func (s *Server) carriedOut(c *call, ask sealuse.Ask) bool {
 	})
 }
 
-// useStatus is GET /v1/uses/{use}.
+// useStatus is GET /v1/uses/{use}. That it isn't locked is said only by a node
+// that would know.
 func (s *Server) useStatus(c *call) error {
+	if err := s.cfg.Cluster.ReadIndex(c.r.Context()); err != nil {
+		return err
+	}
 	use, err := s.ownUse(c)
 	if err != nil {
 		return err

@@ -165,6 +165,16 @@ func (w *World) Propose(ctx context.Context, c *command.Command) (*command.Resul
 	return res, nil
 }
 
+// ReadIndex finds no quorum while proposals fail.
+func (w *World) ReadIndex(context.Context) error {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	if w.fail != nil {
+		return command.ErrNoQuorum
+	}
+	return nil
+}
+
 // View gives a reader its turn.
 func (w *World) View(fn func(*state.Machine)) {
 	w.mu.RLock()

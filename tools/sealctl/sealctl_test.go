@@ -222,7 +222,7 @@ func (n *node) View(fn func(*state.Machine)) {
 	fn(n.machine)
 }
 
-func (n *node) Barrier(context.Context) error {
+func (n *node) ReadIndex(context.Context) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.lost {
