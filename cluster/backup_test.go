@@ -240,3 +240,38 @@ func TestRecoverTwice(t *testing.T) {
 		t.Errorf("an empty directory: %v", err)
 	}
 }
+
+// A node that quarantined itself is no source of anything: neither is a backup
+// restored over its directory, nor is it the survivor of a lost quorum.
+func TestQuarantinedDirectoryIsNoSurvivor(t *testing.T) {
+	c := newTestCluster(t, 1)
+	mustPropose(t, c.leader(), put("460010000000001", ""))
+	id := newIdentityPair(t)
+	file := backupOf(t, c.leader(), id.Recipient())
+	c.stop("n1")
+	dir := c.config["n1"].DataDir
+	if err := markQuarantined(dir, "its state differed"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Recover(c.config["n1"], false); !errors.Is(err, ErrQuarantined) {
+		t.Errorf("recovered: %v", err)
+	}
+	if begun(dir) != "" {
+		t.Error("the refused recovery marked the directory")
+	}
+	if _, err := Restore(c.config["n1"], bytes.NewReader(file), []age.Identity{id}); err == nil || !strings.Contains(err.Error(), "not empty") {
+		t.Errorf("restored: %v", err)
+	}
+	// Nor when the mark is all that is left.
+	for _, name := range []string{"wal", "snapshots", "audit", "node", "node-id", "lock"} {
+		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := Restore(c.config["n1"], bytes.NewReader(file), []age.Identity{id}); err == nil || !strings.Contains(err.Error(), "not empty") {
+		t.Errorf("restored: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, quarantineFile)); err != nil {
+		t.Errorf("the mark is gone: %v", err)
+	}
+}

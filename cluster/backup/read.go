@@ -41,7 +41,7 @@ func Read(r io.Reader, ids []age.Identity, audit func(*command.AuditEntry) error
 		}
 		return Manifest{}, nil, damaged("%v", err)
 	}
-	in := &reader{tar: tar.NewReader(clear)}
+	in := &reader{clear: clear, tar: tar.NewReader(clear)}
 	if err := in.next(fileVersion); err != nil {
 		return Manifest{}, nil, err
 	}
@@ -52,8 +52,11 @@ func Read(r io.Reader, ids []age.Identity, audit func(*command.AuditEntry) error
 		return Manifest{}, nil, err
 	}
 	m, err := state.ReadSnapshot(in.tar)
-	if err != nil {
+	switch {
+	case errors.Is(err, command.ErrUnknownCommand): // it is whole, but of a newer build
 		return Manifest{}, nil, err
+	case err != nil:
+		return Manifest{}, nil, damaged("%v", err)
 	}
 	var term uint64
 	var refused error // by audit, which is none of the chain's business
@@ -91,6 +94,7 @@ func Read(r io.Reader, ids []age.Identity, audit func(*command.AuditEntry) error
 }
 
 type reader struct {
+	clear  io.Reader // what tar reads
 	tar    *tar.Reader
 	header *tar.Header // of the file that is read
 }
@@ -143,6 +147,11 @@ func (r *reader) manifest() (Manifest, error) {
 	}
 	if _, err := r.tar.Next(); !errors.Is(err, io.EOF) {
 		return m, damaged("something follows its end: %v", err)
+	}
+	// The archive says itself where it ends; that the file ends there, too, and
+	// wasn't cut off, is known when it has been read to its end.
+	if n, err := io.Copy(io.Discard, r.clear); n > 0 || err != nil {
+		return m, damaged("%d bytes follow its end: %v", n, err)
 	}
 	return m, nil
 }
