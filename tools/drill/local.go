@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/sealedge/sealedge/edge/adminapi"
@@ -30,7 +29,9 @@ type LocalConfig struct {
 	Set []string
 }
 
-// Local is a cluster of real processes on this machine, made for drills.
+// Local is a cluster of real processes on this machine, made for drills: each in
+// a network namespace of its own if this process is isolated, with the gateway
+// address moved by netlink; else all on loopback.
 type Local struct {
 	cfg    LocalConfig
 	layout *setup.Layout
@@ -39,7 +40,7 @@ type Local struct {
 	names  []string
 	nodes  []*process
 	admin  *Admin
-	hung   map[string]*process // strace of a node whose disk hangs
+	disks  map[string]*badDisk // of nodes, by name
 }
 
 const apn = "seal.corp"
@@ -51,24 +52,36 @@ func StartLocal(ctx context.Context, cfg LocalConfig) (_ *Local, err error) {
 	if cfg.Nodes == 0 {
 		cfg.Nodes = 3
 	}
-	l := &Local{cfg: cfg, hung: map[string]*process{}}
+	l := &Local{cfg: cfg, disks: map[string]*badDisk{}}
 	defer func() {
 		if err != nil {
 			l.Stop()
 		}
 	}()
-	if err := l.takeBlock(); err != nil {
-		return nil, err
+	if !Isolated() {
+		if err := l.takeBlock(); err != nil {
+			return nil, err
+		}
 	}
 	if err := l.setUp(); err != nil {
 		return nil, err
+	}
+	if Isolated() {
+		if err := makeNetwork(l.names, func(i int) netip.Addr { return l.ip(1, byte(i+1)) }); err != nil {
+			return nil, err
+		}
+		cfg.Set = append([]string{"gateway.address_driver=netlink", "gateway.interface=" + nodePort}, cfg.Set...)
 	}
 	for i, file := range l.layout.Nodes {
 		argv := []string{filepath.Join(cfg.Bin, "sealedge"), "run"}
 		for _, s := range cfg.Set {
 			argv = append(argv, "--set", s)
 		}
-		p, err := start(cfg.Dir, l.names[i], append(argv, file)...)
+		argv = append(argv, file)
+		if Isolated() {
+			argv = inNamespace(l.names[i], argv)
+		}
+		p, err := start(cfg.Dir, l.names[i], argv...)
 		if err != nil {
 			return nil, fmt.Errorf("%w (make build makes the programs)", err)
 		}
@@ -97,12 +110,26 @@ func (l *Local) takeBlock() (err error) {
 	return fmt.Errorf("no block of loopback addresses is free: %w", err)
 }
 
-func (l *Local) ip(c, d byte) netip.Addr { return netip.AddrFrom4([4]byte{127, l.block, c, d}) }
+// ip is an address of the cluster's block.
+func (l *Local) ip(c, d byte) netip.Addr {
+	if Isolated() {
+		return isolatedIP(c, d)
+	}
+	return netip.AddrFrom4([4]byte{127, l.block, c, d})
+}
+
+// sealServer is where the seal server listens.
+func (l *Local) sealServer() netip.AddrPort {
+	if Isolated() {
+		return netip.AddrPortFrom(l.ip(0, 254), 8443)
+	}
+	return netip.AddrPortFrom(l.ip(2, 1), 8443)
+}
 
 func (l *Local) setUp() error {
 	o := setup.Options{
 		Gateway: l.ip(10, 1), Carriers: []netip.Prefix{netip.PrefixFrom(l.ip(20, 0), 24)}, Inner: inner,
-		SealServer: netip.AddrPortFrom(l.ip(2, 1), 8443), Now: time.Now(),
+		SealServer: l.sealServer(), Now: time.Now(),
 	}
 	for n := range l.cfg.Nodes {
 		o.Hosts = append(o.Hosts, l.ip(1, byte(n+1)))
@@ -143,6 +170,9 @@ func (l *Local) identity(name string) (*tls.Config, error) {
 }
 
 func (l *Local) String() string {
+	if Isolated() {
+		return fmt.Sprintf("local cluster of %d nodes, each in a network namespace of its own", len(l.nodes))
+	}
 	return fmt.Sprintf("local cluster of %d nodes on loopback", len(l.nodes))
 }
 
@@ -186,8 +216,8 @@ func subscriber(imsi, imei, apn, plmn string) (s carrier.Subscriber, err error) 
 
 // Stop ends everything.
 func (l *Local) Stop() {
-	for _, p := range l.hung {
-		p.stop()
+	for _, bad := range l.disks {
+		bad.stop()
 	}
 	for _, p := range l.nodes {
 		p.stop()
@@ -215,31 +245,4 @@ func (l *Local) node(name string) (*process, error) {
 		}
 	}
 	return nil, fmt.Errorf("there is no node %q; there are %s", name, strings.Join(l.names, ", "))
-}
-
-// Can tells whether an action can be carried out here; nil: yes.
-func (l *Local) Can(a Action) error {
-	switch a {
-	case Kill, Start:
-		return nil
-	default:
-		return fmt.Errorf("a drill cluster on loopback can't %s a node", a)
-	}
-}
-
-// Do carries out an action.
-func (l *Local) Do(_ context.Context, a Action, node string) error {
-	p, err := l.node(node)
-	if err != nil {
-		return err
-	}
-	switch a {
-	case Kill:
-		return p.signal(syscall.SIGKILL)
-	case Start:
-		<-p.done
-		return p.again()
-	default:
-		return l.Can(a)
-	}
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 
@@ -23,7 +24,8 @@ func drillCommand() *cli.Command {
 			{
 				Name: "run", Usage: "run drills; without a name, all that may be run there", ArgsUsage: "[NAME...]",
 				Flags: []cli.Flag{
-					&cli.BoolFlag{Name: "local", Usage: "run them on a cluster that is started for it on this machine"},
+					&cli.BoolFlag{Name: "local", Usage: "run them on a cluster that is started for it on this machine, in network namespaces of its own"},
+					&cli.BoolFlag{Name: "loopback", Usage: "with --local: without network namespaces, and the drills that take them"},
 					&cli.StringFlag{Name: "bin", Usage: "`DIRECTORY` of the programs, for --local (default: this program's)"},
 					&cli.StringFlag{Name: "canary", Usage: "`FILE` that says who the canary is, for a live cluster"},
 					&cli.BoolFlag{Name: "destructive", Usage: "run drills that kill, freeze or cut off nodes of a live cluster, too"},
@@ -69,6 +71,15 @@ func drillRun(c *cli.Context) (err error) {
 	named, err := drillsNamed(c.Args().Slice())
 	if err != nil {
 		return err
+	}
+	if c.Bool("local") && !c.Bool("loopback") && !drill.Isolated() {
+		began, err := drill.Isolate(c.Context)
+		if exit := (*exec.ExitError)(nil); began && errors.As(err, &exit) {
+			return finished(exit.ExitCode())
+		} else if began {
+			return err
+		}
+		fmt.Fprintf(c.App.ErrWriter, "on loopback: %v\n", err)
 	}
 	target, where, done, err := drillTarget(c)
 	if err != nil {

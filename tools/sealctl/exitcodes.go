@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 
@@ -27,6 +28,12 @@ type hinted struct {
 }
 
 func (h *hinted) Error() string { return h.msg }
+
+// finished is the exit code of a process that did the work, and said all there is
+// to say.
+type finished int
+
+func (f finished) Error() string { return fmt.Sprintf("exit status %d", int(f)) }
 
 func usage(msg string) error {
 	return &hinted{exitUsage, msg, "add --help to see how it is used"}

@@ -34,6 +34,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if err == nil {
 		return exitOK
 	}
+	if code, done := err.(finished); done {
+		return int(code)
+	}
 	fmt.Fprintln(stderr, "sealctl: "+words(err))
 	if hint := hintOf(err); hint != "" {
 		fmt.Fprintln(stderr, "hint: "+hint)
