@@ -122,6 +122,7 @@ func TestScripts(t *testing.T) {
 					ts.Fatalf("%d packets, then %v", n, err)
 				}
 			},
+			"identity": identity, "damage": damage, "loses": loses, "reports": reports,
 			// kept IMSI PASSWORD: the record verifies the password, and the log doesn't
 			// have it.
 			"kept": func(ts *testscript.TestScript, _ bool, args []string) {
@@ -338,7 +339,7 @@ func (n *node) serve(env *testscript.Env) (stop func(), err error) {
 	pool.AddCert(ca.cert)
 	srv := admin.New(admin.Config{
 		TLS:     &tls.Config{Certificates: []tls.Certificate{server.tls}, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert, MinVersion: tls.VersionTLS13},
-		Cluster: n, Node: n, Membership: n, Secrets: wrap,
+		Cluster: n, Node: n, Membership: n, Secrets: wrap, Backup: n.backup,
 		Alive: func(string) bool { return false }, Push: func(*command.Lock) {},
 		Trace: n.trace, Procedures: func() []adminapi.Procedure {
 			return []adminapi.Procedure{{Protocol: "GTPv1", Procedure: "create-pdp-context", Cause: "request accepted (16)", Peer: "operator-a", Count: 3}}
@@ -364,7 +365,7 @@ func (n *node) serve(env *testscript.Env) (stop func(), err error) {
 		}
 	}
 	write("ca.pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.cert.Raw}))
-	for name, roles := range map[string][]string{"li": {"viewer", "operator", "seal-administrator", "auditor"}, "wu": {"viewer"}, "zhao": {"seal-administrator"}} {
+	for name, roles := range map[string][]string{"li": {"viewer", "operator", "seal-administrator", "auditor"}, "wu": {"viewer"}, "zhao": {"seal-administrator"}, "sun": {"backup"}} {
 		p, ierr := ca.issue(name, roles)
 		if ierr != nil {
 			cancel()
