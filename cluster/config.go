@@ -9,6 +9,8 @@ import (
 	"net"
 	"os"
 	"time"
+
+	"github.com/hashicorp/raft"
 )
 
 // Defaults of Config, chosen for nodes in one building: a failed leader is
@@ -75,6 +77,7 @@ type Config struct {
 	// Seams for tests.
 	checkpoint uint64                                                      // entries between comparisons of the nodes' states; checkpointEvery
 	disk       func(walStore) walStore                                     // put between the node and its log
+	snapshots  func(raft.SnapshotStore) raft.SnapshotStore                 // put between the node and its snapshots
 	store      walStore                                                    // instead of a raft-wal in DataDir; stays open
 	now        func() time.Time                                            // the clock that commands are stamped by; time.Now
 	listener   net.Listener                                                // instead of listening on Listen

@@ -197,9 +197,13 @@ func (n *Node) claimDataDir() error {
 
 // startRaft begins or resumes Raft.
 func (n *Node) startRaft(logger hclog.Logger) error {
-	snapshots, err := raft.NewFileSnapshotStoreWithLogger(n.cfg.DataDir, 2, logger)
+	files, err := raft.NewFileSnapshotStoreWithLogger(n.cfg.DataDir, 2, logger)
 	if err != nil {
 		return fmt.Errorf("snapshots: %w", err)
+	}
+	var snapshots raft.SnapshotStore = files
+	if n.cfg.snapshots != nil {
+		snapshots = n.cfg.snapshots(files)
 	}
 	logs, err := raft.NewLogCache(1024, n.disk)
 	if err != nil {
