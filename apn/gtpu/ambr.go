@@ -61,6 +61,15 @@ func (b *bucket) spend(now, cost, burst int64) bool {
 	}
 }
 
+// when is the earliest time on the plane's clock at which n octets may pass, if
+// nothing else does before.
+func (b *bucket) when(l limit, n int) int64 {
+	if l.kbps == 0 {
+		return 0
+	}
+	return (b.arrival.Load() + l.cost(n) - l.burst + units - 1) / units
+}
+
 // change takes a bucket to another rate: the octets that it is behind by stay
 // what they are, or it is empty when its new size is less than that.
 func (b *bucket) change(now int64, from, to limit) {

@@ -23,6 +23,9 @@
 // that an attach among 100,000 costs one insertion and not a walk over all of
 // them. Carry is called by one goroutine, the reconciler.
 //
+// A packet over its session's maximum bit rate waits for its turn, up to half a
+// second at that rate; what is more is dropped.
+//
 // Packets are handled in userspace, in batches, without a lock and without
 // allocating; the clock is read once a batch. What no packet prompts, router
 // advertisements and Echo Requests to peers, is done by one goroutine of Serve

@@ -37,7 +37,8 @@ func (p *Plane) header(room *[maxHeader]byte, f *flow, n int) []byte {
 }
 
 // Send puts an inner packet into the tunnel of its destination, an IPv4 address
-// or one in a terminal's /64, as far as the session's maximum bit rate allows.
+// or one in a terminal's /64, when the session's maximum bit rate allows: at
+// once, or later; ErrRate means that too many wait.
 // pkt is the caller's again when Send returns. Any goroutine may call it.
 func (p *Plane) Send(pkt []byte) error {
 	s := p.socket.Load()
@@ -54,7 +55,7 @@ func (p *Plane) Send(pkt []byte) error {
 
 func (p *Plane) send(s *socket, pkt []byte, now int64) error {
 	f, err := p.route(pkt, now)
-	if err != nil {
+	if f == nil {
 		return err
 	}
 	if err := p.write(s, f, pkt); err != nil {
@@ -97,7 +98,7 @@ var trains = sync.Pool{New: func() any {
 }}
 
 // SendBatch is Send for several packets in as few system calls as possible. It
-// returns how many went out, and the first error.
+// returns how many went out or wait for their turn, and the first error.
 func (p *Plane) SendBatch(pkts [][]byte) (sent int, first error) {
 	s := p.socket.Load()
 	if s == nil {
@@ -129,9 +130,12 @@ func (p *Plane) SendBatch(pkts [][]byte) (sent int, first error) {
 	n := 0
 	for i, pkt := range pkts {
 		f, err := p.route(pkt, now)
-		if err != nil {
+		switch {
+		case err != nil:
 			note(err)
-		} else {
+		case f == nil:
+			sent++ // later
+		default:
 			t.parts[n] = [2][]byte{p.header(&t.headers[n], f, len(pkt)), pkt}
 			t.msgs[n].Addr = f.peer.udp
 			n++

@@ -76,7 +76,9 @@ func (f *flow) peerKey() peerKey { return peerKey{f.peer.addr.As4(), f.peerTEID}
 // replaced; any goroutine changes it. Times are on the plane's clock, 0 for
 // never.
 type usage struct {
-	up, down   bucket       // what the AMBR has left, each way
+	up, down bucket // what the AMBR has left, each way
+	// What waits for it, down and up; nil before anything did.
+	queues     [2]atomic.Pointer[queue]
 	solicited  bucket       // answers to solicitations
 	last       atomic.Int64 // when a packet was carried, within activityGrain; at first when the tunnel was made
 	advertised atomic.Int64 // when the last Router Advertisement left

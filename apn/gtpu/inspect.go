@@ -112,8 +112,9 @@ const (
 	portPFCP = 8805
 )
 
-// route finds the tunnel that pkt goes down by, and why there is none. It takes
-// the packet off what the session may receive.
+// route finds the tunnel that pkt goes down by, and why there is none; nil
+// without an error when the packet waits for its turn. It takes the packet off
+// what the session may receive.
 func (p *Plane) route(pkt []byte, now int64) (*flow, error) {
 	f, reason := p.destination(pkt)
 	switch {
@@ -126,7 +127,11 @@ func (p *Plane) route(pkt []byte, now int64) (*flow, error) {
 	case f.suspended:
 		p.count.add(dropSuspended, 1)
 		return nil, ErrSuspended
-	case !f.use.down.take(now, f.down, len(pkt)):
+	}
+	switch p.shape(f, false, pkt, now) {
+	case waits:
+		return nil, nil
+	case exceeds:
 		p.count.add(dropAMBRDown, 1)
 		return nil, ErrRate
 	}

@@ -30,8 +30,8 @@ var (
 // Config is what a Plane needs. Only Uplink must be set.
 type Config struct {
 	// Uplink gets each inner packet, IPv4 or IPv6, whose source was verified.
-	// The slice is the plane's again when the call returns. One call at a time
-	// for each Serve.
+	// The slice is the plane's again when the call returns. Two goroutines of a
+	// Serve call it: one reads the socket, the other has packets that waited.
 	Uplink func(pkt []byte)
 	// Holds tells whether this node may speak for the gateway address at this
 	// moment; nothing is sent while it doesn't. Nil: always. It is asked for
@@ -101,6 +101,7 @@ type Plane struct {
 	outer4  []uint32
 	outer6  [][16]byte
 	count   counters
+	shaper  shaper
 
 	// The packet path reads these without a lock; Carry writes them.
 	index  [numKeys]*index
@@ -160,6 +161,7 @@ func New(cfg Config) *Plane {
 		peers:   make(map[netip.Addr]*peer),
 		byPeer:  make(map[peerKey]*flow),
 		paths:   make(map[netip.Addr]*path),
+		shaper:  shaper{wake: make(chan struct{}, 1)},
 	}
 	for by := range p.index {
 		p.index[by] = newIndex(by)

@@ -75,10 +75,11 @@ func (n *network) Close() error {
 type rig struct {
 	*gtpu.Plane
 	net    *network
-	uplink [][]byte
+	uplink [][]byte // read after synctest.Wait
 	errors []uint64
 	paths  []uint64
 	before map[string]uint64
+	stop   func() // ends the serving
 }
 
 // bubble runs a scenario with a served plane on a clock of its own.
@@ -86,7 +87,12 @@ func bubble(t *testing.T, cfg gtpu.Config, scenario func(t *testing.T, r *rig)) 
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		r := &rig{net: newNetwork()}
-		cfg.Uplink = func(pkt []byte) { r.uplink = append(r.uplink, append([]byte(nil), pkt...)) }
+		var mu sync.Mutex // two goroutines call Uplink
+		cfg.Uplink = func(pkt []byte) {
+			mu.Lock()
+			defer mu.Unlock()
+			r.uplink = append(r.uplink, append([]byte(nil), pkt...))
+		}
 		cfg.OnErrorIndication = func(s uint64, _ uint32) { r.errors = append(r.errors, s) }
 		cfg.OnUplinkPath = func(s uint64) { r.paths = append(r.paths, s) }
 		cfg.Outer = append(cfg.Outer, local.Addr())
@@ -96,11 +102,14 @@ func bubble(t *testing.T, cfg gtpu.Config, scenario func(t *testing.T, r *rig)) 
 		go func() { done <- r.Serve(ctx, r.net) }()
 		synctest.Wait()
 		r.before = r.Counters()
+		r.stop = sync.OnceFunc(func() {
+			cancel()
+			if err := <-done; err != nil {
+				t.Errorf("Serve: %v", err)
+			}
+		})
 		scenario(t, r)
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("Serve: %v", err)
-		}
+		r.stop()
 	})
 }
 

@@ -51,6 +51,7 @@ func (p *Plane) Serve(ctx context.Context, conn Conn) error {
 	tending, rest := context.WithCancel(ctx)
 	var tender sync.WaitGroup
 	tender.Go(func() { p.tend(tending, s) })
+	tender.Go(func() { p.release(tending, s) })
 	defer tender.Wait()
 	defer rest()
 	for {

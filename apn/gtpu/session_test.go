@@ -3,6 +3,7 @@ package gtpu_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -30,31 +31,30 @@ func TestMaximumBitRate(t *testing.T) {
 		r.Carry(put(tunnel(2, limited(80, 160)), tunnel(3, nil)))
 		r.pass(3 * time.Second)
 		r.before = r.Counters()
-		for i := range 20 {
+		// Ten full packets go at once, and with their keeping 14 of these wait.
+		for i := range 30 {
 			r.arrive(sgw, up[i%2])
 		}
-		r.counted(t, counts{"uplink-packets": 15, "uplink-bytes": 15_000, "ambr-up": 5})
-		for i := range 20 {
-			if err := r.Send(down[i%2]); (err == nil) != (i < 15) || err != nil && !errors.Is(err, gtpu.ErrRate) {
+		r.counted(t, counts{"uplink-packets": 15, "uplink-bytes": 15_000, "ambr-up": 1})
+		for i := range 30 {
+			if err := r.Send(down[i%2]); (err == nil) != (i < 29) || err != nil && !errors.Is(err, gtpu.ErrRate) {
 				t.Errorf("packet %d: %v", i, err)
 			}
 		}
-		r.counted(t, counts{"downlink-packets": 15, "downlink-bytes": 15_000, "ambr-down": 5})
-		// 80 kbit/s are ten of these packets a second.
-		time.Sleep(time.Second / 2)
-		for range 10 {
-			r.arrive(sgw, up[0])
-		}
-		n, err := r.SendBatch([][]byte{down[0], down[0], down[0], down[0], down[0], down[0], down[0], down[0], down[0], down[0], down[0], down[0]})
+		r.counted(t, counts{"downlink-packets": 15, "downlink-bytes": 15_000, "ambr-down": 1})
+		// 80 kbit/s are ten of these packets a second, 160 twenty.
+		r.pass(time.Second / 2)
+		r.counted(t, counts{"uplink-packets": 5, "uplink-bytes": 5_000, "downlink-packets": 10, "downlink-bytes": 10_000})
+		n, err := r.SendBatch(slices.Repeat([][]byte{down[0]}, 12))
 		if n != 10 || !errors.Is(err, gtpu.ErrRate) {
 			t.Errorf("SendBatch = %d, %v", n, err)
 		}
+		r.pass(2 * time.Second)
 		r.counted(t, counts{
-			"uplink-packets": 5, "uplink-bytes": 5_000, "ambr-up": 5,
-			"downlink-packets": 10, "downlink-bytes": 10_000, "ambr-down": 2,
+			"uplink-packets": 9, "uplink-bytes": 9_000,
+			"downlink-packets": 14, "downlink-bytes": 14_000, "ambr-down": 2,
 		})
 		// What isn't carried takes nothing from the rate; others have theirs.
-		time.Sleep(100 * time.Millisecond)
 		for range 10 {
 			r.arrive(sgw, gpdu(0x1002, ip(inner(3), gateway, 6, make([]byte, 980)...)))
 			r.arrive(sgw, gpdu(0x1003, ip(inner(3), gateway, 6, make([]byte, 980)...)))
@@ -93,10 +93,11 @@ func TestMaximumBitRateIsKept(t *testing.T) {
 			was = next
 			burst(next.Local, 0)
 		}
-		time.Sleep(time.Hour)
+		r.pass(time.Hour)
 		burst(was.Local, 15)
 		// No limit any more.
 		r.Carry(put(tunnel(2, nil)))
+		r.pass(2 * time.Second)
 		burst(0x1002, 20)
 	})
 }

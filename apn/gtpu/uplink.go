@@ -87,7 +87,11 @@ func (p *Plane) uplink(s *socket, from netip.AddrPort, h gtp.UserHeader, now int
 	case discovery != nil:
 		p.discover(s, f, pkt, discovery, now)
 		return
-	case !f.use.up.take(now, f.up, len(pkt)):
+	}
+	switch p.shape(f, true, pkt, now) {
+	case waits:
+		return
+	case exceeds:
 		p.count.add(dropAMBRUp, 1)
 		return
 	}

@@ -58,14 +58,8 @@ func (s *site) sim(n int) carrier.Subscriber {
 	return carrier.Subscriber{
 		IMSI: must(ident.ParseIMSI(imsi(n))), MSISDN: must(ident.ParseMSISDN(fmt.Sprintf("8613%09d", n))),
 		IMEI: must(ident.ParseIMEI(handset(n))), APN: s.apn, PLMN: must(ident.ParsePLMN("46001")),
-		// No radio slows these phones down: at the bit rates of a real subscription
-		// TCP would lose whole windows to the gateway's enforcement.
-		AMBR: carrier.AMBR{Up: fast, Down: fast},
 	}
 }
-
-// fast is a bit rate in kbit/s that loopback doesn't reach.
-const fast = 40_000_000
 
 func handset(n int) string { return fmt.Sprintf("35693803%06d", n) }
 

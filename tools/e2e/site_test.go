@@ -29,7 +29,7 @@ type site struct {
 	*testing.T
 	dir     string
 	layout  *setup.Layout
-	net     byte       // second octet of all addresses
+	block   [2]byte    // the first octets of all addresses
 	gateway netip.Addr // the outer one
 	inner   netip.Addr
 	apn     ident.APN
@@ -44,14 +44,17 @@ type site struct {
 
 // claim takes a block of loopback addresses for the time of the test, from all
 // scenarios that run on this machine.
-func claim(t *testing.T) byte {
+func claim(t *testing.T) (block [2]byte) {
 	t.Helper()
+	if os.Getenv(worldBin) != "" {
+		return [2]byte{10, 77} // nobody else is in this network
+	}
 	// 127.0 is the demo's and 127.1 the benchmark's.
 	for n := byte(3); n < 250; n++ {
 		l, err := net.Listen("tcp", fmt.Sprintf("127.%d.255.254:60000", n))
 		if err == nil {
 			t.Cleanup(func() { _ = l.Close() })
-			return n
+			return [2]byte{127, n}
 		}
 		if n == 249 {
 			t.Fatalf("no block of loopback addresses is free: %v", err)
@@ -79,7 +82,7 @@ func makeSite(t *testing.T, nodes int, change ...func(*setup.Options)) *site {
 	if err := built(); err != nil {
 		t.Fatal(err)
 	}
-	s := &site{T: t, dir: filepath.Join(t.TempDir(), "site"), net: claim(t), nodes: make([]*process, nodes)}
+	s := &site{T: t, dir: filepath.Join(t.TempDir(), "site"), block: claim(t), nodes: make([]*process, nodes)}
 	o := setup.Options{
 		Gateway: s.ip(10, 1), Carriers: []netip.Prefix{netip.PrefixFrom(s.ip(20, 0), 24)},
 		SealServer: netip.AddrPortFrom(s.ip(2, 1), 8443), Inner: netip.MustParseAddr("10.90.0.1"),
@@ -94,17 +97,6 @@ func makeSite(t *testing.T, nodes int, change ...func(*setup.Options)) *site {
 	s.gateway, s.inner, s.apn = o.Gateway, o.Inner, o.APN
 	var err error
 	if s.layout, err = setup.Init(s.dir, o); err != nil {
-		t.Fatal(err)
-	}
-	doc, err := os.ReadFile(s.layout.Policy)
-	if err != nil {
-		t.Fatal(err)
-	}
-	raised := strings.ReplaceAll(string(doc), "Kbps: 100000", fmt.Sprint("Kbps: ", fast))
-	if raised == string(doc) {
-		t.Fatal("the first policy has other bit rates")
-	}
-	if err := os.WriteFile(s.layout.Policy, []byte(raised), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, file := range s.layout.Nodes {
@@ -130,7 +122,7 @@ func must[T any](v T, err error) T {
 
 // ip is an address in the site's block.
 func (s *site) ip(third, fourth byte) netip.Addr {
-	return netip.AddrFrom4([4]byte{127, s.net, third, fourth})
+	return netip.AddrFrom4([4]byte{s.block[0], s.block[1], third, fourth})
 }
 
 // file is a file of the site.
