@@ -132,7 +132,7 @@ func TestSolicitationMalformed(t *testing.T) {
 				r.Carry(put(tunnel(2, dual)))
 				before := r.Counters()["inner-malformed"]
 				r.arrive(sgw, gpdu(0x1002, c.pkt))
-				if n := r.Counters()["inner-malformed"] - before; n != 1 || len(r.written()) != 0 || len(r.uplink) != 0 {
+				if n := r.Counters()["inner-malformed"] - before; n != 1 || len(r.written()) != 0 || len(r.uplinked()) != 0 {
 					t.Errorf("inner-malformed rose by %d; answered or carried", n)
 				}
 			})

@@ -149,9 +149,9 @@ func TestCarry(t *testing.T) {
 				}
 				for teid, addr := range c.teid {
 					for a := byte(1); a < 10; a++ {
-						r.uplink = nil
+						r.forgetUplink()
 						r.arrive(sgw, gpdu(teid, udp(inner(a), gateway, 53)))
-						if up := len(r.uplink) == 1; up != (a == addr) {
+						if up := len(r.uplinked()) == 1; up != (a == addr) {
 							t.Errorf("TEID %#x, source %v: came up %v", teid, inner(a), up)
 						}
 					}

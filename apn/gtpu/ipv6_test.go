@@ -128,8 +128,8 @@ func TestUplinkIPv6(t *testing.T) {
 				bubble(t, gtpu.Config{}, func(t *testing.T, r *rig) {
 					r.Carry(put(tunnel(2, family)))
 					r.arrive(sgw, gpdu(0x1002, append(c.pkt[:len(c.pkt):len(c.pkt)], 0, 0)))
-					if len(r.uplink) != 1 || string(r.uplink[0]) != string(c.pkt) {
-						t.Errorf("uplink got %x, want %x", r.uplink, c.pkt)
+					if len(r.uplinked()) != 1 || string(r.uplinked()[0]) != string(c.pkt) {
+						t.Errorf("uplink got %x, want %x", r.uplinked(), c.pkt)
 					}
 					r.counted(t, taken(c.pkt))
 				})
@@ -207,7 +207,7 @@ func TestUplinkIPv6Drops(t *testing.T) {
 				r.Carry(put(tunnel(2, dual), tunnel(3, only6)))
 				r.arrive(sgw, gpdu(0x1002, c.pkt))
 				r.counted(t, counts{c.reason: 1})
-				if len(r.uplink) != 0 || len(r.written()) != 0 {
+				if len(r.uplinked()) != 0 || len(r.written()) != 0 {
 					t.Error("something came through, or was answered")
 				}
 			})
@@ -246,9 +246,9 @@ func TestUplinkEveryNextHeader(t *testing.T) {
 					ip6(inner6(2), gateway6, byte(next), body...),
 					ip6(inner6(2), gateway6, before, chain(inside, body)...),
 				} {
-					r.uplink = nil
+					r.forgetUplink()
 					r.arrive(sgw, gpdu(0x1002, pkt))
-					if up := len(r.uplink) == 1; up && !passes[byte(next)] || !up && passes[byte(next)] {
+					if up := len(r.uplinked()) == 1; up && !passes[byte(next)] || !up && passes[byte(next)] {
 						t.Errorf("next header %d (after %d): came up %v", next, before, up)
 					}
 				}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -75,7 +76,8 @@ func (n *network) Close() error {
 type rig struct {
 	*gtpu.Plane
 	net    *network
-	uplink [][]byte // read after synctest.Wait
+	mu     sync.Mutex
+	uplink [][]byte // guarded by mu
 	errors []uint64
 	paths  []uint64
 	before map[string]uint64
@@ -87,10 +89,9 @@ func bubble(t *testing.T, cfg gtpu.Config, scenario func(t *testing.T, r *rig)) 
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		r := &rig{net: newNetwork()}
-		var mu sync.Mutex // two goroutines call Uplink
 		cfg.Uplink = func(pkt []byte) {
-			mu.Lock()
-			defer mu.Unlock()
+			r.mu.Lock()
+			defer r.mu.Unlock()
 			r.uplink = append(r.uplink, append([]byte(nil), pkt...))
 		}
 		cfg.OnErrorIndication = func(s uint64, _ uint32) { r.errors = append(r.errors, s) }
@@ -111,6 +112,19 @@ func bubble(t *testing.T, cfg gtpu.Config, scenario func(t *testing.T, r *rig)) 
 		scenario(t, r)
 		r.stop()
 	})
+}
+
+// uplinked returns the packets that came up.
+func (r *rig) uplinked() [][]byte {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.uplink)
+}
+
+func (r *rig) forgetUplink() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.uplink = nil
 }
 
 // arrive delivers a datagram and waits until it was handled.

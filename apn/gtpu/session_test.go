@@ -72,11 +72,11 @@ func TestMaximumBitRateIsKept(t *testing.T) {
 		r.Carry(put(was))
 		burst := func(teid uint32, want int) {
 			t.Helper()
-			before := len(r.uplink)
+			before := len(r.uplinked())
 			for range 20 {
 				r.arrive(sgw, gpdu(teid, pkt))
 			}
-			if n := len(r.uplink) - before; n != want {
+			if n := len(r.uplinked()) - before; n != want {
 				t.Errorf("%d packets came up, want %d", n, want)
 			}
 		}

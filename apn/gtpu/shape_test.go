@@ -33,13 +33,13 @@ func TestShapedPacketsComeAtTheRate(t *testing.T) {
 			r.arrive(sgw, gpdu(0x1002, numbered(sent)))
 			sent++
 		}
-		if got := len(r.uplink); got != 125 {
+		if got := len(r.uplinked()); got != 125 {
 			t.Errorf("%d packets at once, want those of 100 ms", got)
 		}
 		for range 20 {
-			before := len(r.uplink)
+			before := len(r.uplinked())
 			r.pass(100 * time.Millisecond)
-			if got := len(r.uplink) - before; got < 120 || got > 130 {
+			if got := len(r.uplinked()) - before; got < 120 || got > 130 {
 				t.Errorf("%d packets in 100 ms, want 125", got)
 			}
 			for range 125 {
@@ -48,10 +48,10 @@ func TestShapedPacketsComeAtTheRate(t *testing.T) {
 			}
 		}
 		r.pass(time.Second)
-		if len(r.uplink) != sent {
-			t.Errorf("%d of %d packets came", len(r.uplink), sent)
+		if len(r.uplinked()) != sent {
+			t.Errorf("%d of %d packets came", len(r.uplinked()), sent)
 		}
-		numbers(t, r.uplink)
+		numbers(t, r.uplinked())
 		if n := r.Counters()["ambr-up"]; n != 0 {
 			t.Errorf("%d packets were dropped", n)
 		}

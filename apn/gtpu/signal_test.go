@@ -217,7 +217,7 @@ func TestMessageTypes(t *testing.T) {
 			if n := r.Counters()["message-type"] - r.before["message-type"]; (n == 0) != handled[byte(typ)] {
 				t.Errorf("type %d: message-type rose by %d", typ, n)
 			}
-			if out := r.written(); (len(out) > 0) != (typ == 1) || len(r.uplink) > 0 {
+			if out := r.written(); (len(out) > 0) != (typ == 1) || len(r.uplinked()) > 0 {
 				t.Errorf("type %d: sent %v", typ, out)
 			}
 			r.before = r.Counters()

@@ -66,8 +66,8 @@ func TestUplinkForms(t *testing.T) {
 				if c.name == "IP options" {
 					want = recorded
 				}
-				if len(r.uplink) != 1 || !bytes.Equal(r.uplink[0], want) {
-					t.Errorf("uplink got %x, want %x", r.uplink, want)
+				if len(r.uplinked()) != 1 || !bytes.Equal(r.uplinked()[0], want) {
+					t.Errorf("uplink got %x, want %x", r.uplinked(), want)
 				}
 				r.counted(t, taken(want))
 			})
@@ -161,7 +161,7 @@ func TestUplinkDrops(t *testing.T) {
 				r.Carry(put(tunnel(2, nil), tunnel(3, nil)))
 				r.arrive(c.from, c.d)
 				r.counted(t, counts{c.reason: 1})
-				if len(r.uplink) != 0 || len(r.written()) != 0 {
+				if len(r.uplinked()) != 0 || len(r.written()) != 0 {
 					t.Error("something came through, or was answered")
 				}
 				// The plane goes on.
@@ -202,11 +202,11 @@ func TestUplinkTruncated(t *testing.T) {
 		for n := range d {
 			r.arrive(sgw, d[:n])
 		}
-		if len(r.uplink) != 0 {
-			t.Errorf("truncated datagrams came through: %x", r.uplink)
+		if len(r.uplinked()) != 0 {
+			t.Errorf("truncated datagrams came through: %x", r.uplinked())
 		}
 		r.arrive(sgw, d)
-		if len(r.uplink) != 1 {
+		if len(r.uplinked()) != 1 {
 			t.Error("the whole one didn't come through")
 		}
 	})
@@ -249,16 +249,16 @@ func TestUplinkOnInactivePath(t *testing.T) {
 		if len(r.paths) != 2 {
 			t.Error("reported though the path is active")
 		}
-		if len(r.uplink) != 16 {
-			t.Errorf("%d packets came up, want all 16", len(r.uplink))
+		if len(r.uplinked()) != 16 {
+			t.Errorf("%d packets came up, want all 16", len(r.uplinked()))
 		}
 	})
 	// IPv6 has no other way: it comes through the carrier whichever path is active.
 	bubble(t, cfg, func(t *testing.T, r *rig) {
 		r.Carry(put(tunnel(2, func(t *gtpu.Tunnel) { dual(t); idle(t) })))
 		r.arrive(sgw, gpdu(0x1002, udp6(inner6(2), gateway6, 443)))
-		if len(r.paths) != 0 || len(r.uplink) != 1 {
-			t.Errorf("reports: %v, %d packets", r.paths, len(r.uplink))
+		if len(r.paths) != 0 || len(r.uplinked()) != 1 {
+			t.Errorf("reports: %v, %d packets", r.paths, len(r.uplinked()))
 		}
 		r.arrive(sgw, gpdu(0x1002, udp(inner(2), gateway, 443)))
 		if !slices.Equal(r.paths, []uint64{2}) {
