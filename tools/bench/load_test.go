@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -106,7 +107,7 @@ func TestPopulation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := populate(s.layout.Policy, 300)
+	m, err := populate(s.layout.Policy, 300, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,6 +120,18 @@ func TestPopulation(t *testing.T) {
 	}
 	if _, err := snapshotAndRestore(m, filepath.Join(dir, "snapshot")); err != nil {
 		t.Error(err)
+	}
+}
+
+// A node that joins gets all sessions, a vote and the audit chain, twice.
+func TestNewcomer(t *testing.T) {
+	b := &bench{dir: t.TempDir(), runs: 2, progress: io.Discard}
+	if err := b.newcomer(t.Context(), 300); err != nil {
+		t.Fatal(err)
+	}
+	f := b.result.Figures[0]
+	if f.Runs != 2 || f.value("has the state") <= 0 || f.value("votes") < f.value("has the state") {
+		t.Errorf("%+v", f)
 	}
 }
 

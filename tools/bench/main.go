@@ -77,6 +77,7 @@ var parts = []part{
 	}},
 	{"memory", "Memory and snapshots", []string{
 		"Each session is a subscriber, a session, an address lease and the remembered answer to its request.",
+		"A new node joins a cluster of one with an empty directory; times are from its start.",
 	}},
 }
 
@@ -218,6 +219,7 @@ func (b *bench) measure(ctx context.Context, want []string, nodes []int) error {
 	if asked("memory") {
 		do("memory", func() error { return b.machine(b.sessions) })
 		do("memory", func() error { return b.crowd(ctx, b.sessions) })
+		do("memory", func() error { return b.newcomer(ctx, b.sessions) })
 	}
 	b.compare()
 	return errors.Join(append(errs, ctx.Err())...)

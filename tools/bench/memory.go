@@ -13,13 +13,17 @@ import (
 	"github.com/sealedge/sealedge/cluster/state"
 )
 
-// populate makes a machine with n subscribers, all attached.
-func populate(policyFile string, n int) (*state.Machine, error) {
+// populate makes a machine with n subscribers, all attached. audit, unless it is
+// nil, gets the entries of the audit chain.
+func populate(policyFile string, n int, audit func(*command.AuditEntry)) (*state.Machine, error) {
 	m, index := state.New(), uint64(0)
 	now := time.Now()
 	apply := func(c *command.Command) error {
 		index++
-		result, _, err := m.Apply(index, 1, stamped(c, now))
+		result, entry, err := m.Apply(index, 1, stamped(c, now))
+		if audit != nil && entry != nil {
+			audit(entry)
+		}
 		if err == nil && result.Code != command.Code_OK {
 			err = fmt.Errorf("%v: %v: %s", c.Type, result.Code, result.Message)
 		}
@@ -63,7 +67,7 @@ func (b *bench) machine(n int) error {
 	}
 	before := heap()
 	begin := time.Now()
-	m, err := populate(s.layout.Policy, n)
+	m, err := populate(s.layout.Policy, n, nil)
 	if err != nil {
 		return err
 	}
