@@ -10,7 +10,7 @@ FUZZTIME ?= 500x
 STAY    ?=
 SOAK    ?= 10m
 
-.PHONY: all build demo test race verify lint fuzz bench conformance simulate soak soak-cluster clean
+.PHONY: all build demo test race verify lint fuzz bench conformance simulate soak soak-cluster soak-faults clean
 
 all: build
 
@@ -68,6 +68,11 @@ simulate:
 # The same for SOAK, with schedules that no run had before.
 soak-cluster:
 	SIM_FIRST=$$(date +%s)00000 SIM_TIME=$(SOAK) $(GO) test -count=1 -timeout 0 -v -run '^TestSimulation$$' ./cluster
+
+# Three real nodes in network namespaces, at work, while networks, processes and
+# disks fail, for SOAK; as root.
+soak-faults:
+	CI=true E2E_FAULTS=$(SOAK) $(GO) test -count=1 -timeout 0 -v -run 'Test(Network|Machine)Faults$$' ./tools/e2e
 
 verify: lint race demo conformance simulate test
 

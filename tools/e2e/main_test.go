@@ -15,15 +15,22 @@ import (
 // bin is where the programs are, once built has been called.
 var bin string
 
+// worldBin is set in a process that has a network namespace of its own (inWorld):
+// where the programs are.
+const worldBin = "E2E_WORLD_BIN"
+
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
-	var err error
-	if bin, err = os.MkdirTemp("", "sealedge-e2e-"); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
+	// A process that another made of this program uses the other's.
+	if bin = os.Getenv(worldBin); bin == "" {
+		var err error
+		if bin, err = os.MkdirTemp("", "sealedge-e2e-"); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(bin)
 	}
-	defer os.RemoveAll(bin)
 	// Scenarios wait more than they compute.
 	flag.Parse()
 	if err := flag.Set("test.parallel", "4"); err != nil {
@@ -36,6 +43,9 @@ func run(m *testing.M) int {
 // built makes the product's programs, once. The first scenario does it, and not
 // TestMain: what is read before the tests run, the go command doesn't see.
 var built = sync.OnceValue(func() error {
+	if os.Getenv(worldBin) != "" {
+		return nil
+	}
 	if err := readSources(); err != nil {
 		return err
 	}

@@ -67,7 +67,7 @@ func TestRealPeers(t *testing.T) {
 	sgw := start(t, odd.dir, "sgw", exec.Command(filepath.Join(bin, "sgw"),
 		"-s5c", odd.ip(20, 1).String(), "-s5u", odd.ip(20, 2).String(), "-s11", odd.ip(21, 1).String(), "-s1u", odd.ip(21, 2).String()))
 	for _, at := range []string{"20.1:2123", "20.2:2152", "21.1:2123", "21.2:2152"} {
-		odd.until("the SGW serves", func() bool { return taken(fmt.Sprintf("127.%d.%s", odd.net, at)) })
+		odd.until("the SGW serves", func() bool { return taken(fmt.Sprintf("127.%d.%s", odd.block[1], at)) })
 	}
 	// life runs an MME until all five subscribers were there and are gone.
 	life := func(name, program string) *process {

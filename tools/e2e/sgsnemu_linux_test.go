@@ -30,7 +30,7 @@ func TestForeignSGSNWithAnInterface(t *testing.T) {
 		}
 	}
 	s := emulatorSite(t, 1)
-	space := fmt.Sprintf("sealedge-e2e-%d", s.net)
+	space := fmt.Sprintf("sealedge-e2e-%d", s.block[1])
 	if out, err := exec.Command("ip", "netns", "add", space).CombinedOutput(); err != nil {
 		lacking(t, fmt.Sprintf("no network namespace can be made: %v: %s", err, out))
 	}
