@@ -51,6 +51,7 @@ func TestDocumentListsEveryField(t *testing.T) {
 		wire.AssociationAnswer{},
 		wire.UseRequest{},
 		wire.UseAnswer{},
+		wire.UseCheck{},
 		wire.UseStatus{},
 		wire.StampStatus{},
 		wire.ReceiptReport{},

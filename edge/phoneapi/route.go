@@ -35,6 +35,7 @@ func (s *Server) table() []route {
 		{"GET", wire.PathOrders, false, s.orders},
 		{"POST", wire.PathAssociations, false, s.associate},
 		{"POST", wire.PathUses, false, s.use},
+		{"POST", wire.PathUseCheck, false, s.checkUse},
 		{"GET", wire.PathUse, false, s.useStatus},
 		{"POST", wire.PathReceipts, false, s.receipt},
 		{"POST", wire.PathSettlement, false, s.settlement},

@@ -42,6 +42,52 @@ func (s *Server) use(c *call) error {
 	return c.reply(http.StatusCreated, answer)
 }
 
+// checkUse is POST /v1/uses/check: all of a use but the reservation. It asks for a
+// quorum as a reservation does, and a refusal is recorded as one: who tries orders
+// out is to be seen.
+func (s *Server) checkUse(c *call) error {
+	var req wire.UseRequest
+	if err := c.decode(&req); err != nil {
+		return err
+	}
+	token, err := c.token()
+	if err != nil {
+		return err
+	}
+	ask, bad := sealuse.Parse(req)
+	if bad != nil {
+		return bad
+	}
+	answer, err := s.check(c, ask, token)
+	if err != nil {
+		p := sealuse.FromError(err)
+		s.refused(c, sealuse.KindUse, "check of order "+ask.Order.String()+" barrel "+ask.Barrel.String(), p)
+		return p
+	}
+	return c.reply(http.StatusOK, answer)
+}
+
+func (s *Server) check(c *call, ask sealuse.Ask, token string) (wire.UseCheck, error) {
+	f := s.facts(c, ask)
+	f.Earlier = nil
+	if step := sealuse.Screen(f, s.cfg.Rules(), ask); step.Refusal != nil {
+		return wire.UseCheck{}, step.Refusal
+	}
+	answer, err := s.cfg.Server.Verify(c.r.Context(), token, sealuse.Question(f, ask))
+	if err != nil {
+		return wire.UseCheck{}, err
+	}
+	if err := s.cfg.Cluster.ReadIndex(c.r.Context()); err != nil {
+		return wire.UseCheck{}, err
+	}
+	would, step := sealuse.Check(s.facts(c, ask), s.cfg.Rules(), ask, answer)
+	s.alarm(c, step.Alarm)
+	if step.Refusal != nil {
+		return would, step.Refusal
+	}
+	return would, nil
+}
+
 // reserve gives the use that the request makes, or made before.
 func (s *Server) reserve(c *call, ask sealuse.Ask, token string) (*command.Use, error) {
 	f := s.facts(c, ask)

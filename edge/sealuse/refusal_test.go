@@ -199,7 +199,11 @@ func TestRefusals(t *testing.T) {
 			if c.spoil != nil {
 				c.spoil(s, &req, &answer)
 			}
+			would, check := s.check(from, req, answer)
 			use, step := s.request(from, req, answer)
+			if retry := c.code == wire.CodeNoQuorum || c.code == wire.CodeOutcomeUnknown; !retry && (check.Refusal == nil || check.Refusal.Code != c.code || (check.Alarm != "") != c.alarm || would.Count != 0) {
+				t.Errorf("a check says %+v, %+v", would, check)
+			}
 			if use != nil || step.Refusal == nil || step.Refusal.Code != c.code {
 				t.Fatalf("got %v, %v; want %s", use, step.Refusal, c.code)
 			}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/sealedge/sealedge/cluster/command"
 	"github.com/sealedge/sealedge/cluster/state"
 	"github.com/sealedge/sealedge/edge/wire"
@@ -143,6 +145,23 @@ func Permit(f Facts, rules *policy.Rules, ask Ask, answer wire.VerifyAnswer) Ste
 		EvidenceSeconds: terms.EvidenceSeconds, DocumentDigest: answer.DocumentDigest, PolicyRevision: rules.Revision,
 		SubscriberVersion: f.Subscriber.Version, BarrelVersion: f.Barrel.Version, Session: f.Session.Id,
 	})}
+}
+
+// Check decides on a request as Permit does, and tells what would be granted, or
+// why not: its step proposes nothing. The request id doesn't count.
+func Check(f Facts, rules *policy.Rules, ask Ask, answer wire.VerifyAnswer) (wire.UseCheck, Step) {
+	f.Earlier = nil
+	step := Permit(f, rules, ask, answer)
+	if step.Refusal != nil {
+		return wire.UseCheck{}, step
+	}
+	r := new(command.ReserveUses)
+	if err := proto.Unmarshal(step.Propose.Payload, r); err != nil {
+		return wire.UseCheck{}, refuse(wire.NewProblem(wire.CodeInternal, ""))
+	}
+	return wire.UseCheck{
+		Order: r.Order, Barrel: r.Barrel, Methods: r.Methods, Count: r.Count, Level: r.Level, SealType: r.SealType, NotAfter: at(r.GrantNotAfter),
+	}, Step{Alarm: step.Alarm}
 }
 
 // left is what the order has left by the ledger's count and by the seal

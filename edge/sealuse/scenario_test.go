@@ -62,6 +62,20 @@ func (s *stage) request(from netip.Addr, req wire.UseRequest, answer wire.Verify
 	return s.permit(from, ask, answer)
 }
 
+// check does all of a request but the reservation.
+func (s *stage) check(from netip.Addr, req wire.UseRequest, answer wire.VerifyAnswer) (wire.UseCheck, sealuse.Step) {
+	s.t.Helper()
+	ask := s.parse(req)
+	if step := sealuse.Screen(s.gather(from, ask), s.rules, ask); step.Refusal != nil {
+		return wire.UseCheck{}, step
+	}
+	would, step := sealuse.Check(s.gather(from, ask), s.rules, ask, answer)
+	if step.Propose != nil {
+		s.t.Error("a check proposes something")
+	}
+	return would, step
+}
+
 func (s *stage) permit(from netip.Addr, ask sealuse.Ask, answer wire.VerifyAnswer) (*command.Use, sealuse.Step) {
 	s.t.Helper()
 	step := sealuse.Permit(s.gather(from, ask), s.rules, ask, answer)

@@ -94,6 +94,18 @@ type UseAnswer struct {
 	DocumentDigest  []byte    `json:"document_digest,omitempty"`
 }
 
+// UseCheck is what a request would be granted now. Nothing is reserved by it, and
+// nothing is promised.
+type UseCheck struct {
+	Order    string    `json:"order"`
+	Barrel   string    `json:"barrel"`
+	Methods  []string  `json:"methods"`
+	Count    uint32    `json:"count"`
+	Level    uint32    `json:"level"`
+	SealType string    `json:"seal_type"`
+	NotAfter time.Time `json:"not_after"` // of the grant
+}
+
 // States of a use.
 const (
 	UseReserved = "reserved" // granted; the outcome is not wholly known

@@ -24,6 +24,7 @@ const (
 	PathOrders       = "/v1/orders"
 	PathAssociations = "/v1/hotspot/associations"
 	PathUses         = "/v1/uses"
+	PathUseCheck     = "/v1/uses/check"
 	PathUse          = "/v1/uses/{use}"
 	PathReceipts     = "/v1/uses/{use}/receipts"
 	PathSettlement   = "/v1/uses/{use}/settlement"

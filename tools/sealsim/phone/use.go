@@ -31,6 +31,13 @@ func (a *App) SendUseRequest(ctx context.Context, r wire.UseRequest) (wire.UseAn
 	return out, err
 }
 
+// CheckUse asks what a request would be granted. Nothing is reserved by it.
+func (a *App) CheckUse(ctx context.Context, order, barrel string, count uint32) (wire.UseCheck, error) {
+	var out wire.UseCheck
+	err := a.do(ctx, call{method: http.MethodPost, path: wire.PathUseCheck, body: a.NewUseRequest(order, barrel, count)}, &out)
+	return out, err
+}
+
 // Use asks what became of a use.
 func (a *App) Use(ctx context.Context, use uint64) (wire.UseStatus, error) {
 	var out wire.UseStatus
