@@ -9,9 +9,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/sealedge/sealedge/edge/wire"
 )
@@ -101,26 +102,17 @@ func patient(ctx context.Context, do func() error) error {
 	}
 }
 
-// all does something for 0 to n-1, several at once, and stops at the first
-// error.
-func all(ctx context.Context, n, atOnce int, do func(ctx context.Context, i int) error) error {
-	ctx, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-	var next atomic.Int64
-	var workers sync.WaitGroup
-	for range min(n, atOnce) {
-		workers.Go(func() {
-			for ctx.Err() == nil {
-				i := int(next.Add(1)) - 1
-				if i >= n {
-					return
-				}
-				if err := do(ctx, i); err != nil {
-					stop(err)
-				}
+// all does something for 0 to n-1, several at once, and stops at the first error.
+func all(parent context.Context, n, atOnce int, do func(ctx context.Context, i int) error) error {
+	g, ctx := errgroup.WithContext(parent)
+	g.SetLimit(atOnce)
+	for i := range n {
+		g.Go(func() error {
+			if ctx.Err() != nil {
+				return context.Cause(parent) // nil after another's error
 			}
+			return do(ctx, i)
 		})
 	}
-	workers.Wait()
-	return context.Cause(ctx)
+	return g.Wait()
 }

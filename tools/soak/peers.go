@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/sealedge/sealedge/edge/adminapi"
 	"github.com/sealedge/sealedge/policy/ident"
 	"github.com/sealedge/sealedge/tools/sealsim/carrier"
@@ -380,24 +382,16 @@ func (m *material) pick(r *rand.Rand) (sample, bool) {
 }
 
 // all does something for 0 to n-1, several at once, and stops at the first error.
-func all(ctx context.Context, n int, do func(ctx context.Context, i int) error) error {
-	ctx, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-	var next atomic.Int64
-	var workers sync.WaitGroup
-	for range min(n, hands) {
-		workers.Go(func() {
-			for ctx.Err() == nil {
-				i := int(next.Add(1)) - 1
-				if i >= n {
-					return
-				}
-				if err := do(ctx, i); err != nil {
-					stop(err)
-				}
+func all(parent context.Context, n int, do func(ctx context.Context, i int) error) error {
+	g, ctx := errgroup.WithContext(parent)
+	g.SetLimit(hands)
+	for i := range n {
+		g.Go(func() error {
+			if ctx.Err() != nil {
+				return context.Cause(parent) // nil after another's error
 			}
+			return do(ctx, i)
 		})
 	}
-	workers.Wait()
-	return context.Cause(ctx)
+	return g.Wait()
 }

@@ -8,9 +8,7 @@ import (
 // What was sent is judged, once each, and a fault is told; what is inside a
 // G-PDU is nobody's business.
 func TestSentIsJudged(t *testing.T) {
-	if err := installed(); err != nil {
-		t.Skip(err)
-	}
+	demand(t)
 	var c collection
 	good := New().Create()
 	gpdu := append([]byte{0x30, 255, 0, 20, 0, 0, 0, 1}, bytes.Repeat([]byte{0x45}, 20)...)
