@@ -22,6 +22,7 @@ const (
 	DefaultApplyTimeout      = 2 * time.Second
 	DefaultDiskStall         = 500 * time.Millisecond
 	DefaultSnapshotThreshold = 8192
+	DefaultAdmissionStop     = 85
 )
 
 // MaxCommandSize is the longest command, in bytes of its envelope, that can be
@@ -68,6 +69,10 @@ type Config struct {
 	ApplyTimeout      time.Duration // the longest that Propose and Barrier take
 	DiskStall         time.Duration // the longest that a write to the log may take
 
+	// AdmissionStop is how full the file system of DataDir may be, in percent,
+	// before new sessions and uses are refused with command.ErrNoRoom. Default 85.
+	AdmissionStop int
+
 	// Fatal is called once, when the node must not go on: the disk failed or hung,
 	// or the state machine met what it can't apply. By default it logs and exits
 	// with status 1. If it returns, the node applies and proposes nothing more.
@@ -75,6 +80,7 @@ type Config struct {
 	Logger *slog.Logger // default slog.Default()
 
 	// Seams for tests.
+	diskUsed   func(dir string) (percent int, err error)                   // of the file system of dir
 	checkpoint uint64                                                      // entries between comparisons of the nodes' states; checkpointEvery
 	disk       func(walStore) walStore                                     // put between the node and its log
 	snapshots  func(raft.SnapshotStore) raft.SnapshotStore                 // put between the node and its snapshots
@@ -94,6 +100,10 @@ func (c Config) withDefaults() (Config, error) {
 	orDefault(&c.ApplyTimeout, DefaultApplyTimeout)
 	orDefault(&c.DiskStall, DefaultDiskStall)
 	orDefault(&c.SnapshotThreshold, DefaultSnapshotThreshold)
+	orDefault(&c.AdmissionStop, DefaultAdmissionStop)
+	if c.diskUsed == nil {
+		c.diskUsed = diskUsed
+	}
 	orDefault(&c.checkpoint, checkpointEvery)
 	orDefault(&c.quiet, commitTimeout)
 	orDefault(&c.Logger, slog.Default())

@@ -33,6 +33,8 @@ type greeting struct {
 	ID    raft.ServerID            `json:"id"`
 	Empty bool                     `json:"empty"`          // it has no log, and takes part in no cluster
 	Seen  map[string]raft.ServerID `json:"seen,omitempty"` // if it is empty: see entry
+	Disk  *int                     `json:"disk,omitempty"` // percent in use; nil: not known
+	Full  bool                     `json:"full,omitempty"` // see room
 }
 
 func (n *Node) greeting() greeting {
@@ -42,6 +44,10 @@ func (n *Node) greeting() greeting {
 	if g.Empty {
 		g.Seen = maps.Clone(n.entry.seen)
 	}
+	if used := int(n.room.used.Load()); used >= 0 {
+		g.Disk = &used
+	}
+	g.Full = n.room.full.Load()
 	return g
 }
 

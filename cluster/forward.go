@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -230,11 +231,25 @@ func decodeAnswer(f frame) (answer, error) {
 		case notDone, unknown:
 			return a, nil
 		case rejected:
-			a.err = fmt.Errorf("%w (%w)", command.ErrUnknownCommand, a.err)
+			a.err = fmt.Errorf("%w (%w)", rejection(f.body[1:]), a.err)
 			return a, nil
 		}
 	}
 	return answer{}, fmt.Errorf("%w: kind %d", errFrame, f.kind)
+}
+
+// rejections are the reasons for which a leader takes no command. They cross the
+// wire by their words, which stand first: a node that doesn't know one takes it for
+// ErrUnknownCommand.
+var rejections = []error{command.ErrNoRoom}
+
+func rejection(words []byte) error {
+	for _, err := range rejections {
+		if strings.HasPrefix(string(words), err.Error()) {
+			return err
+		}
+	}
+	return command.ErrUnknownCommand
 }
 
 // serveNode answers a peer until its connection ends.

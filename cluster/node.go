@@ -61,6 +61,7 @@ type Node struct {
 	addressesMu sync.Mutex
 	addresses   map[string]*AddressLease // guarded by addressesMu
 
+	room        room
 	entry       entry
 	progress    progress
 	checkpoints checkpoints
@@ -154,6 +155,7 @@ func Open(cfg Config) (_ *Node, err error) {
 	n.tasks.Go(n.keepAudit)
 	n.tasks.Go(n.enter)
 	n.tasks.Go(n.tend)
+	n.tasks.Go(n.survey)
 	n.tasks.Go(n.openGrants)
 	n.tasks.Go(n.compareStates)
 	close(n.ready)

@@ -25,8 +25,8 @@ var (
 //
 //   - command.ErrNoQuorum: it was not carried out and never will be.
 //   - command.ErrUnknownOutcome: it may have been, or may be yet.
-//   - command.ErrUnknownCommand, ErrTooLarge: the leader can't take this command;
-//     it was not carried out.
+//   - command.ErrUnknownCommand, command.ErrNoRoom, ErrTooLarge: the leader can't
+//     take this command; it was not carried out.
 //
 // It takes as long as ctx allows, and at most Config.ApplyTimeout; in that time it
 // waits for a leader to be elected. A command that has a request id is sent again
@@ -165,6 +165,9 @@ func (n *Node) lead(ctx context.Context, q question) answer {
 		// What can't be decoded would stop every node: it must not get into the log.
 		c, payload, err := command.Decode(q.raw)
 		if err != nil {
+			return answer{verdict: rejected, err: err}
+		}
+		if err := n.admits(c, payload); err != nil {
 			return answer{verdict: rejected, err: err}
 		}
 		if err := n.mayAppend(payload); err != nil {

@@ -118,6 +118,9 @@ type Status struct {
 	Audit       uint64    // sequence of the last audit entry
 	AuditGaps   int       // ranges of the audit chain that are not on this node
 	Peers       []PeerStatus
+	DiskUsed    int  // percent of the data directory's file system; -1: not known
+	Full        bool // that is more than Config.AdmissionStop, or was, and fell too little since
+	Admits      bool // new sessions and uses; of a leader: of the cluster
 }
 
 // PeerStatus is one member of the configuration in force.
@@ -126,6 +129,8 @@ type PeerStatus struct {
 	Name, Address string // the address as this node is configured; empty if it isn't
 	Voter         bool
 	Heard         bool // it acknowledged within the lease; known on the leader only
+	DiskUsed      int  // percent; -1: not known; that of others is known on the leader only
+	Full          bool // see Status
 }
 
 // Status describes the node as it stands.
@@ -133,6 +138,7 @@ func (n *Node) Status() Status {
 	s := Status{
 		Node: n.cfg.NodeName, ID: string(n.id), Role: n.raft.State().String(), Term: n.raft.CurrentTerm(),
 		LastLog: n.raft.LastIndex(), Commit: n.raft.CommitIndex(), Applied: n.position.index.Load(),
+		DiskUsed: int(n.room.used.Load()), Full: n.room.full.Load(), Admits: !n.room.stopped.Load(),
 		Holds: n.Holds(), Audit: n.audit.tail().sequence, AuditGaps: len(n.audit.gaps()),
 	}
 	_, leader := n.raft.LeaderWithID()
@@ -144,10 +150,18 @@ func (n *Node) Status() Status {
 	for _, server := range n.members() {
 		name := memberName(server.ID)
 		p, _ := n.cfg.peer(name)
-		s.Peers = append(s.Peers, PeerStatus{
+		v := PeerStatus{
 			ID: string(server.ID), Name: name, Address: p.Address, Voter: server.Suffrage == raft.Voter,
-			Heard: leads && (server.ID == n.id || n.lease.heard(server.ID)),
-		})
+			Heard:    leads && (server.ID == n.id || n.lease.heard(server.ID)),
+			DiskUsed: -1,
+		}
+		if g, ok := n.room.peer(server.ID); leads && ok && g.Disk != nil {
+			v.DiskUsed, v.Full = *g.Disk, g.Full
+		}
+		if server.ID == n.id {
+			v.DiskUsed, v.Full = s.DiskUsed, s.Full
+		}
+		s.Peers = append(s.Peers, v)
 	}
 	return s
 }

@@ -136,8 +136,9 @@ func newSim(t *testing.T, seed uint64, mut mutant, dir string) *sim {
 		sn.cfg = Config{
 			NodeName: p.Name, DataDir: sn.dir, Peers: peers, TLS: simCerts()[p.Name], Bootstrap: true,
 			SnapshotThreshold: threshold, quiet: quiet, Logger: slog.New(slog.DiscardHandler),
-			dial: s.net.dial(p.Name, byAddress),
-			now:  func() time.Time { return time.Now().Add(time.Duration(sn.shift.Load())) },
+			dial:     s.net.dial(p.Name, byAddress),
+			diskUsed: func(string) (int, error) { return 0, nil },
+			now:      func() time.Time { return time.Now().Add(time.Duration(sn.shift.Load())) },
 		}
 		if seed%tlsEvery != 0 {
 			sn.cfg.prover = simProver{p.Name}

@@ -57,5 +57,8 @@ func CauseOfError(err error) (gtp.Cause, bool) {
 	if errors.Is(err, command.ErrUnknownOutcome) {
 		return 0, false
 	}
+	if errors.Is(err, command.ErrNoRoom) {
+		return gtp.CauseNoResources, true
+	}
 	return gtp.CauseSystemFailure, true
 }

@@ -286,6 +286,9 @@ func TestCauseOfError(t *testing.T) {
 	if _, ok := CauseOfError(fmt.Errorf("propose: %w", command.ErrUnknownOutcome)); ok {
 		t.Error("an unknown outcome must not be answered")
 	}
+	if c, ok := CauseOfError(fmt.Errorf("propose: %w", command.ErrNoRoom)); !ok || c != gtp.CauseNoResources {
+		t.Errorf("no room: %v, %v", c, ok)
+	}
 	if c, ok := CauseOfError(errors.New("else")); !ok || c != gtp.CauseSystemFailure {
 		t.Errorf("else: %v %v", c, ok)
 	}

@@ -30,6 +30,9 @@ var (
 	// ErrUnknownOutcome: leadership or connection was lost in between; the
 	// command may be carried out yet. Ask again with the same request id.
 	ErrUnknownOutcome = errors.New("the outcome is not known: repeat the request with the same request id")
+	// ErrNoRoom: the disks are nearly full, so that nothing new is begun; the
+	// command was not carried out.
+	ErrNoRoom = errors.New("the cluster's disks are nearly full: no new sessions and no new uses until there is room; see docs/runbooks/full-disk.md")
 	// ErrUnknownCommand: the bytes are no command, or one of a later version.
 	ErrUnknownCommand = errors.New("unknown command: this node is older than the cluster; upgrade it")
 )

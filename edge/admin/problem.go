@@ -34,6 +34,8 @@ func problemOf(err error) *problem {
 		p.RetryAfterSeconds = 1
 		p.Hint = "See which nodes are up with 'sealctl cluster status --stale', and try again. Reads work with --stale."
 		return p
+	case errors.Is(err, command.ErrNoRoom):
+		return wire.NewProblem(wire.CodeNoRoom, err.Error())
 	case errors.Is(err, command.ErrUnknownOutcome):
 		return wire.NewProblem(wire.CodeOutcomeUnknown, "")
 	}

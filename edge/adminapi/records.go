@@ -112,7 +112,9 @@ type Status struct {
 	Epoch     uint64   `json:"epoch"`  // of that holding
 	Policy    uint64   `json:"policy_revision"`
 	AuditSeq  uint64   `json:"audit_sequence"`
-	AuditHead string   `json:"audit_head"` // hexadecimal
+	AuditHead string   `json:"audit_head"`        // hexadecimal
+	DiskUsed  int      `json:"disk_used_percent"` // of the data directory's file system; -1: not known
+	Admits    bool     `json:"admits"`            // new sessions and uses; false: the disks are nearly full
 }
 
 // Policy is a revision of the policy document.

@@ -58,6 +58,7 @@ type Cluster struct {
 	ApplyTimeout      time.Duration `key:"apply_timeout" range:"100ms..1m"`
 	DiskStall         time.Duration `key:"disk_stall" range:"50ms..1m"`
 	SnapshotThreshold uint64        `key:"snapshot_threshold" range:"64..10000000"`
+	AdmissionStop     int           `key:"admission_stop" range:"1..100"`
 }
 
 // Identity is a certificate with its key, and the CA that the other side's is
@@ -164,7 +165,7 @@ func defaults() Config {
 	return Config{
 		Cluster: Cluster{
 			Bootstrap: true, HeartbeatTimeout: 200 * time.Millisecond, ElectionTimeout: 200 * time.Millisecond,
-			LeaderLease: 100 * time.Millisecond, ApplyTimeout: 3 * time.Second, DiskStall: 500 * time.Millisecond, SnapshotThreshold: 8192,
+			LeaderLease: 100 * time.Millisecond, ApplyTimeout: 3 * time.Second, DiskStall: 500 * time.Millisecond, SnapshotThreshold: 8192, AdmissionStop: 85,
 		},
 		Gateway: Gateway{
 			Name: "gw1", Driver: address.Loopback,

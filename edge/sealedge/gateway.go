@@ -116,7 +116,7 @@ func clusterConfig(cfg *config.Config, log *slog.Logger) (cluster.Config, error)
 		NodeName: string(cfg.Node.Name), DataDir: string(cfg.Node.DataDir), Listen: string(c.Listen), Advertise: string(c.Advertise),
 		Peers: peers, TLS: nodeTLS, Renew: renewed(cfg.TLS), Bootstrap: c.Bootstrap,
 		HeartbeatTimeout: c.HeartbeatTimeout, ElectionTimeout: c.ElectionTimeout, LeaderLease: c.LeaderLease,
-		SnapshotThreshold: c.SnapshotThreshold, ApplyTimeout: c.ApplyTimeout, DiskStall: c.DiskStall, Logger: log,
+		SnapshotThreshold: c.SnapshotThreshold, ApplyTimeout: c.ApplyTimeout, DiskStall: c.DiskStall, AdmissionStop: c.AdmissionStop, Logger: log,
 	}, nil
 }
 
@@ -394,7 +394,7 @@ func (g *gateway) counters() map[string]uint64 {
 	all := map[string]uint64{}
 	for name, c := range map[string]map[string]uint64{
 		"gtpc": g.control.Counters(), "gtpu": g.plane.Counters(), "inner": g.network.Counters(),
-		"phoneapi": g.phones.Counters(), "barrel": g.barrels.Counters(),
+		"cluster": g.node.Counters(), "phoneapi": g.phones.Counters(), "barrel": g.barrels.Counters(),
 	} {
 		for reason, n := range maps.All(c) {
 			all[name+"."+reason] = n
@@ -415,6 +415,7 @@ func (o operated) Status() adminapi.Status {
 	s := o.node.Status()
 	v := adminapi.Status{
 		Node: s.Node, Leader: s.Leader, IsLeader: s.Role == "Leader", Term: s.Term, Applied: s.Applied, Version: version,
+		DiskUsed: s.DiskUsed, Admits: s.Admits,
 	}
 	for _, p := range s.Peers {
 		if !slices.Contains(v.Peers, p.Name) { // a wiped node is there twice, until the member that it was is removed

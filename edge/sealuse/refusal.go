@@ -86,6 +86,9 @@ func FromError(err error) *wire.Problem {
 	case errors.Is(err, command.ErrNoQuorum):
 		p = wire.NewProblem(wire.CodeNoQuorum, "Nothing was changed.")
 		p.RetryAfterSeconds = RetrySeconds
+	case errors.Is(err, command.ErrNoRoom):
+		p = wire.NewProblem(wire.CodeNoRoom, "")
+		p.RetryAfterSeconds = 60
 	case errors.Is(err, command.ErrUnknownOutcome), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		p = wire.NewProblem(wire.CodeOutcomeUnknown, "")
 		p.RetryAfterSeconds = RetrySeconds

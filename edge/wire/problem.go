@@ -32,6 +32,7 @@ const (
 	CodeServerRefused     Code = "server-refused"
 	CodeServerUnreachable Code = "server-unreachable"
 	CodeNoQuorum          Code = "no-quorum"
+	CodeNoRoom            Code = "no-room"
 	CodeEvidenceOverdue   Code = "evidence-overdue"
 )
 
@@ -89,6 +90,7 @@ var kinds = map[Code]Kind{
 	CodeServerRefused:     {403, "The seal server refused.", "Read its words; the order's applicant or approver can mend it."},
 	CodeServerUnreachable: {502, "The seal server is not reachable.", "Try again soon; if it lasts, tell the administrator of the seal server."},
 	CodeNoQuorum:          {503, "The gateway cluster has no quorum.", "Wait and repeat the request with the same request id."},
+	CodeNoRoom:            {503, "The gateway's disks are nearly full: nothing new is begun.", "Tell the administrator, who makes room; uses that are open can be finished."},
 	CodeEvidenceOverdue:   {403, "Evidence of an earlier stamping is overdue.", "Send the missing image, then have an administrator resume the order."},
 
 	CodeBarrelBusy:        {409, "The barrel has another unsettled use, or a lock pending.", "Finish or settle that use first, with the barrel online so that it can report its count; then ask with a new request id."},

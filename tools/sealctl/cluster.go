@@ -54,7 +54,7 @@ func clusterStatus(c *cli.Context) error {
 		s := new(adminapi.Status)
 		if err := one.call(c.Context, http.MethodGet, "/v1/status", nil, s); err != nil {
 			all = append(all, answer{Address: addr, Error: err.Error()})
-			rows = append(rows, []string{addr, "", "down", "", "", "", "", ""})
+			rows = append(rows, []string{addr, "", "down", "", "", "", "", "", ""})
 			continue
 		}
 		alive++
@@ -63,15 +63,27 @@ func clusterStatus(c *cli.Context) error {
 		if s.IsLeader {
 			role = "leader"
 		}
-		rows = append(rows, []string{addr, s.Node, role, strconv.FormatUint(s.Term, 10), strconv.FormatUint(s.Applied, 10), s.Holder, strconv.FormatUint(s.AuditSeq, 10), s.Version})
+		rows = append(rows, []string{addr, s.Node, role, strconv.FormatUint(s.Term, 10), strconv.FormatUint(s.Applied, 10), s.Holder, strconv.FormatUint(s.AuditSeq, 10), diskOf(s), s.Version})
 	}
-	if err := show(c, all, []string{"ADDRESS", "NODE", "ROLE", "TERM", "APPLIED", "GTP HOLDER", "AUDIT", "VERSION"}, rows); err != nil {
+	if err := show(c, all, []string{"ADDRESS", "NODE", "ROLE", "TERM", "APPLIED", "GTP HOLDER", "AUDIT", "DISK", "VERSION"}, rows); err != nil {
 		return err
 	}
 	if 2*alive <= len(cl.addresses) {
 		return &hinted{exitNoLeader, fmt.Sprintf("%d of %d nodes answer: no quorum", alive, len(cl.addresses)), "start the nodes that are down: " + strings.Join(cl.addresses, ", ")}
 	}
 	return nil
+}
+
+// diskOf is how full a node's disk is, and whether that stops new sessions.
+func diskOf(s *adminapi.Status) string {
+	text := "unknown"
+	if s.DiskUsed >= 0 {
+		text = strconv.Itoa(s.DiskUsed) + " %"
+	}
+	if !s.Admits {
+		text += ", admits nothing new"
+	}
+	return text
 }
 
 // clusterStepDown asks the leader: another node has nothing to hand over.
