@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hashicorp/raft"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/sealedge/sealedge/cluster/command"
@@ -173,7 +174,16 @@ func (n *Node) AssignAddress(ctx context.Context, name, node string, epoch uint6
 	if err := result.Into(r); err != nil {
 		return nil, err
 	}
+	if r.Holder == n.cfg.NodeName {
+		n.address(name).acquired(r.Epoch)
+	}
 	return r, nil
+}
+
+// Authority returns when this node leads and knows what the leaders before it have
+// done, so that it can assign addresses.
+func (n *Node) Authority(ctx context.Context) error {
+	return n.roleChange.await(ctx, func() bool { _, leads := n.leadsIn(); return leads })
 }
 
 // mayAppend decides whether a command may come into the log that changes who holds
@@ -251,14 +261,19 @@ func (n *Node) addressRecord(name string) (r *command.GatewayAddress) {
 	return r
 }
 
-// Living lists the names of the members that this node, which must lead, has heard
-// of within a heartbeat timeout, itself included.
-func (n *Node) Living() []string {
-	var names []string
+// Living lists the names of the voters that this node, which must lead, has heard
+// of within a heartbeat timeout, itself included, and tells whether these are all.
+func (n *Node) Living() (names []string, all bool) {
+	all = true
 	for _, s := range n.members() {
+		if s.Suffrage != raft.Voter {
+			continue
+		}
 		if s.ID == n.id || n.lease.heardWithin(s.ID, n.cfg.HeartbeatTimeout) {
 			names = append(names, memberName(s.ID))
+		} else {
+			all = false
 		}
 	}
-	return names
+	return names, all
 }

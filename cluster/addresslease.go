@@ -72,6 +72,7 @@ type AddressLease struct {
 	epoch     uint64 // guarded by mu: that led and until belong to
 	forbidden uint64 // guarded by mu: of this epoch and those before no lease is taken any more
 	surrender uint64 // guarded by mu: the epoch that was surrendered last
+	own       uint64 // guarded by mu: an epoch that this process acquired itself
 	told      uint64 // guarded by mu: what was published last
 	kept      bool   // guarded by mu: keep runs
 
@@ -144,6 +145,20 @@ func (a *AddressLease) Surrender(ctx context.Context, to string) error {
 		return fmt.Errorf("surrender address %s: %s: %s", a.name, result.Code, result.Message)
 	}
 	return nil
+}
+
+// Barred tells whether this node takes no lease of an epoch any more, though the
+// state may name it: it surrendered it, or held it in a life before.
+func (a *AddressLease) Barred(epoch uint64) bool {
+	barred, _ := a.barred(epoch)
+	return barred
+}
+
+// acquired notes that this process, and none before it, acquired an epoch.
+func (a *AddressLease) acquired(epoch uint64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.own = epoch
 }
 
 // forbid ends the lease of an epoch and of those before it for good.
@@ -348,7 +363,12 @@ func (a *AddressLease) disown() bool {
 		}
 	}
 	if r := n.addressRecord(a.name); r.GetHolder() == n.cfg.NodeName {
-		a.forbid(r.Epoch)
+		a.mu.Lock()
+		own := a.own == r.Epoch
+		a.mu.Unlock()
+		if !own {
+			a.forbid(r.Epoch)
+		}
 	}
 	return n.ctx.Err() == nil
 }

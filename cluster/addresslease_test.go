@@ -122,7 +122,8 @@ func (s *sim) spread(t *testing.T) (leader *simNode, followers []*simNode) {
 			return false
 		}
 		_, open := leader.running().leadsIn()
-		return open && len(leader.running().Living()) == 3
+		_, all := leader.running().Living()
+		return open && all
 	})
 	for _, n := range s.nodes {
 		for _, name := range []string{"a0", "a1", "a2"} {

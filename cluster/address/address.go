@@ -1,13 +1,15 @@
-// Package address carries out who holds a gateway address, the one that carriers
-// and terminals send to: it moves with leadership of the cluster.
+// Package address carries out who holds which gateway address, of those that
+// carriers and terminals send to.
 //
-// A [Keeper] watches whether its node leads. When it does, the keeper has the
-// address acquired in the replicated state, which gives it a new epoch, and only
-// then brings it up; when leadership goes, it takes it down. Between losing
-// leadership and being told so a node may still have the address up; what it
-// must not do then, it doesn't because it asks cluster.Node.Holds before every
-// batch of packets. A planned stop is stricter: the address is down before
-// leadership is handed over, because then the next leader comes at once.
+// The [Keeper] of the node that leads decides who holds what, see plan: the only
+// address of a cluster moves with leadership, several are spread over the nodes
+// that live. The keeper of every node brings up what the node holds, by the lease
+// that its cluster.AddressLease tells of, and takes it down when the lease goes.
+// Between losing a lease and being told so a node may still have the address up;
+// what it must not do then, it doesn't because it asks the lease before every batch
+// of packets. A planned move is stricter: the address is down before its lease is
+// surrendered, because then the next holder comes at once. So is a planned stop,
+// which moves everything away, and hands leadership over.
 //
 // "Up" means that the listeners are bound, and that a [Driver] has brought the
 // address to this machine. On loopback there is nothing to bring: 127.0.0.0/8 needs
@@ -25,9 +27,9 @@ package address
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/sealedge/sealedge/cluster/command"
@@ -46,18 +48,31 @@ const stepDownTimeout = 2 * time.Second
 // Cluster is what a keeper needs of its node.
 type Cluster interface {
 	Leadership() <-chan bool
-	Barrier(ctx context.Context) error
+	Changed() <-chan struct{}
 	View(fn func(*state.Machine))
 	Propose(ctx context.Context, c *command.Command) (*command.Result, error)
 }
 
-// Config says what a keeper keeps, and how.
-type Config struct {
-	Name string // of the address in the replicated state
-	Node string // this node's
+// Leader is what it needs while its node leads; cluster.Node explains it.
+type Leader interface {
+	Authority(ctx context.Context) error
+	Living() (names []string, all bool)
+	AddressFree(name string) (time.Duration, error)
+	AssignAddress(ctx context.Context, name, node string, epoch uint64) (*command.GatewayAddress, error)
+}
 
-	Address netip.Addr // what Driver moves
-	Driver  Driver     // nil: the address needs no moving
+// Lease is the node's lease of one address; *cluster.AddressLease is.
+type Lease interface {
+	Tenures() <-chan uint64
+	Barred(epoch uint64) bool
+	Surrender(ctx context.Context, to string) error
+}
+
+// Address is one address, and how it is brought up.
+type Address struct {
+	Name  string // in the replicated state
+	Lease Lease
+	IP    netip.Addr // what Config.Driver moves
 
 	// OnUp brings the address up, e.g. binds the listeners. epoch is that of the
 	// address's new tenure. It returns when what arrives is served, or with an
@@ -68,6 +83,14 @@ type Config struct {
 	// it. It is called once for every OnUp that succeeded, after the driver took the
 	// address away.
 	OnDown func()
+}
+
+// Config says what a keeper keeps, and how.
+type Config struct {
+	Node      string    // this node's name
+	Addresses []Address // of the cluster, the same on every node
+	Driver    Driver    // nil: the addresses need no moving
+
 	// StepDown, if set, hands leadership over when Run is told to end, after
 	// OnDown.
 	StepDown func(ctx context.Context) error
@@ -75,37 +98,45 @@ type Config struct {
 	Logger *slog.Logger // default slog.Default()
 }
 
-// Keeper holds one address whenever its node leads.
+// Keeper holds addresses for its node, and assigns them while it leads.
 type Keeper struct {
 	cfg     Config
 	cluster Cluster
+	leader  Leader
 	log     *slog.Logger
 }
 
 // New makes a keeper; Run sets it to work.
-func New(cfg Config, c Cluster) *Keeper {
+func New(cfg Config, c Cluster, l Leader) *Keeper {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	return &Keeper{cfg: cfg, cluster: c, log: cfg.Logger.With("address", cfg.Name)}
+	return &Keeper{cfg: cfg, cluster: c, leader: l, log: cfg.Logger}
 }
 
-// Run keeps the address until ctx ends. When it returns, the address is down and,
-// with Config.StepDown, leadership has been handed over as far as possible.
+// Run keeps the addresses until ctx ends. When it returns, all of them are down
+// here and surrendered and, with Config.StepDown, leadership has been handed over
+// as far as possible.
 func (k *Keeper) Run(ctx context.Context) {
+	var tenancies sync.WaitGroup
+	for _, a := range k.cfg.Addresses {
+		t := &tenancy{keeper: k, address: a, log: k.log.With("address", a.Name)}
+		tenancies.Go(func() { t.run(ctx) })
+	}
 	leadership := k.cluster.Leadership()
-	drop := func() {}
+	resign := func() {}
 	led := false
 	for {
 		select {
 		case led = <-leadership:
-			drop() // also before a second true, which means that another led meanwhile
-			drop = func() {}
+			resign() // also before a second true, which means that another led meanwhile
+			resign = func() {}
 			if led {
-				drop = k.begin()
+				resign = begin(k.assign)
 			}
 		case <-ctx.Done():
-			drop()
+			resign()
+			tenancies.Wait()
 			if led && k.cfg.StepDown != nil {
 				k.stepDown(context.WithoutCancel(ctx))
 			}
@@ -114,93 +145,18 @@ func (k *Keeper) Run(ctx context.Context) {
 	}
 }
 
-// begin starts a tenure. The function returned ends it, and returns when the
-// address is down.
-func (k *Keeper) begin() (drop func()) {
+// begin sets do to work. The function returned ends it, and returns when it has
+// ended.
+func begin(do func(ctx context.Context)) (end func()) {
 	ctx, cancel := context.WithCancel(context.Background())
-	down := make(chan struct{})
+	ended := make(chan struct{})
 	go func() {
-		defer close(down)
-		k.hold(ctx)
+		defer close(ended)
+		do(ctx)
 	}()
 	return func() {
 		cancel()
-		<-down
-	}
-}
-
-func (k *Keeper) hold(ctx context.Context) {
-	var epoch uint64
-	acquire := func() (err error) {
-		epoch, err = k.acquire(ctx)
-		return err
-	}
-	if !k.insist(ctx, "acquire", acquire) {
-		return
-	}
-	if !k.insist(ctx, "bring up", func() error { return k.up(ctx, epoch) }) {
-		return
-	}
-	k.log.Info("address is up", "epoch", epoch)
-	<-ctx.Done()
-	if k.cfg.Driver != nil {
-		if err := k.cfg.Driver.Down(k.cfg.Address); err != nil {
-			k.log.Error("the address can't be taken off this machine", "error", err)
-		}
-	}
-	k.cfg.OnDown()
-	k.log.Info("address is down", "epoch", epoch)
-}
-
-func (k *Keeper) up(ctx context.Context, epoch uint64) error {
-	if err := k.cfg.OnUp(ctx, epoch); err != nil || k.cfg.Driver == nil {
-		return err
-	}
-	err := k.cfg.Driver.Up(ctx, k.cfg.Address)
-	if err != nil {
-		k.cfg.OnDown()
-	}
-	return err
-}
-
-// acquire makes this node the holder in the replicated state. An attempt whose
-// outcome is unknown may be repeated: it only costs an epoch.
-func (k *Keeper) acquire(ctx context.Context) (epoch uint64, err error) {
-	if err := k.cluster.Barrier(ctx); err != nil {
-		return 0, err
-	}
-	want := &command.AcquireAddress{Name: k.cfg.Name, Node: k.cfg.Node}
-	k.cluster.View(func(m *state.Machine) { want.Epoch = m.Address(k.cfg.Name).GetEpoch() })
-	result, err := k.cluster.Propose(ctx, command.New("address", "", k.cfg.Node, want))
-	if err != nil {
-		return 0, err
-	}
-	got := new(command.GatewayAddress)
-	if err := result.Into(got); err != nil {
-		return 0, err
-	}
-	if got.Holder != k.cfg.Node {
-		return 0, fmt.Errorf("%s holds it", got.Holder)
-	}
-	return got.Epoch, nil
-}
-
-// insist repeats an attempt until it succeeds; false if ctx ended first.
-func (k *Keeper) insist(ctx context.Context, what string, attempt func() error) bool {
-	for pause := firstPause; ; pause = min(2*pause, lastPause) {
-		err := attempt()
-		if err == nil {
-			return true
-		}
-		if ctx.Err() != nil {
-			return false
-		}
-		k.log.Warn("address: can't "+what+" yet", "error", err, "retry", pause)
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-			return false
-		}
+		<-ended
 	}
 }
 

@@ -50,9 +50,9 @@ func (k *Kind) UnmarshalText(b []byte) error {
 
 // NewDriver makes the driver of a kind for addresses, which this node doesn't hold
 // yet: what a process before left on the machine is taken away. holds tells whether this
-// node may act as the holder right now; iface is Netlink's. The driver of the kinds
+// node may use an address right now; iface is Netlink's. The driver of the kinds
 // that have nothing to do is nil, which a Keeper takes.
-func NewDriver(kind Kind, iface string, addresses []netip.Addr, holds func() bool, log *slog.Logger) (Driver, error) {
+func NewDriver(kind Kind, iface string, addresses []netip.Addr, holds func(netip.Addr) bool, log *slog.Logger) (Driver, error) {
 	if kind != Netlink {
 		return nil, nil
 	}

@@ -136,7 +136,7 @@ func beHolder(iface, what string) error {
 	}
 	var holds atomic.Bool
 	holds.Store(true)
-	d, err := NewDriver(Netlink, iface, floating, holds.Load, slog.New(slog.NewTextHandler(os.Stderr, nil)))
+	d, err := NewDriver(Netlink, iface, floating, func(netip.Addr) bool { return holds.Load() }, slog.New(slog.NewTextHandler(os.Stderr, nil)))
 	if err != nil {
 		return err
 	}

@@ -32,7 +32,7 @@ const (
 // netlink is the Driver of that kind.
 type netlink struct {
 	link  link
-	holds func() bool
+	holds func(netip.Addr) bool
 	log   *slog.Logger
 
 	mu    sync.Mutex
@@ -57,7 +57,7 @@ var (
 	errForbidden = errors.New("not permitted")
 )
 
-func newNetlink(iface string, addresses []netip.Addr, holds func() bool, log *slog.Logger) (Driver, error) {
+func newNetlink(iface string, addresses []netip.Addr, holds func(netip.Addr) bool, log *slog.Logger) (Driver, error) {
 	if _, err := net.InterfaceByName(iface); err != nil {
 		return nil, fmt.Errorf("interface %q: %w; this machine has %s", iface, err, interfaces())
 	}
@@ -69,7 +69,7 @@ func newNetlink(iface string, addresses []netip.Addr, holds func() bool, log *sl
 }
 
 // startNetlink takes away what a process before, which had no time to, left behind.
-func startNetlink(l link, addresses []netip.Addr, holds func() bool, log *slog.Logger) (Driver, error) {
+func startNetlink(l link, addresses []netip.Addr, holds func(netip.Addr) bool, log *slog.Logger) (Driver, error) {
 	for _, a := range addresses {
 		switch err := l.remove(a); {
 		case err == nil:
@@ -168,13 +168,13 @@ func (d *netlink) tend(ctx context.Context, a netip.Addr) {
 		case <-ctx.Done():
 			return
 		case <-renew.C:
-			if d.holds() {
+			if d.holds(a) {
 				err = d.link.add(a, lifetime)
 			}
 		case <-repeat.C:
 			pause = min(2*pause, lastRepeat)
 			repeat.Reset(pause)
-			if d.holds() {
+			if d.holds(a) {
 				err = d.link.announce(a)
 			}
 		}

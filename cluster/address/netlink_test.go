@@ -60,7 +60,7 @@ func fakeDriver(t *testing.T, l *fakeLink) (Driver, *atomic.Bool) {
 	t.Helper()
 	holds := new(atomic.Bool)
 	holds.Store(true)
-	d, err := startNetlink(l, []netip.Addr{here}, holds.Load, slog.New(slog.DiscardHandler))
+	d, err := startNetlink(l, []netip.Addr{here}, func(netip.Addr) bool { return holds.Load() }, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,12 +169,12 @@ func TestDriverWithinTheSockets(t *testing.T) {
 		c, d := newFake(), new(diary)
 		cfg := d.config(c)
 		driver := &fakeMover{diary: d, fails: 2}
-		cfg.Driver, cfg.Address = driver, here
+		cfg.Driver, cfg.Addresses[0].IP = driver, here
 		defer run(cfg, c)()
-		c.leadership <- true
+		c.lead(true)
 		time.Sleep(time.Second)
 		d.expect(t, "up 1", "fail 192.0.2.1", "down", "up 1", "fail 192.0.2.1", "down", "up 1", "move 192.0.2.1")
-		c.leadership <- false
+		c.lead(false)
 		d.expect(t, "up 1", "fail 192.0.2.1", "down", "up 1", "fail 192.0.2.1", "down", "up 1", "move 192.0.2.1", "remove 192.0.2.1", "down")
 	})
 }

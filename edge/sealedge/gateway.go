@@ -211,15 +211,16 @@ func (g *gateway) openPlanes() (err error) {
 		address: g.cfg.Gateway.Address, listen: listen, wireguard: g.cfg.Gateway.WireGuard.Port,
 		control: g.control, plane: g.plane, fallback: g.fallback, ready: func() { g.tunnels.reconcile() }, log: g.component("outer"),
 	}
-	driver, err := address.NewDriver(g.cfg.Gateway.Driver, g.cfg.Gateway.Interface, []netip.Addr{g.cfg.Gateway.Address}, g.node.Holds, g.component("address"))
+	lease := g.node.AddressLease(name)
+	driver, err := address.NewDriver(g.cfg.Gateway.Driver, g.cfg.Gateway.Interface, []netip.Addr{g.cfg.Gateway.Address}, func(netip.Addr) bool { return lease.Held() }, g.component("address"))
 	if err != nil {
 		return fmt.Errorf("gateway.address_driver: %w", err)
 	}
 	g.keeper = address.New(address.Config{
-		Name: name, Node: string(g.cfg.Node.Name), OnUp: g.sockets.up, OnDown: g.sockets.down,
-		Address: g.cfg.Gateway.Address, Driver: driver,
-		StepDown: g.node.StepDown, Logger: g.component("address"),
-	}, g.node)
+		Node: string(g.cfg.Node.Name), Driver: driver,
+		Addresses: []address.Address{{Name: name, Lease: lease, IP: g.cfg.Gateway.Address, OnUp: g.sockets.up, OnDown: g.sockets.down}},
+		StepDown:  g.node.StepDown, Logger: g.component("address"),
+	}, g.node, g.node)
 	return nil
 }
 

@@ -1,0 +1,84 @@
+package address
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/sealedge/sealedge/cluster/command"
+)
+
+// TestPlan writes an address as name@holder, with ! if it is free, >node if it is
+// on its way there, ~node if that is its home and -node if that surrendered it. The
+// first of the living leads; + at the end tells that they have for a while.
+func TestPlan(t *testing.T) {
+	for _, tc := range []struct{ name, living, addresses, want string }{
+		{"the only address goes to the leader", "n1 n2 n3", "a@!", "a:n1"},
+		{"and with the leader", "n1 n2 n3 +", "a@n2!", "a:n1"},
+		{"but stays with who has it granted, until there is calm", "n1 n2 n3", "a@n2", ""},
+		{"and comes back then", "n1 n2 n3 +", "a@n2", "a>n1"},
+		{"unless it has a home", "n1 n2 n3 +", "a@n2~n2", ""},
+		{"which may be dead", "n1 n3 +", "a@n2!~n2", "a:n1"},
+		{"one to each", "n1 n2 n3", "a@! b@! c@!", "a:n1 b:n2 c:n3"},
+		{"two addresses, three nodes", "n1 n2 n3", "a@! b@!", "a:n1 b:n2"},
+		{"two nodes, three addresses", "n2 n3", "a@n1! b@n2 c@n3", "a:n2"},
+		{"the dead one's goes to the idle", "n1 n3", "a@n1 b@n2! c@n1", "b:n3"},
+		{"who led before keeps it", "n2 n1 n3", "a@n1! b@n2 c@n3", "a:n1"},
+		{"who comes back gets nothing at once", "n2 n1 n3", "a@n2 b@n2 c@n3", ""},
+		{"but when there is calm", "n2 n1 n3 +", "a@n2 b@n2 c@n3", "a>n1"},
+		{"one at a time", "n2 n1 n3 +", "a@n2 b@n2 c@n2", "a>n1"},
+		{"and none while one is under way", "n2 n1 n3 +", "a@n2>n1 b@n2 c@n2", ""},
+		{"nor while one is free", "n2 n1 n3 +", "a@n2 b@n2 c@!", "c:n1"},
+		{"one apart is spread enough", "n1 n2 +", "a@n1 b@n1 c@n2", ""},
+		{"what is at home stays where it is crowded", "n1 n2 n3 +", "a@n1~n1 b@n1~n1 c@n3", ""},
+		{"and comes home", "n1 n2 n3 +", "a@n1 b@n2~n1 c@n3", "b>n1"},
+		{"not back to who surrendered it", "n1 n2", "a@n1 b@n1 c@!-n2", "c:n1"},
+		{"unless nobody else is there", "n2", "c@!-n2", "c:n2"},
+		{"where it was going", "n1 n2 n3", "a@n1 b@n1 c@!>n1", "c:n1"},
+		{"who it was going to died", "n1 n2", "a@n1 b@n2 c@n1!>n3", "c:n1"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			living := strings.Fields(tc.living)
+			s := situation{leader: living[0], living: living}
+			if i := slices.Index(living, "+"); i > 0 {
+				s.living, s.settled = living[:i], true
+			}
+			for _, text := range strings.Fields(tc.addresses) {
+				s.addresses = append(s.addresses, parseStanding(text))
+			}
+			var got []string
+			for _, d := range plan(s) {
+				how := ":"
+				if d.move {
+					how = ">"
+				}
+				got = append(got, fmt.Sprint(d.address.Name, how, d.to))
+			}
+			if strings.Join(got, " ") != tc.want {
+				t.Errorf("%s, living %s: %q, not %q", tc.addresses, tc.living, strings.Join(got, " "), tc.want)
+			}
+		})
+	}
+}
+
+func parseStanding(text string) standing {
+	name, rest, _ := strings.Cut(text, "@")
+	a := standing{GatewayAddress: &command.GatewayAddress{Name: name, Epoch: 1}}
+	field := &a.Holder
+	for _, c := range rest {
+		switch c {
+		case '!':
+			a.free = true
+		case '>':
+			field = &a.MovingTo
+		case '~':
+			field = &a.Home
+		case '-':
+			field = &a.Left
+		default:
+			*field += string(c)
+		}
+	}
+	return a
+}

@@ -1,0 +1,117 @@
+package address
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/sealedge/sealedge/cluster/command"
+)
+
+// surrenderTimeout bounds how long a node that stops tries to say that it holds an
+// address no more. Without that the others wait for its lease to expire.
+const surrenderTimeout = time.Second
+
+// tenancy brings one address up and down.
+type tenancy struct {
+	keeper  *Keeper
+	address Address
+	log     *slog.Logger
+}
+
+// run follows the lease until ctx ends.
+func (t *tenancy) run(ctx context.Context) {
+	tenures := t.address.Lease.Tenures()
+	drop := func() {}
+	var epoch uint64
+	for {
+		changed := t.keeper.cluster.Changed()
+		if to := t.movingTo(epoch); to != "" {
+			drop()
+			drop = func() {}
+			t.surrender(ctx, to)
+			epoch = 0
+		}
+		select {
+		case epoch = <-tenures:
+			drop() // also before the same once more, which means that it was lost meanwhile
+			drop = func() {}
+			if epoch != 0 {
+				drop = begin(func(ctx context.Context) { t.hold(ctx, epoch) })
+			}
+		case <-changed:
+		case <-ctx.Done():
+			drop()
+			if r := t.keeper.record(t.address.Name); r.GetGranted() && r.Holder == t.keeper.cfg.Node {
+				t.surrender(context.WithoutCancel(ctx), "")
+			}
+			return
+		}
+	}
+}
+
+// movingTo is where the address is asked to go that is held here in epoch.
+func (t *tenancy) movingTo(epoch uint64) string {
+	var r *command.GatewayAddress
+	if epoch != 0 {
+		r = t.keeper.record(t.address.Name)
+	}
+	if r.GetEpoch() != epoch || r.GetMovingTo() == t.keeper.cfg.Node {
+		return ""
+	}
+	return r.GetMovingTo()
+}
+
+func (t *tenancy) surrender(ctx context.Context, to string) {
+	ctx, cancel := context.WithTimeout(ctx, surrenderTimeout)
+	defer cancel()
+	if err := t.address.Lease.Surrender(ctx, to); err != nil {
+		t.log.Warn("the address is down here, but the others don't know yet", "error", err)
+	}
+}
+
+func (t *tenancy) hold(ctx context.Context, epoch uint64) {
+	if !t.insist(ctx, "bring up", func() error { return t.up(ctx, epoch) }) {
+		return
+	}
+	t.log.Info("address is up", "epoch", epoch)
+	<-ctx.Done()
+	if d := t.keeper.cfg.Driver; d != nil {
+		if err := d.Down(t.address.IP); err != nil {
+			t.log.Error("the address can't be taken off this machine", "error", err)
+		}
+	}
+	t.address.OnDown()
+	t.log.Info("address is down", "epoch", epoch)
+}
+
+func (t *tenancy) up(ctx context.Context, epoch uint64) error {
+	d := t.keeper.cfg.Driver
+	if err := t.address.OnUp(ctx, epoch); err != nil || d == nil {
+		return err
+	}
+	err := d.Up(ctx, t.address.IP)
+	if err != nil {
+		t.address.OnDown()
+	}
+	return err
+}
+
+// insist repeats an attempt until it succeeds; false if ctx ended first.
+func (t *tenancy) insist(ctx context.Context, what string, attempt func() error) bool {
+	for pause := firstPause; ; pause = min(2*pause, lastPause) {
+		err := attempt()
+		if err == nil {
+			return true
+		}
+		if ctx.Err() != nil {
+			return false
+		}
+		t.log.Warn("address: can't "+what+" yet", "error", err, "retry", pause)
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
