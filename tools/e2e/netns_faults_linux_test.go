@@ -77,6 +77,16 @@ var machineFaults = []fault{
 		w.signal(n, syscall.SIGSTOP)
 		return func() { w.signal(n, syscall.SIGCONT) }
 	}},
+	{"the holder stands still until another speaks", func(w *world, n int) func() {
+		// Its machine still has the address, and packets for it, when it wakes up.
+		w.signal(n, syscall.SIGSTOP)
+		defer w.signal(n, syscall.SIGCONT)
+		w.until("another speaks from the address", func() bool {
+			turns := w.lan.turns()
+			return turns[len(turns)-1] != machine(n)
+		})
+		return func() {}
+	}},
 	{"a follower stands still", func(w *world, n int) func() {
 		m := (n + 1) % len(w.nodes)
 		w.signal(m, syscall.SIGSTOP)

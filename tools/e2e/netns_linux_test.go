@@ -97,13 +97,14 @@ func newShift(w *world) *shift {
 	return s
 }
 
-// listen pings the gateway through the tunnel.
+// listen pings the gateway through the tunnel, again and again also while it doesn't
+// answer: so a holder that wakes up finds packets that wait for it.
 func (s *shift) listen(ctx context.Context) {
 	s.mu.Lock()
 	s.heard = time.Now()
 	s.mu.Unlock()
 	for ctx.Err() == nil {
-		soon, cancel := context.WithTimeout(ctx, time.Second)
+		soon, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
 		_, err := s.worker.phone.Ping(soon)
 		cancel()
 		if err == nil {
