@@ -12,6 +12,27 @@ type fault struct {
 	strike func(w *world, holder int) (mend func())
 }
 
+// Faults that nothing is lost by, and that others may come on top of.
+var (
+	badNetwork = fault{"frames are lost, late, doubled and out of order", func(w *world, n int) func() {
+		everything := append(w.others(n), machine(n), outside)
+		w.lan.disturb(everything, everything, trouble{loss: 0.03, double: 0.05, delay: time.Millisecond, jitter: 10 * time.Millisecond})
+		return w.lan.mend
+	}}
+	slowDisks = fault{"all disks are slow", func(w *world, _ int) func() {
+		var mends []func()
+		for n := range w.nodes {
+			mend, _ := w.spoil(n, "fsync:delay_enter=30ms")
+			mends = append(mends, mend)
+		}
+		return func() {
+			for _, mend := range mends {
+				mend()
+			}
+		}
+	}}
+)
+
 // networkFaults are what cables, switches and firewalls do.
 var networkFaults = []fault{
 	{"the holder is cut off from the nodes, but not from the carrier", func(w *world, n int) func() {
@@ -39,11 +60,7 @@ var networkFaults = []fault{
 		w.lan.disturb(other, []string{machine(n)}, trouble{cut: true})
 		return w.lan.mend
 	}},
-	{"frames are lost, late, doubled and out of order", func(w *world, n int) func() {
-		everything := append(w.others(n), machine(n), outside)
-		w.lan.disturb(everything, everything, trouble{loss: 0.03, double: 0.05, delay: time.Millisecond, jitter: 10 * time.Millisecond})
-		return w.lan.mend
-	}},
+	badNetwork,
 	{"a firewall resets the holder's connections to the nodes", func(w *world, n int) func() {
 		for _, rule := range []string{
 			"add table inet fault",
@@ -96,18 +113,7 @@ var machineFaults = []fault{
 	{"the holder's disk fails to write", ends("input/output error", "pwrite64:error=EIO")},
 	{"the holder's disk fails to sync", ends("input/output error", "fsync:error=EIO")},
 	{"the holder's disk hangs", ends("the disk hangs", "fsync:delay_enter="+forever)},
-	{"all disks are slow", func(w *world, _ int) func() {
-		var mends []func()
-		for n := range w.nodes {
-			mend, _ := w.spoil(n, "fsync:delay_enter=30ms")
-			mends = append(mends, mend)
-		}
-		return func() {
-			for _, mend := range mends {
-				mend()
-			}
-		}
-	}},
+	slowDisks,
 	{"the holder loses power in the middle of a write", func(w *world, n int) func() {
 		w.tear(n)
 		return func() { w.startNode(n) }

@@ -30,7 +30,8 @@ import (
 //   - In each tenure of the gateway address one machine speaks from it: the
 //     switch sees who sends.
 //
-// With E2E_FAULTS=1h faults go on for as long, drawn from all there are.
+// With E2E_FAULTS=1h faults go on for as long, drawn from all there are, and some of
+// them two at once.
 func TestNetworkFaults(t *testing.T) { t.Parallel(); suffer(t, networkFaults) }
 
 // TestMachineFaults is TestNetworkFaults for processes and disks.
@@ -271,12 +272,22 @@ func (s *shift) epoch() (most uint64) {
 	return most
 }
 
-// goOn has faults come for a time, drawn from all there are.
+// goOn has faults come for a time, drawn from all there are; every other one comes
+// on top of a bad network or of slow disks.
 func (s *shift) goOn(span time.Duration, rng *rand.Rand) {
 	s.Helper()
-	all := slices.Concat(networkFaults, machineFaults)
 	for began := time.Now(); time.Since(began) < span; {
-		s.endure(all[rng.IntN(len(all))])
+		n := rng.IntN(len(networkFaults) + len(machineFaults))
+		var faults []fault
+		if n < len(networkFaults) {
+			faults = []fault{slowDisks, networkFaults[n]}
+		} else {
+			faults = []fault{badNetwork, machineFaults[n-len(networkFaults)]}
+		}
+		if rng.IntN(2) == 0 || faults[0].name == faults[1].name {
+			faults = faults[1:]
+		}
+		s.endure(faults...)
 	}
 }
 
