@@ -10,7 +10,7 @@ FUZZTIME ?= 500x
 STAY    ?=
 SOAK    ?= 10m
 
-.PHONY: all build demo test race verify lint fuzz bench conformance simulate soak soak-cluster soak-faults clean
+.PHONY: all build demo test race verify lint fuzz bench conformance simulate soak soak-cluster soak-faults reliability clean
 
 all: build
 
@@ -75,6 +75,12 @@ soak-faults:
 	CI=true E2E_FAULTS=$(SOAK) $(GO) test -count=1 -timeout 0 -v -run 'Test(Network|Machine)Faults$$' ./tools/e2e
 
 verify: lint race demo conformance simulate test
+
+# The drills, hundreds of times, for the figures of docs/reliability.md, in about half
+# an hour of a machine with nothing else to do; see docs/drills.md.
+# RELIABILITYFLAGS="-drills leader-kill=200" takes some of them, "-page" writes the page.
+reliability: build
+	$(GO) run ./tools/reliability -bin $(BIN) $(RELIABILITYFLAGS)
 
 clean:
 	rm -rf $(BUILD)

@@ -36,6 +36,7 @@ type Canary struct {
 	carrier *carrier.Carrier
 	bearers []*carrier.Bearer
 	churn   *churn // nil: none
+	use     *use   // nil: none
 	stop    context.CancelFunc
 	tasks   sync.WaitGroup
 
@@ -93,6 +94,9 @@ func NewCanary(ctx context.Context, cfg CanaryConfig) (_ *Canary, err error) {
 func (c *Canary) Close() {
 	c.stop()
 	c.tasks.Wait()
+	if c.use != nil {
+		c.use.close()
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 	defer cancel()
 	for _, b := range c.bearers {

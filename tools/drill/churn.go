@@ -22,15 +22,21 @@ type churn struct {
 	mu    sync.Mutex // held during a procedure
 	users []*user    // guarded by mu
 	acked int        // procedures that were acknowledged; guarded by mu
-	done  []time.Time
+	// Since begin, guarded by mu: when they were, and what was refused.
+	done    []time.Time
+	refused []string
 }
 
 // user is a subscriber that comes and goes.
 type user struct {
 	who     carrier.Subscriber
 	bearer  *carrier.Bearer // nil: detached
+	at      time.Time       // of the last procedure
 	unclear bool            // the last procedure had no answer: it may have been carried out or not
 }
+
+// clock shows times of one round.
+const clock = "15:04:05.000"
 
 const churnPause = 20 * time.Millisecond
 
@@ -60,17 +66,18 @@ func (c *churn) step(ctx context.Context, i int) {
 	var err error
 	if u.bearer == nil {
 		u.bearer, err = c.carrier.Attach(ctx, u.who)
-		// What was refused because it couldn't be decided may be carried out yet.
-		u.unclear = err != nil
 	} else {
 		err = u.bearer.Detach(ctx)
 		u.bearer = nil
-		var refused *carrier.RefusedError
-		u.unclear = err != nil && !errors.As(err, &refused)
 	}
-	if err == nil {
+	// What was refused because it couldn't be decided may be carried out yet, or not.
+	u.unclear, u.at = err != nil, time.Now()
+	switch refused := (*carrier.RefusedError)(nil); {
+	case err == nil:
 		c.acked++
 		c.done = append(c.done, time.Now())
+	case errors.As(err, &refused):
+		c.refused = append(c.refused, err.Error())
 	}
 }
 
@@ -90,36 +97,37 @@ func (c *churn) firstAfter(at time.Time) (time.Time, bool) {
 func (c *churn) begin() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.done = nil
+	c.done, c.refused = nil, nil
 	return c.acked
 }
 
 // compare lists acknowledged procedures that the gateway's sessions don't show,
-// while none is under way.
-func (c *churn) compare(sessions func() ([]adminapi.Session, error)) (acked int, lost []string, err error) {
+// while none is under way, and what was refused.
+func (c *churn) compare(sessions func() ([]adminapi.Session, error)) (acked int, lost, refused []string, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	list, err := sessions()
 	if err != nil {
-		return c.acked, nil, err
+		return c.acked, nil, nil, err
 	}
-	is := map[string]string{}
+	is := map[string]adminapi.Session{}
 	for _, s := range list {
-		is[s.IMSI] = s.Address
+		is[s.IMSI] = s
 	}
 	for _, u := range c.users {
-		address, there := is[u.who.IMSI.String()]
+		s, there := is[u.who.IMSI.String()]
 		switch {
 		case u.unclear:
 		case u.bearer == nil && there:
-			lost = append(lost, fmt.Sprintf("the detach of %s was acknowledged, and its session is there", u.who.IMSI))
+			lost = append(lost, fmt.Sprintf("the detach of %s was acknowledged at %s, and there is session %d, opened at %s",
+				u.who.IMSI, u.at.UTC().Format(clock), s.ID, s.Opened.UTC().Format(clock)))
 		case u.bearer != nil && !there:
-			lost = append(lost, fmt.Sprintf("the attach of %s was acknowledged, and there is no session", u.who.IMSI))
-		case u.bearer != nil && address != u.bearer.Address().String():
-			lost = append(lost, fmt.Sprintf("%s was given %s and has %s", u.who.IMSI, u.bearer.Address(), address))
+			lost = append(lost, fmt.Sprintf("the attach of %s was acknowledged at %s, and there is no session", u.who.IMSI, u.at.UTC().Format(clock)))
+		case u.bearer != nil && s.Address != u.bearer.Address().String():
+			lost = append(lost, fmt.Sprintf("%s was given %s and has %s", u.who.IMSI, u.bearer.Address(), s.Address))
 		}
 	}
-	return c.acked, lost, nil
+	return c.acked, lost, c.refused, nil
 }
 
 // leave detaches whoever is attached.

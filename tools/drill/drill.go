@@ -77,6 +77,12 @@ type Target struct {
 	Hands  Hands // nil: none
 	// Destructive drills are allowed.
 	Destructive bool
+	// UseEvery is in how many rounds once it is asked whether a seal could be used,
+	// if the canary has a barrel; zero means in each. A barrel takes seconds to come
+	// back.
+	UseEvery int
+
+	rounds int
 }
 
 // ErrNotAllowed is wrapped when a drill is not for this cluster.
@@ -116,11 +122,13 @@ func (t *Target) Run(ctx context.Context, d Drill) (r Round, err error) {
 	if err := t.Allowed(d); err != nil {
 		return r, err
 	}
-	before, err := t.ready(ctx)
+	c := t.Canary
+	t.rounds++
+	asks := c.use != nil && (t.rounds-1)%max(t.UseEvery, 1) == 0
+	before, err := t.ready(ctx, asks)
 	if err != nil {
 		return r, fmt.Errorf("before the drill: %w", err)
 	}
-	c := t.Canary
 	c.begin()
 	acked, noticed := 0, c.tap.noticed()
 	if c.churn != nil {
@@ -154,11 +162,18 @@ func (t *Target) Run(ctx context.Context, d Drill) (r Round, err error) {
 			r.Signalling = millis(at.Sub(r.At))
 		}
 	}
+	if asks {
+		if err := c.use.await(ctx); err != nil {
+			r.fail(err)
+		} else {
+			r.SealUse = millis(time.Since(r.At))
+		}
+	}
 	return r, t.mend(ctx, d, victim, acked, noticed, &r)
 }
 
 // ready waits until nothing is wrong, and returns who holds the gateway address.
-func (t *Target) ready(ctx context.Context) (holding, error) {
+func (t *Target) ready(ctx context.Context, asks bool) (holding, error) {
 	ctx, cancel := context.WithTimeout(ctx, mendLimit)
 	defer cancel()
 	if err := t.Admin.healthy(ctx); err != nil {
@@ -166,6 +181,11 @@ func (t *Target) ready(ctx context.Context) (holding, error) {
 	}
 	if lost := t.Canary.lost(); len(lost) > 0 {
 		return holding{}, fmt.Errorf("the canary has lost sessions: %q", lost)
+	}
+	if asks {
+		if err := t.Canary.use.await(ctx); err != nil {
+			return holding{}, err
+		}
 	}
 	// Rounds follow each other at the cluster's own pace. A fault is to come at any
 	// moment of its heartbeats.
@@ -230,11 +250,11 @@ func (t *Target) mend(ctx context.Context, d Drill, victim string, acked int, no
 	r.Sessions = len(c.bearers)
 	r.LostSessions = append(c.lost(), kept(c.cfg.Sessions, c.address, list)...)
 	if c.churn != nil {
-		total, lost, err := c.churn.compare(func() ([]sessionRecord, error) { return t.Admin.sessions(ctx) })
+		total, lost, refused, err := c.churn.compare(func() ([]sessionRecord, error) { return t.Admin.sessions(ctx) })
 		if err != nil {
 			return fmt.Errorf("after %s: %w", d.Name, err)
 		}
-		r.Acknowledged, r.LostWrites = total-acked, lost
+		r.Acknowledged, r.LostWrites, r.Refused = total-acked, lost, refused
 	}
 	r.Notice = c.tap.noticed().minus(noticed)
 	return nil

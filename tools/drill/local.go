@@ -40,6 +40,7 @@ type Local struct {
 	names  []string
 	nodes  []*process
 	admin  *Admin
+	server *process
 	disks  map[string]*badDisk // of nodes, by name
 }
 
@@ -221,6 +222,9 @@ func (l *Local) Stop() {
 	}
 	for _, p := range l.nodes {
 		p.stop()
+	}
+	if l.server != nil {
+		l.server.stop()
 	}
 	if l.claim != nil {
 		_ = l.claim.Close()

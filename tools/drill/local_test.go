@@ -89,7 +89,14 @@ func local(t *testing.T) *Target {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
-	return &Target{Admin: l.Admin(), Canary: c, Hands: l, Destructive: true}
+	use, err := l.Use(t.Context(), 24)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Use(t.Context(), use); err != nil {
+		t.Fatal(err)
+	}
+	return &Target{Admin: l.Admin(), Canary: c, Hands: l, Destructive: true, UseEvery: 2}
 }
 
 func TestLocalDrills(t *testing.T) {
@@ -102,12 +109,12 @@ func TestLocalDrills(t *testing.T) {
 				}
 				t.Skip(err)
 			}
-			for range 2 {
+			for i := range 2 {
 				r, err := target.Run(t.Context(), d)
 				if err != nil {
 					t.Fatal(err)
 				}
-				if !r.Passed() || r.Sent == 0 || r.Sessions != 8 {
+				if !r.Passed() || r.Sent == 0 || r.Sessions != 8 || (r.SealUse > 0) != (i == 0) {
 					t.Errorf("%+v", r)
 				}
 			}

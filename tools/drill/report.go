@@ -1,6 +1,7 @@
 package drill
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -69,6 +70,7 @@ type Totals struct {
 	Probes, LostProbes, Late    int
 	Notice                      Notice
 	Signalling, Mended, UndoGap []float64
+	SealUse                     []float64
 }
 
 // Totals sums the rounds up.
@@ -91,6 +93,9 @@ func (r *Result) Totals() (t Totals) {
 		t.Notice.RestartChanges += round.Notice.RestartChanges
 		if round.Signalling > 0 {
 			t.Signalling = append(t.Signalling, round.Signalling)
+		}
+		if round.SealUse > 0 {
+			t.SealUse = append(t.SealUse, round.SealUse)
 		}
 		t.Mended = append(t.Mended, round.Mended)
 		t.UndoGap = append(t.UndoGap, round.UndoSilence)
@@ -141,11 +146,18 @@ func (r *Report) Table(w io.Writer) error {
 
 func inMillis(v float64) string { return strconv.FormatFloat(v, 'f', 0, 64) + " ms" }
 
-// Write writes the report as JSON.
+// Write writes the report as JSON, with a line for each round.
 func (r *Report) Write(w io.Writer) error {
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	return enc.Encode(r)
+	b, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	// A quote within a string has a backslash before it.
+	for _, begin := range []string{`{"at":`, `"results":`, `"timeline":`} {
+		b = bytes.ReplaceAll(b, []byte(begin), []byte("\n"+begin))
+	}
+	_, err = w.Write(append(b, '\n'))
+	return err
 }
 
 // ReadReport reads a file that Write made.

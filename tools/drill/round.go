@@ -27,6 +27,10 @@ type Round struct {
 	// acknowledged after the silence; 0: none was tried.
 	Signalling float64 `json:"signalling_ms,omitempty"`
 
+	// SealUse is from the fault until a phone and its barrel could use a seal again:
+	// the barrel connects anew. 0: it wasn't asked in this round.
+	SealUse float64 `json:"seal_use_ms,omitempty"`
+
 	// Mended is how long it took until the cluster was whole again once the fault
 	// was undone, and UndoSilence the longest silence meanwhile.
 	Mended      float64 `json:"mended_ms"`
@@ -36,7 +40,10 @@ type Round struct {
 	LostSessions []string `json:"sessions_lost,omitempty"`
 	Acknowledged int      `json:"writes_acknowledged"` // attaches and detaches meanwhile
 	LostWrites   []string `json:"writes_lost,omitempty"`
-	Notice       Notice   `json:"peer_noticed"`
+	// Refused are attaches and detaches that the gateway refused meanwhile, which it
+	// may when it can't decide. The peer tries again.
+	Refused []string `json:"refused,omitempty"`
+	Notice  Notice   `json:"peer_noticed"`
 	// Faults is what else went wrong.
 	Faults []string `json:"faults,omitempty"`
 

@@ -31,6 +31,7 @@ func drillCommand() *cli.Command {
 					&cli.BoolFlag{Name: "destructive", Usage: "run drills that kill, freeze or cut off nodes of a live cluster, too"},
 					&cli.StringFlag{Name: "hooks", Usage: "`FILE` with the commands for what no API can do, for --destructive"},
 					&cli.IntFlag{Name: "rounds", Usage: "`HOW` often each drill is run", Value: 1},
+					&cli.IntFlag{Name: "use-every", Usage: "with --local: ask in one round of `MANY` whether a seal could be used; 0: never", Value: 1},
 					&cli.StringFlag{Name: "report", Usage: "write the report to `FILE`, as JSON"},
 					&cli.StringFlag{Name: "svg", Usage: "draw it in `FILE`"},
 				},
@@ -85,7 +86,7 @@ func drillRun(c *cli.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	defer done()
+	defer func() { done(err != nil) }()
 	var drills []drill.Drill
 	for _, d := range named {
 		err := target.Allowed(d)
@@ -139,7 +140,7 @@ func drillsNamed(names []string) ([]drill.Drill, error) {
 }
 
 // drillTarget makes a local cluster or takes the context's, with a canary.
-func drillTarget(c *cli.Context) (t *drill.Target, where string, done func(), err error) {
+func drillTarget(c *cli.Context) (t *drill.Target, where string, done func(failed bool), err error) {
 	if c.Bool("local") {
 		return localTarget(c)
 	}
@@ -169,7 +170,7 @@ func drillTarget(c *cli.Context) (t *drill.Target, where string, done func(), er
 	if t.Canary, err = drill.NewCanary(c.Context, who); err != nil {
 		return nil, "", nil, err
 	}
-	return t, fmt.Sprintf("live cluster of %d nodes", len(cl.addresses)), t.Canary.Close, nil
+	return t, fmt.Sprintf("live cluster of %d nodes", len(cl.addresses)), func(bool) { t.Canary.Close() }, nil
 }
 
 // Sessions of a local cluster's canary.
@@ -178,7 +179,7 @@ const (
 	drillChurn    = 16
 )
 
-func localTarget(c *cli.Context) (_ *drill.Target, where string, done func(), err error) {
+func localTarget(c *cli.Context) (_ *drill.Target, where string, done func(failed bool), err error) {
 	bin := c.String("bin")
 	if bin == "" {
 		self, err := os.Executable()
@@ -208,9 +209,24 @@ func localTarget(c *cli.Context) (_ *drill.Target, where string, done func(), er
 	if err != nil {
 		return nil, "", nil, err
 	}
-	return &drill.Target{Admin: l.Admin(), Canary: canary, Hands: l, Destructive: true}, l.String(), func() {
+	every := c.Int("use-every")
+	if every > 0 {
+		use, err := l.Use(c.Context, drillSessions+drillChurn)
+		if err == nil {
+			err = canary.Use(c.Context, use)
+		}
+		if err != nil {
+			canary.Close()
+			return nil, "", nil, err
+		}
+	}
+	return &drill.Target{Admin: l.Admin(), Canary: canary, Hands: l, Destructive: true, UseEvery: every}, l.String(), func(failed bool) {
 		canary.Close()
 		l.Stop()
+		if failed {
+			fmt.Fprintf(c.App.ErrWriter, "logs and data of the nodes are in %s\n", dir)
+			return
+		}
 		_ = os.RemoveAll(dir) // of a temporary directory
 	}, nil
 }
