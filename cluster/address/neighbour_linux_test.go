@@ -102,6 +102,23 @@ func TestNeighboursFollow(t *testing.T) {
 	}
 }
 
+// Where something else brings the address, sockets can be opened before it comes. On
+// loopback a mistyped address is found out.
+func TestSocketsBeforeTheAddress(t *testing.T) {
+	for kind, works := range map[Kind]bool{Loopback: false, Netlink: true, External: true} {
+		for network, at := range map[string]string{"udp4": "192.0.2.1:0", "udp": "192.0.2.1:0", "udp6": "[2001:db8::1]:0"} {
+			lc := ListenConfig(kind)
+			c, err := lc.ListenPacket(t.Context(), network, at)
+			if (err == nil) != works {
+				t.Errorf("%s: listen at %s %s, which isn't this machine's: %v", kind, network, at, err)
+			}
+			if err == nil {
+				c.Close()
+			}
+		}
+	}
+}
+
 // Without privileges the operator is told what is missing.
 func TestDriverWithoutCapabilities(t *testing.T) {
 	if os.Geteuid() != 0 {

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,7 +14,8 @@ import (
 
 // Check loads the configuration as Load does, and if that succeeds looks at all
 // the files that it names: whether they are there, hold what they should, are
-// valid at now, fit together, and are kept from others. It changes nothing. nil
+// valid at now, fit together, and are kept from others; and for the interface, if
+// one is named. It changes nothing. nil
 // means that a node can start with this.
 func Check(path string, flags map[string]string, now time.Time) Problems {
 	raw, err := readFile(path)
@@ -53,6 +55,11 @@ func Check(path string, flags map[string]string, now time.Time) Problems {
 		}
 	}
 
+	if name := cfg.Gateway.Interface; name != "" {
+		if _, err := net.InterfaceByName(name); err != nil {
+			c.l.mistake("gateway.interface", "name one that \"ip link\" lists", "this machine has no interface %q", name)
+		}
+	}
 	c.keyFile("grant.key_file", cfg.Grant.KeyFile, func() error { _, err := cfg.Grant.Ed25519(); return err })
 	c.keyFile("secrets.key_file", cfg.Secrets.KeyFile, func() error { _, err := cfg.Secrets.Secret(); return err })
 	if w := cfg.Gateway.WireGuard; w.Enabled() {

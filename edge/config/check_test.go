@@ -126,6 +126,9 @@ func TestCheckFindsWhatIsWrongWithFiles(t *testing.T) {
 			os.Remove(p.path("pki/wireguard.key"))
 			p.edit("    private_key_file: pki/wireguard.key", `    private_key_file: ""`)
 		}, nil},
+		{"an interface of another machine", func(p place) {
+			p.edit("  address: 127.0.10.1", "  address: 192.0.2.1\n  address_driver: netlink\n  interface: eth99")
+		}, []string{`gateway.interface: this machine has no interface "eth99"; name one that "ip link" lists`}},
 		{"a file where data should go", func(p place) { p.write("data/node1", "") }, []string{"node.data_dir: "}},
 		{"a mistake in the file", func(p place) { p.edit("name: node1", "nam: node1") }, []string{"node.nam: unknown key", "node.name: is missing"}},
 	} {
