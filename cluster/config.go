@@ -86,6 +86,7 @@ type Config struct {
 	snapshots  func(raft.SnapshotStore) raft.SnapshotStore                 // put between the node and its snapshots
 	store      walStore                                                    // instead of a raft-wal in DataDir; stays open
 	now        func() time.Time                                            // the clock that commands are stamped by; time.Now
+	judge      func(own int64) (stamp int64, ahead time.Duration)          // instead of looking at the other nodes' clocks
 	listener   net.Listener                                                // instead of listening on Listen
 	dial       func(ctx context.Context, address string) (net.Conn, error) // instead of TCP
 	prover     prover                                                      // instead of TLS

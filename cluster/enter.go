@@ -31,16 +31,17 @@ type entry struct {
 // greeting is what a node says of itself.
 type greeting struct {
 	ID    raft.ServerID            `json:"id"`
-	Empty bool                     `json:"empty"`          // it has no log, and takes part in no cluster
-	Seen  map[string]raft.ServerID `json:"seen,omitempty"` // if it is empty: see entry
-	Disk  *int                     `json:"disk,omitempty"` // percent in use; nil: not known
-	Full  bool                     `json:"full,omitempty"` // see room
+	Empty bool                     `json:"empty"`           // it has no log, and takes part in no cluster
+	Seen  map[string]raft.ServerID `json:"seen,omitempty"`  // if it is empty: see entry
+	Disk  *int                     `json:"disk,omitempty"`  // percent in use; nil: not known
+	Full  bool                     `json:"full,omitempty"`  // see room
+	Clock int64                    `json:"clock,omitempty"` // its own, Unix nanoseconds; 0: a build that doesn't tell
 }
 
 func (n *Node) greeting() greeting {
 	n.entry.mu.Lock()
 	defer n.entry.mu.Unlock()
-	g := greeting{ID: n.id, Empty: !n.entry.done && n.raft.LastIndex() == 0 && len(n.members()) == 0}
+	g := greeting{ID: n.id, Clock: n.cfg.now().UnixNano(), Empty: !n.entry.done && n.raft.LastIndex() == 0 && len(n.members()) == 0}
 	if g.Empty {
 		g.Seen = maps.Clone(n.entry.seen)
 	}

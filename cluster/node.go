@@ -66,6 +66,7 @@ type Node struct {
 	progress    progress
 	checkpoints checkpoints
 	census      census
+	clocks      clocks
 	changing    chan struct{} // holds one: this node changes the membership one step at a time
 
 	port  *port
@@ -102,6 +103,10 @@ func Open(cfg Config) (_ *Node, err error) {
 		proposals: make(chan *proposal), pending: make(chan inFlight, 4096),
 		checkpoints: checkpoints{work: make(signal, 1)},
 		changing:    make(chan struct{}, 1), settled: make(chan struct{}), ready: make(chan struct{}), failed: make(chan struct{}), down: make(chan struct{}),
+	}
+	n.clocks.init()
+	if n.cfg.judge == nil {
+		n.cfg.judge = n.clocks.judge
 	}
 	n.ctx, n.stop = context.WithCancel(context.Background())
 	defer func() {
@@ -158,6 +163,7 @@ func Open(cfg Config) (_ *Node, err error) {
 	n.tasks.Go(n.survey)
 	n.tasks.Go(n.openGrants)
 	n.tasks.Go(n.compareStates)
+	n.tasks.Go(n.watchClocks)
 	close(n.ready)
 	return n, nil
 }

@@ -217,7 +217,11 @@ func (n *Node) propose() {
 			if p.command == nil {
 				f.future = n.raft.Barrier(n.cfg.ApplyTimeout)
 			} else {
-				last = max(last, n.position.clock.Load(), n.cfg.now().UnixNano())
+				if last == 0 {
+					n.awaitClock()
+				}
+				now, _ := n.cfg.judge(n.cfg.now().UnixNano())
+				last = max(last, n.position.clock.Load(), now)
 				p.command.LeaderTime = last
 				f.future = n.raft.Apply(command.Marshal(p.command), n.cfg.ApplyTimeout)
 			}

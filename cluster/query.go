@@ -114,9 +114,10 @@ type Status struct {
 	Commit      uint64
 	Applied     uint64 // index of the last command applied here
 	Holds       bool
-	LastContact time.Time // with the leader; zero on the leader or when there was none
-	Audit       uint64    // sequence of the last audit entry
-	AuditGaps   int       // ranges of the audit chain that are not on this node
+	LastContact time.Time     // with the leader; zero on the leader or when there was none
+	Audit       uint64        // sequence of the last audit entry
+	AuditGaps   int           // ranges of the audit chain that are not on this node
+	ClockAhead  time.Duration // how far this node's clock is ahead of the median of the nodes'
 	Peers       []PeerStatus
 	DiskUsed    int  // percent of the data directory's file system; -1: not known
 	Full        bool // that is more than Config.AdmissionStop, or was, and fell too little since
@@ -141,6 +142,7 @@ func (n *Node) Status() Status {
 		DiskUsed: int(n.room.used.Load()), Full: n.room.full.Load(), Admits: !n.room.stopped.Load(),
 		Holds: n.Holds(), Audit: n.audit.tail().sequence, AuditGaps: len(n.audit.gaps()),
 	}
+	_, s.ClockAhead = n.clocks.judge(n.cfg.now().UnixNano())
 	_, leader := n.raft.LeaderWithID()
 	s.Leader, s.LeaderID = memberName(leader), string(leader)
 	leads := n.IsLeader()

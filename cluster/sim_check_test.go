@@ -230,6 +230,25 @@ func (c *checks) lease() {
 	}
 }
 
+// clock checks that the cluster's clock is right as long as most nodes' clocks were.
+func (c *checks) clock() {
+	c.sim.mu.Lock()
+	jumped := len(c.sim.jumped)
+	c.sim.mu.Unlock()
+	if jumped > (len(c.sim.nodes)-1)/2 {
+		return
+	}
+	for _, n := range c.sim.nodes {
+		if node := n.running(); node != nil {
+			var ahead time.Duration
+			node.View(func(m *state.Machine) { ahead = time.Until(m.Clock()) })
+			if ahead > clockTolerance+clockRoundTrip {
+				c.sim.failf("%s: the cluster's clock is %v ahead, after %d of %d nodes' clocks were", n.name, ahead, jumped, len(c.sim.nodes))
+			}
+		}
+	}
+}
+
 // state checks the nodes when everything has been mended and finished.
 func (c *checks) state() {
 	ctx, cancel := context.WithTimeout(c.sim.ctx, recoveryTime)

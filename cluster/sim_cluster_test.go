@@ -46,7 +46,8 @@ type sim struct {
 	mu     sync.Mutex
 	events []string
 	wrong  []string
-	faults map[string]int // injected, by kind
+	faults map[string]int  // injected, by kind
+	jumped map[string]bool // nodes whose clock was ahead at any time
 }
 
 // simNode is one machine: its disk stays, its processes come and go.
@@ -112,7 +113,7 @@ const tlsEvery = 32
 
 func newSim(t *testing.T, seed uint64, mut mutant, dir string) *sim {
 	s := &sim{
-		t: t, seed: seed, mut: mut, rng: rand.New(rand.NewPCG(seed, 's')), began: time.Now(), faults: map[string]int{},
+		t: t, seed: seed, mut: mut, rng: rand.New(rand.NewPCG(seed, 's')), began: time.Now(), faults: map[string]int{}, jumped: map[string]bool{},
 	}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	s.check = newChecks(s)
@@ -142,6 +143,9 @@ func newSim(t *testing.T, seed uint64, mut mutant, dir string) *sim {
 		}
 		if seed%tlsEvery != 0 {
 			sn.cfg.prover = simProver{p.Name}
+		}
+		if mut == ownClock {
+			sn.cfg.judge = func(own int64) (int64, time.Duration) { return own, 0 }
 		}
 		if mut == longLease && i == 0 {
 			sn.cfg.HeartbeatTimeout, sn.cfg.LeaderLease = time.Second, 900*time.Millisecond
@@ -398,6 +402,7 @@ const recoveryTime = 10 * time.Second
 func (s *sim) recover(w *workload) {
 	s.logf("everything is mended")
 	s.net.heal()
+	s.check.clock()
 	ahead := int64(0)
 	for _, n := range s.nodes {
 		ahead = max(ahead, n.shift.Load(), s.ahead.Load())
@@ -416,7 +421,7 @@ func (s *sim) recover(w *workload) {
 			for ctx.Err() == nil {
 				n.start()
 				node := n.running()
-				if node != nil && node.Barrier(ctx) == nil {
+				if node != nil && node.Barrier(ctx) == nil && node.askClocks() {
 					return
 				}
 				pause(ctx, 20*time.Millisecond)

@@ -195,6 +195,11 @@ func (s *sim) shiftClock(rng *rand.Rand) {
 	s.logf("clock of %s jumps to %v off", n.name, d)
 	n.shift.Store(int64(d))
 	s.ahead.Store(max(s.ahead.Load(), int64(d)))
+	if d > 0 {
+		s.mu.Lock()
+		s.jumped[n.name] = true
+		s.mu.Unlock()
+	}
 }
 
 func (s *sim) transfer(*rand.Rand) {

@@ -23,6 +23,7 @@ func TestSimulationCatchesMutants(t *testing.T) {
 		{verifyLeader, 400, "is not linearizable"},
 		{lyingDisk, 200, ""},
 		{longLease, 200, "hold the lease at the same time"},
+		{ownClock, 400, "the cluster's clock is"},
 	} {
 		t.Run(tc.mut.String(), func(t *testing.T) {
 			t.Parallel()

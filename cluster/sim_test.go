@@ -29,10 +29,11 @@ const (
 	verifyLeader        // reads trust raft's VerifyLeader
 	lyingDisk           // what was synced isn't
 	longLease           // one node's lease is longer than the others wait before they elect
+	ownClock            // leaders stamp with their own clock, whatever the others' say
 )
 
 func (m mutant) String() string {
-	return [...]string{"healthy", "de-duplication off", "local counter", "stale reads", "VerifyLeader reads", "lying disk", "long lease"}[m]
+	return [...]string{"healthy", "de-duplication off", "local counter", "stale reads", "VerifyLeader reads", "lying disk", "long lease", "own clock"}[m]
 }
 
 // outcome of one schedule.

@@ -106,6 +106,7 @@ type Status struct {
 	IsLeader  bool     `json:"is_leader"`
 	Term      uint64   `json:"term"`
 	Applied   uint64   `json:"applied"`
+	Clock     int64    `json:"clock_ahead_ms"`
 	Peers     []string `json:"peers"`
 	Version   string   `json:"version"`
 	Holder    string   `json:"holder"` // of the gateway address

@@ -62,3 +62,13 @@ func reports(ts *testscript.TestScript, _ bool, args []string) {
 	n.View(func(m *state.Machine) { b = m.Barrel(args[0]) })
 	ts.Check(n.propose(&command.ReconcileBarrel{Barrel: b.GetId(), Use: b.GetAskedUse(), Lifetime: lifetime, Statement: []byte("signed")}))
 }
+
+// jumps DURATION: the node's own clock is that far ahead of the others'.
+func jumps(ts *testscript.TestScript, _ bool, args []string) {
+	d, err := time.ParseDuration(args[0])
+	ts.Check(err)
+	n := ts.Value("node").(*node)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.off = d
+}

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -59,6 +60,9 @@ func clusterStatus(c *cli.Context) error {
 		}
 		alive++
 		all = append(all, answer{Address: addr, Status: s})
+		if ahead := time.Duration(s.Clock) * time.Millisecond; ahead.Abs() > 2*time.Second {
+			fmt.Fprintf(c.App.ErrWriter, "%s: its clock is %v off the other nodes': set it right (docs/runbooks/clock.md)\n", s.Node, ahead)
+		}
 		role := "follower"
 		if s.IsLeader {
 			role = "leader"

@@ -122,7 +122,7 @@ func TestScripts(t *testing.T) {
 					ts.Fatalf("%d packets, then %v", n, err)
 				}
 			},
-			"identity": identity, "damage": damage, "loses": loses, "reports": reports,
+			"identity": identity, "damage": damage, "loses": loses, "reports": reports, "jumps": jumps,
 			// kept IMSI PASSWORD: the record verifies the password, and the log doesn't
 			// have it.
 			"kept": func(ts *testscript.TestScript, _ bool, args []string) {
@@ -139,6 +139,7 @@ type node struct {
 	entries []*command.AuditEntry // guarded by mu
 	lost    bool                  // guarded by mu
 	later   time.Duration         // guarded by mu: of the clock
+	off     time.Duration         // guarded by mu: of the node's own clock
 	removed bool                  // guarded by mu: the dead member is gone
 	moves   int                   // guarded by mu: how often the gateway address moves away from under a trace
 	away    int                   // guarded by mu: how often it is asked for meanwhile, in vain
@@ -235,7 +236,7 @@ func (n *node) ReadIndex(context.Context) error {
 func (n *node) Status() adminapi.Status {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	s := adminapi.Status{Node: "node1", Leader: "node1", Holder: "node1", IsLeader: true, Term: 1, Version: "test", Peers: []string{"node1"}}
+	s := adminapi.Status{Node: "node1", Leader: "node1", Holder: "node1", IsLeader: true, Term: 1, Version: "test", Peers: []string{"node1"}, Clock: n.off.Milliseconds()}
 	if n.away > 0 {
 		n.away--
 		s.Holder = "node2"

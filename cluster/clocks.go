@@ -1,0 +1,192 @@
+package cluster
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"slices"
+	"sync"
+	"time"
+)
+
+// The log has its time from the leader, and it never goes back: a leader whose
+// clock is an hour ahead would take the cluster's clock with it for good. Every
+// grant would be made out for an hour too long, whatever waits for its time would
+// end an hour early, and no correct leader could stamp anything later until the
+// hour has passed.
+//
+// So no node's clock counts alone. Each node asks its peers for their clocks, and
+// goes on counting with its own monotonic clock, which no jump of its wall clock
+// changes. A leader whose clock differs by more than clockTolerance from the
+// median of all it knows, its own included, stamps with the median. Of two the
+// earlier one counts: a clock that lags is mended by setting it right, one that was
+// ahead isn't. A cluster of one has only its own clock.
+//
+// What came of clocks that most nodes had wrong, docs/runbooks/clock.md tells how to
+// mend.
+
+const (
+	// clockTolerance is more than an exchange between nodes can be mistaken, and than
+	// clocks that are kept differ.
+	clockTolerance = 2 * time.Second
+	// clockRoundTrip is the longest that an exchange may take that tells a clock.
+	clockRoundTrip = time.Second
+	// clockEvery is how often a node asks, once it has heard all.
+	clockEvery = 10 * time.Second
+	// clockKept is how long a clock counts that isn't heard any more: monotonic
+	// clocks drift apart by less than ten seconds meanwhile.
+	clockKept = 24 * time.Hour
+	// clockPatience is how long the first command of a process waits for another
+	// node's clock.
+	clockPatience = 3 * time.Second
+)
+
+// clocks is what a node knows of the others' clocks.
+type clocks struct {
+	heard chan struct{} // closed when a peer has answered, if only that it tells no clock
+	once  sync.Once
+
+	mu    sync.Mutex
+	known map[string]otherClock // by node name
+}
+
+// otherClock is what a peer's clock said, in Unix nanoseconds, at an instant here.
+type otherClock struct {
+	said int64
+	at   time.Time // with its monotonic reading
+}
+
+// init makes c ready for use.
+func (c *clocks) init() { c.heard, c.known = make(chan struct{}), map[string]otherClock{} }
+
+func (c *clocks) note(peer string, said int64, at time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.known[peer] = otherClock{said, at}
+	c.answered()
+}
+
+// answered ends the waiting for a first answer.
+func (c *clocks) answered() { c.once.Do(func() { close(c.heard) }) }
+
+// none tells whether no other clock is known.
+func (c *clocks) none() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.known) == 0
+}
+
+// judge returns what a command is to be stamped with when this node's clock says
+// own, and how far own is ahead of the median.
+func (c *clocks) judge(own int64) (stamp int64, ahead time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	all := []int64{own}
+	for peer, o := range c.known {
+		since := time.Since(o.at)
+		if since > clockKept {
+			delete(c.known, peer)
+			continue
+		}
+		all = append(all, o.said+int64(since))
+	}
+	slices.Sort(all)
+	median := all[(len(all)-1)/2]
+	ahead = time.Duration(own - median)
+	if ahead.Abs() <= clockTolerance {
+		return own, ahead
+	}
+	return median, ahead
+}
+
+// awaitClock lets the first command of a process wait until there is another clock
+// to compare with, unless nobody tells one.
+func (n *Node) awaitClock() {
+	if n.lease.sole.Load() {
+		return
+	}
+	timer := time.NewTimer(clockPatience)
+	defer timer.Stop()
+	select {
+	case <-n.clocks.heard:
+	case <-timer.C:
+	case <-n.ctx.Done():
+	}
+}
+
+// watchClocks asks the peers for their clocks, again and again.
+func (n *Node) watchClocks() {
+	wait, off := n.cfg.HeartbeatTimeout/4, false
+	for {
+		switch all := n.askClocks(); {
+		case all:
+			wait = clockEvery
+		case n.clocks.none():
+			wait = min(2*wait, n.cfg.HeartbeatTimeout) // a leader may wait for it
+		default:
+			wait = min(2*wait, clockEvery)
+		}
+		_, ahead := n.clocks.judge(n.cfg.now().UnixNano())
+		switch is := ahead.Abs() > clockTolerance; {
+		case is && !off:
+			n.log.Error("this node's clock differs from the other nodes': set it right; commands are stamped with the median of all clocks", "ahead", ahead)
+			off = true
+		case !is && off:
+			n.log.Info("this node's clock agrees with the other nodes' again", "ahead", ahead)
+			off = false
+		}
+		select {
+		case <-time.After(wait):
+		case <-n.ctx.Done():
+			return
+		}
+	}
+}
+
+// askClocks asks all peers at once, and tells whether all said their clocks.
+func (n *Node) askClocks() (all bool) {
+	answers := make(chan bool, len(n.cfg.Peers))
+	asked := 0
+	for _, p := range n.cfg.Peers {
+		if p.Name == n.cfg.NodeName {
+			continue
+		}
+		asked++
+		go func() { answers <- n.askClock(p) }()
+	}
+	all = true
+	for range asked {
+		ok := <-answers
+		all = all && ok
+	}
+	return all
+}
+
+// askClock asks one peer. What it says counts for the middle of the exchange; the
+// connection was made before.
+func (n *Node) askClock(p Peer) bool {
+	ctx, cancel := context.WithTimeout(n.ctx, raftIO)
+	defer cancel()
+	conn, err := n.port.dialNode(ctx, p.Name, p.Address, protoNode)
+	if err != nil {
+		return false
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	began := time.Now()
+	if _, err := conn.Write(frame{kind: frameGreet, id: 1}.append(nil)); err != nil {
+		return false
+	}
+	f, err := readFrame(bufio.NewReader(conn))
+	took := time.Since(began)
+	var g greeting
+	if err != nil || f.kind != frameGreeting || json.Unmarshal(f.body, &g) != nil || took > clockRoundTrip {
+		return false
+	}
+	if g.Clock == 0 { // a build from before, which there is no use in waiting for
+		n.clocks.answered()
+		return false
+	}
+	n.clocks.note(p.Name, g.Clock, began.Add(took/2))
+	return true
+}
