@@ -416,7 +416,7 @@ func (o operated) Status() adminapi.Status {
 	s := o.node.Status()
 	v := adminapi.Status{
 		Node: s.Node, Leader: s.Leader, IsLeader: s.Role == "Leader", Term: s.Term, Applied: s.Applied, Version: version,
-		Clock: s.ClockAhead.Milliseconds(),
+		Clock:    s.ClockAhead.Milliseconds(),
 		DiskUsed: s.DiskUsed, Admits: s.Admits,
 	}
 	for _, p := range s.Peers {
