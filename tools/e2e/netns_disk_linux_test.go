@@ -5,9 +5,12 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/sealedge/sealedge/edge/adminapi"
 )
 
 // diskStall is cluster.disk_stall in a world: longer than by default, as a machine
@@ -57,6 +60,42 @@ func (w *world) tear(n int) {
 		w.Fatal(err)
 	}
 	w.Logf("of the last %d bytes, at %d of %s, the first %d are on the disk", size, at, last[1][strings.LastIndexByte(last[1], '/')+1:], size/2)
+}
+
+// wipe takes a node its disk. It comes back as somebody new, after an operator has
+// removed the member that it was.
+func (w *world) wipe(n int) (mend func()) {
+	w.Helper()
+	name := string(w.cfgs[n].Node.Name)
+	i := slices.IndexFunc(w.members(), func(m adminapi.Member) bool { return m.Name == name })
+	if i < 0 {
+		w.Fatalf("%s is no member", name)
+	}
+	was := w.members()[i].ID
+	w.nodes[n].kill()
+	if err := os.RemoveAll(string(w.cfgs[n].Node.DataDir)); err != nil {
+		w.Fatal(err)
+	}
+	return func() {
+		w.until("the member that the node was is removed", func() bool {
+			_, _ = w.trySealctl("--yes", "cluster", "remove", "--reason", "its disk is lost", was) // or a former try did it
+			return !slices.ContainsFunc(w.members(), func(m adminapi.Member) bool { return m.ID == was })
+		})
+		w.startNode(n)
+		w.until("the node is a voter again", func() bool {
+			return slices.ContainsFunc(w.members(), func(m adminapi.Member) bool { return m.Name == name && m.State == adminapi.MemberVotes })
+		})
+	}
+}
+
+// members are those of the cluster, as the leader knows them.
+func (w *world) members() (all []adminapi.Member) {
+	w.Helper()
+	w.until("the leader tells the members", func() bool {
+		n := w.holding()
+		return n >= 0 && w.ask(n, "/v1/cluster/members", &all) == nil
+	})
+	return all
 }
 
 func number(w *world, text string) int64 {

@@ -118,6 +118,8 @@ var machineFaults = []fault{
 		w.tear(n)
 		return func() { w.startNode(n) }
 	}},
+	{"a follower loses its disk", func(w *world, n int) func() { return w.wipe((n + 1) % len(w.nodes)) }},
+	{"the holder loses its disk", func(w *world, n int) func() { return w.wipe(n) }},
 	{"a follower loses power in the middle of a write", func(w *world, n int) func() {
 		m := (n + 1) % len(w.nodes)
 		w.tear(m)
