@@ -69,6 +69,7 @@ type shift struct {
 	worker  *worker
 	counter uint8 // the restart counter that peers see
 	orders  int
+	faults  int // endured
 	stop    context.CancelFunc
 	tasks   sync.WaitGroup
 
@@ -190,6 +191,7 @@ func (s *shift) endure(faults ...fault) {
 	if is, err := s.carrier.Echo(s.soon()); err != nil || is != s.counter {
 		s.Errorf("%s: the restart counter was %d and is %d: %v", name, s.counter, is, err)
 	}
+	s.faults += len(faults)
 	now, heard := s.epoch(), s.lan.turns()[turns:]
 	if most := int(now - epoch); len(heard) > most {
 		s.Errorf("%s: %v spoke from the gateway address in turn, but it had only %d new holders: two spoke at once", name, heard, most)
@@ -298,4 +300,5 @@ func (s *shift) end() {
 	s.tasks.Wait()
 	s.until("all nodes have caught up", s.caughtUp)
 	s.auditVerifies()
+	s.Logf("%d faults; %d orders used up, and none of them once more; %d acknowledged writes, all there", s.faults, s.orders, len(s.enlisted))
 }
