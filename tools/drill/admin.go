@@ -76,6 +76,10 @@ func (a *Admin) ask(ctx context.Context, address, method, path, key string, in, 
 		p.Status = answer.StatusCode
 		return fmt.Errorf("%s %s: %w", method, path, p)
 	}
+	if raw, ok := out.(*rawBody); ok {
+		*raw = b
+		return nil
+	}
 	if out == nil || len(b) == 0 {
 		return nil
 	}

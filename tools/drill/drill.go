@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"time"
+
+	"filippo.io/age"
 )
 
 // Drill is something that a cluster has to bear.
@@ -52,6 +54,9 @@ func Drills() []Drill {
 				return holder, t.Admin.stepDown(ctx)
 			},
 		},
+		{
+			Name: "restore", Summary: "a backup is taken while the cluster works, and restored beside it", begin: restore,
+		},
 		by(Kill, Start).called("leader-kill", "the node that holds the gateway address dies (SIGKILL) and is started again"),
 		by(Freeze, Thaw).called("node-freeze", "the holder stands still (SIGSTOP) and goes on later (SIGCONT)"),
 		by(Cut, Heal).called("partition", "the holder is cut off from the other nodes, not from the carriers"),
@@ -77,6 +82,8 @@ type Target struct {
 	Hands  Hands // nil: none
 	// Destructive drills are allowed.
 	Destructive bool
+	// Aside restores a backup beside the cluster; nil: it is only read.
+	Aside func(ctx context.Context, file []byte, id *age.X25519Identity) error
 	// UseEvery is in how many rounds once it is asked whether a seal could be used,
 	// if the canary has a barrel; zero means in each. A barrel takes seconds to come
 	// back.

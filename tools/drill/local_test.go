@@ -96,7 +96,7 @@ func local(t *testing.T) *Target {
 	if err := c.Use(t.Context(), use); err != nil {
 		t.Fatal(err)
 	}
-	return &Target{Admin: l.Admin(), Canary: c, Hands: l, Destructive: true, UseEvery: 2}
+	return &Target{Admin: l.Admin(), Canary: c, Hands: l, Destructive: true, UseEvery: 2, Aside: l.Restore}
 }
 
 func TestLocalDrills(t *testing.T) {

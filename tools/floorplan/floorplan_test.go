@@ -78,7 +78,7 @@ var homes = map[string][]string{
 	"github.com/gopacket/gopacket":    {"apn/trace"},
 	"github.com/spf13/viper":          {"edge/config", "tools/sealctl"},
 	"github.com/urfave/cli":           {"edge/sealedge", "tools/sealctl", "tools/sealserver", "tools/sealsim"},
-	"filippo.io/age":                  {"cluster/backup", "cluster", "edge/admin", "tools/bench"},
+	"filippo.io/age":                  {"cluster/backup", "cluster", "edge/admin", "tools/bench", "tools/drill"},
 	"modernc.org/sqlite":              {"tools/sealserver"},
 	"github.com/veraison/go-cose":     {"edge/grant"},
 	"golang.org/x/crypto/argon2":      {"tools/sealserver"},

@@ -39,7 +39,7 @@ func main() {
 }
 
 // standard is how often each drill is run for the page.
-const standard = "leader-kill=200,node-freeze=200,planned-handover=200,partition=50,hung-disk=50,slow-disk=20"
+const standard = "leader-kill=200,node-freeze=200,planned-handover=200,partition=50,hung-disk=50,slow-disk=20,restore=10"
 
 // order is a drill and how often it is to be run.
 type order struct {

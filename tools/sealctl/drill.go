@@ -220,7 +220,7 @@ func localTarget(c *cli.Context) (_ *drill.Target, where string, done func(faile
 			return nil, "", nil, err
 		}
 	}
-	return &drill.Target{Admin: l.Admin(), Canary: canary, Hands: l, Destructive: true, UseEvery: every}, l.String(), func(failed bool) {
+	return &drill.Target{Admin: l.Admin(), Canary: canary, Hands: l, Destructive: true, UseEvery: every, Aside: l.Restore}, l.String(), func(failed bool) {
 		canary.Close()
 		l.Stop()
 		if failed {
