@@ -365,6 +365,45 @@ func TestOutcomesAreTrue(t *testing.T) {
 	}
 }
 
+// What a leader had begun when it lost its majority, it leaves alone when it is back:
+// meanwhile its peers may have asked the next leader, and have gone on from there.
+func TestALeaderThatLostItsMajorityRepeatsNothing(t *testing.T) {
+	t.Parallel()
+	c := newTestCluster(t, 3, func(cfg *Config) {
+		cfg.ApplyTimeout = 20 * time.Second
+		// Time enough to append something when nobody answers any more.
+		cfg.HeartbeatTimeout, cfg.ElectionTimeout, cfg.LeaderLease = time.Second, time.Second, 500*time.Millisecond
+	})
+	old := c.leader()
+	c.await("the leader holds", old.Holds)
+	last := old.raft.LastIndex()
+	c.net.isolate(old.cfg.NodeName, c.names...)
+	ended := make(chan error, 1)
+	go func() {
+		_, err := old.Propose(context.Background(), put("001010000000001", "r1"))
+		ended <- err
+	}()
+	c.await("the proposal is in its log", func() bool { return old.raft.LastIndex() > last })
+	var next *Node
+	c.await("another leader", func() bool {
+		for _, n := range c.nodes {
+			if n != old && n.Holds() {
+				next = n
+			}
+		}
+		return next != nil
+	})
+	mustPropose(t, next, put("001010000000002", ""))
+	c.net.heal()
+	if err := <-ended; !errors.Is(err, command.ErrUnknownOutcome) {
+		t.Errorf("it ended with %v", err)
+	}
+	c.sameState()
+	if n := times(next, "001010000000001"); n != 0 {
+		t.Errorf("carried out %d times", n)
+	}
+}
+
 func TestIsolatedLeaderIsFenced(t *testing.T) {
 	t.Parallel()
 	c := newTestCluster(t, 3)

@@ -30,8 +30,8 @@ var (
 //
 // It takes as long as ctx allows, and at most Config.ApplyTimeout; in that time it
 // waits for a leader to be elected. A command that has a request id is sent again
-// when an attempt ended without an answer, because the machine carries it out
-// once; one without is not. The leader sets the command's time. When Propose
+// when an attempt at another node ended without an answer, because the machine
+// carries it out once; one without is not. The leader sets the command's time. When Propose
 // returns a result, View on this node shows it, unless this node is too far
 // behind to catch up in the time allowed.
 func (n *Node) Propose(ctx context.Context, c *command.Command) (*command.Result, error) {
@@ -99,7 +99,7 @@ func (n *Node) ask(ctx context.Context, q question) (answer, error) {
 		return answer{}, fmt.Errorf("%w (%w)", command.ErrNoQuorum, errors.Join(why...))
 	}
 	for {
-		role := n.roleChange.next()
+		role, led := n.roleChange.next(), n.IsLeader()
 		a := n.attempt(ctx, q)
 		switch a.verdict {
 		case done:
@@ -110,7 +110,10 @@ func (n *Node) ask(ctx context.Context, q question) (answer, error) {
 			}
 			return answer{}, a.err
 		case unknown:
-			if open = true; !q.repeatable {
+			// A leader that lost its majority may have stood still for long. Who asked it
+			// may have asked another node since, and have had undone what was done; its
+			// request id may be forgotten. Repeated now, it would be done once more.
+			if open = true; !q.repeatable || led {
 				return fail(a.err)
 			}
 		}
