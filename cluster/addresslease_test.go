@@ -83,6 +83,7 @@ func quiet(t *testing.T, do func(s *sim)) {
 			tasks.Go(n.start)
 		}
 		tasks.Wait()
+		s.until(t, "newer commands may be used", func() bool { return s.level() == command.Level })
 		do(s)
 		s.stop()
 		for _, n := range s.nodes {

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/sealedge/sealedge/cluster/command"
 )
 
 // Defaults of Config, chosen for nodes in one building: a failed leader is
@@ -81,6 +83,7 @@ type Config struct {
 
 	// Seams for tests.
 	diskUsed   func(dir string) (percent int, err error)                   // of the file system of dir
+	applies    uint32                                                      // the level of commands that the node says it applies; command.Level
 	checkpoint uint64                                                      // entries between comparisons of the nodes' states; checkpointEvery
 	disk       func(walStore) walStore                                     // put between the node and its log
 	snapshots  func(raft.SnapshotStore) raft.SnapshotStore                 // put between the node and its snapshots
@@ -105,6 +108,7 @@ func (c Config) withDefaults() (Config, error) {
 	if c.diskUsed == nil {
 		c.diskUsed = diskUsed
 	}
+	orDefault(&c.applies, command.Level)
 	orDefault(&c.checkpoint, checkpointEvery)
 	orDefault(&c.quiet, commitTimeout)
 	orDefault(&c.Logger, slog.Default())

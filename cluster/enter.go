@@ -34,6 +34,7 @@ type greeting struct {
 	Empty bool                     `json:"empty"`           // it has no log, and takes part in no cluster
 	Seen  map[string]raft.ServerID `json:"seen,omitempty"`  // if it is empty: see entry
 	Disk  *int                     `json:"disk,omitempty"`  // percent in use; nil: not known
+	Level uint32                   `json:"level,omitempty"` // of the commands that it applies; 0: 1
 	Full  bool                     `json:"full,omitempty"`  // see room
 	Clock int64                    `json:"clock,omitempty"` // its own, Unix nanoseconds; 0: a build that doesn't tell
 }
@@ -48,6 +49,7 @@ func (n *Node) greeting() greeting {
 	if used := int(n.room.used.Load()); used >= 0 {
 		g.Disk = &used
 	}
+	g.Level = n.cfg.applies
 	g.Full = n.room.full.Load()
 	return g
 }
@@ -180,15 +182,8 @@ func (n *Node) greetPeers() (map[string]greeting, error) {
 		}
 		asked++
 		go func() {
-			a := answered{peer: p}
-			var f frame
-			if f, a.err = n.askPeer(n.ctx, p, frame{kind: frameGreet, id: 1}); a.err == nil {
-				a.err = json.Unmarshal(f.body, &a.g)
-			}
-			if a.err == nil && (f.kind != frameGreeting || memberName(a.g.ID) != p.Name) {
-				a.err = fmt.Errorf("%w: kind %d, node id %q", errFrame, f.kind, a.g.ID)
-			}
-			answers <- a
+			g, err := n.greet(n.ctx, p)
+			answers <- answered{p, g, err}
 		}()
 	}
 	greetings := map[string]greeting{}
@@ -207,6 +202,18 @@ func (n *Node) greetPeers() (map[string]greeting, error) {
 		return greetings, fmt.Errorf("waiting for %v: a cluster begins only when all its nodes are there", silent)
 	}
 	return greetings, nil
+}
+
+// greet asks a peer who it is.
+func (n *Node) greet(ctx context.Context, p Peer) (g greeting, err error) {
+	f, err := n.askPeer(ctx, p, frame{kind: frameGreet, id: 1})
+	if err == nil {
+		err = json.Unmarshal(f.body, &g)
+	}
+	if err == nil && (f.kind != frameGreeting || memberName(g.ID) != p.Name) {
+		err = fmt.Errorf("%w: kind %d, node id %q", errFrame, f.kind, g.ID)
+	}
+	return g, err
 }
 
 // askToJoin asks every peer to let this node in; the leader does.

@@ -241,7 +241,7 @@ func decodeAnswer(f frame) (answer, error) {
 // rejections are the reasons for which a leader takes no command. They cross the
 // wire by their words, which stand first: a node that doesn't know one takes it for
 // ErrUnknownCommand.
-var rejections = []error{command.ErrNoRoom}
+var rejections = []error{command.ErrNoRoom, command.ErrLevel}
 
 func rejection(words []byte) error {
 	for _, err := range rejections {

@@ -396,6 +396,8 @@ func expectAudit(t testing.TB, n *Node, commands int) {
 // wholeAudit reads a node's audit chain from its start and verifies it.
 func wholeAudit(t testing.TB, n *Node) []*command.AuditEntry {
 	t.Helper()
+	var want uint64
+	n.View(func(m *state.Machine) { want, _ = m.AuditHead() })
 	var entries []*command.AuditEntry
 	if err := n.AuditRange(context.Background(), 1, func(e *command.AuditEntry) error {
 		entries = append(entries, e)
@@ -413,8 +415,6 @@ func wholeAudit(t testing.TB, n *Node) []*command.AuditEntry {
 	if err != nil {
 		t.Fatalf("audit of %s: %v", n.cfg.NodeName, err)
 	}
-	var want uint64
-	n.View(func(m *state.Machine) { want, _ = m.AuditHead() })
 	if last < want {
 		t.Fatalf("audit of %s ends at %d, its state is at %d", n.cfg.NodeName, last, want)
 	}

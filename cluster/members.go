@@ -193,6 +193,9 @@ func (n *Node) admit(ctx context.Context, name string, id raft.ServerID) error {
 	if n.isMember(id) {
 		return nil
 	}
+	if err := n.mayJoin(name, id); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeoutCause(ctx, n.cfg.ApplyTimeout, errTimeout)
 	defer cancel()
 	for _, s := range n.members() {

@@ -25,7 +25,7 @@ var (
 //
 //   - command.ErrNoQuorum: it was not carried out and never will be.
 //   - command.ErrUnknownOutcome: it may have been, or may be yet.
-//   - command.ErrUnknownCommand, command.ErrNoRoom, ErrTooLarge: the leader can't
+//   - command.ErrUnknownCommand, command.ErrLevel, command.ErrNoRoom, ErrTooLarge: the leader can't
 //     take this command; it was not carried out.
 //
 // It takes as long as ctx allows, and at most Config.ApplyTimeout; in that time it
@@ -170,7 +170,7 @@ func (n *Node) lead(ctx context.Context, q question) answer {
 		if err != nil {
 			return answer{verdict: rejected, err: err}
 		}
-		if err := n.admits(c, payload); err != nil {
+		if err := errors.Join(n.knownToAll(c, payload), n.admits(c, payload)); err != nil {
 			return answer{verdict: rejected, err: err}
 		}
 		if err := n.mayAppend(payload); err != nil {

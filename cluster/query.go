@@ -8,6 +8,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/sealedge/sealedge/cluster/command"
 	"github.com/sealedge/sealedge/cluster/state"
 )
 
@@ -119,9 +120,11 @@ type Status struct {
 	AuditGaps   int           // ranges of the audit chain that are not on this node
 	ClockAhead  time.Duration // how far this node's clock is ahead of the median of the nodes'
 	Peers       []PeerStatus
-	DiskUsed    int  // percent of the data directory's file system; -1: not known
-	Full        bool // that is more than Config.AdmissionStop, or was, and fell too little since
-	Admits      bool // new sessions and uses; of a leader: of the cluster
+	Level       uint32 // of the commands that may be in the log, as far as it is applied here
+	Applies     uint32 // the highest level that this node applies
+	DiskUsed    int    // percent of the data directory's file system; -1: not known
+	Full        bool   // that is more than Config.AdmissionStop, or was, and fell too little since
+	Admits      bool   // new sessions and uses; of a leader: of the cluster
 }
 
 // PeerStatus is one member of the configuration in force.
@@ -129,9 +132,10 @@ type PeerStatus struct {
 	ID            string // of its data directory
 	Name, Address string // the address as this node is configured; empty if it isn't
 	Voter         bool
-	Heard         bool // it acknowledged within the lease; known on the leader only
-	DiskUsed      int  // percent; -1: not known; that of others is known on the leader only
-	Full          bool // see Status
+	Heard         bool   // it acknowledged within the lease; known on the leader only
+	Applies       uint32 // the highest level of commands; 0: not known; that of others is known on the leader only
+	DiskUsed      int    // percent; -1: not known; that of others is known on the leader only
+	Full          bool   // see Status
 }
 
 // Status describes the node as it stands.
@@ -139,6 +143,7 @@ func (n *Node) Status() Status {
 	s := Status{
 		Node: n.cfg.NodeName, ID: string(n.id), Role: n.raft.State().String(), Term: n.raft.CurrentTerm(),
 		LastLog: n.raft.LastIndex(), Commit: n.raft.CommitIndex(), Applied: n.position.index.Load(),
+		Level: n.level(), Applies: command.Level,
 		DiskUsed: int(n.room.used.Load()), Full: n.room.full.Load(), Admits: !n.room.stopped.Load(),
 		Holds: n.Holds(), Audit: n.audit.tail().sequence, AuditGaps: len(n.audit.gaps()),
 	}
@@ -157,11 +162,14 @@ func (n *Node) Status() Status {
 			Heard:    leads && (server.ID == n.id || n.lease.heard(server.ID)),
 			DiskUsed: -1,
 		}
-		if g, ok := n.room.peer(server.ID); leads && ok && g.Disk != nil {
-			v.DiskUsed, v.Full = *g.Disk, g.Full
+		if g, ok := n.room.peer(server.ID); leads && ok {
+			v.Applies, v.Full = g.applies(), g.Full
+			if g.Disk != nil {
+				v.DiskUsed = *g.Disk
+			}
 		}
 		if server.ID == n.id {
-			v.DiskUsed, v.Full = s.DiskUsed, s.Full
+			v.Applies, v.DiskUsed, v.Full = s.Applies, s.DiskUsed, s.Full
 		}
 		s.Peers = append(s.Peers, v)
 	}

@@ -61,7 +61,7 @@ func (n *Node) survey() {
 	for {
 		n.look()
 		select {
-		case <-time.After(surveyEvery):
+		case <-time.After(n.surveyAgain()):
 		case <-n.ctx.Done():
 			return
 		}
@@ -76,6 +76,9 @@ func (n *Node) look() {
 		n.askPeers()
 	}
 	n.decideAdmission(leads)
+	if leads {
+		n.raiseLevel()
+	}
 }
 
 func (n *Node) lookAtDisk() {

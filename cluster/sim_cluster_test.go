@@ -19,6 +19,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/sealedge/sealedge/cluster/command"
 	"github.com/sealedge/sealedge/cluster/state"
 )
 
@@ -321,6 +322,17 @@ func (s *sim) leader() *simNode {
 		}
 	}
 	return nil
+}
+
+// level is that of the log, as far as every node has applied it.
+func (s *sim) level() uint32 {
+	level := uint32(command.Level)
+	for _, n := range s.nodes {
+		if node := n.running(); node != nil {
+			level = min(level, node.level())
+		}
+	}
+	return level
 }
 
 // any picks a running node, nil if none runs.

@@ -159,7 +159,7 @@ func (w *workload) prepare() bool {
 	c := w.client("admin")
 	ctx, cancel := context.WithTimeout(w.sim.ctx, recoveryTime)
 	defer cancel()
-	for w.sim.leader() == nil {
+	for w.sim.leader() == nil || w.sim.level() < command.Level {
 		if !pause(ctx, 10*time.Millisecond) {
 			w.sim.failf("no leader %v after the start", recoveryTime)
 			return false

@@ -17,8 +17,19 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// Level is the highest command level that this build applies.
-const Level = 1
+// Level is the highest command level that this build applies. A level is raised
+// with the release that brings the first command, or the first change of what a
+// command does, that the release before doesn't know; the leader lets such commands
+// into the log only when every voter applies them (see LevelOf, RaiseLevel).
+const Level = 2
+
+// levels are those of the types that not every release knows: 1 for all others.
+var levels = map[Type]uint32{
+	Type_ASSIGN_ADDRESS: 2, Type_SURRENDER_ADDRESS: 2, Type_MOVE_ADDRESS: 2, Type_RAISE_LEVEL: 2,
+}
+
+// LevelOf is the level that a node needs to apply a type.
+func LevelOf(t Type) uint32 { return max(1, levels[t]) }
 
 // Errors that proposing a command can end with. They live here, below the
 // packages that propose, so that each can tell them apart without importing
@@ -33,6 +44,9 @@ var (
 	// ErrNoRoom: the disks are nearly full, so that nothing new is begun; the
 	// command was not carried out.
 	ErrNoRoom = errors.New("the cluster's disks are nearly full: no new sessions and no new uses until there is room; see docs/runbooks/full-disk.md")
+	// ErrLevel: not every node is of a version that knows this command; it was not
+	// carried out.
+	ErrLevel = errors.New("some nodes run an older version that doesn't know this: it can be done when all are upgraded; see docs/runbooks/upgrade.md")
 	// ErrUnknownCommand: the bytes are no command, or one of a later version.
 	ErrUnknownCommand = errors.New("unknown command: this node is older than the cluster; upgrade it")
 )
@@ -74,6 +88,7 @@ var payloads = map[Type]func() proto.Message{
 	Type_CLOSE_EPOCH:          func() proto.Message { return new(CloseEpoch) },
 	Type_RELEASE_USE:          func() proto.Message { return new(ReleaseUse) },
 	Type_CONFIRM_RELEASE:      func() proto.Message { return new(ConfirmRelease) },
+	Type_RAISE_LEVEL:          func() proto.Message { return new(RaiseLevel) },
 	Type_CHECKPOINT:           func() proto.Message { return new(Checkpoint) },
 }
 
@@ -107,7 +122,7 @@ func New(clientID, requestID, actor string, payload proto.Message) *Command {
 	if !ok {
 		panic(fmt.Sprintf("command: %T is no payload", payload))
 	}
-	return &Command{Level: 1, Type: t, ClientId: clientID, RequestId: requestID, Actor: actor, Payload: Marshal(payload)}
+	return &Command{Level: LevelOf(t), Type: t, ClientId: clientID, RequestId: requestID, Actor: actor, Payload: Marshal(payload)}
 }
 
 // Decode reads an envelope and its payload.

@@ -73,6 +73,8 @@ const (
 	Type_CONFIRM_RELEASE Type = 43
 	// What the nodes compare their states by.
 	Type_CHECKPOINT Type = 50
+	// What the nodes have come to understand.
+	Type_RAISE_LEVEL Type = 51
 	// What a restore or a forced recovery may have lost.
 	Type_RAISE_EPOCH      Type = 60
 	Type_RECONCILE_BARREL Type = 61
@@ -116,6 +118,7 @@ var (
 		42: "RELEASE_USE",
 		43: "CONFIRM_RELEASE",
 		50: "CHECKPOINT",
+		51: "RAISE_LEVEL",
 		60: "RAISE_EPOCH",
 		61: "RECONCILE_BARREL",
 		62: "EXCUSE_BARREL",
@@ -155,6 +158,7 @@ var (
 		"RELEASE_USE":          42,
 		"CONFIRM_RELEASE":      43,
 		"CHECKPOINT":           50,
+		"RAISE_LEVEL":          51,
 		"RAISE_EPOCH":          60,
 		"RECONCILE_BARREL":     61,
 		"EXCUSE_BARREL":        62,
@@ -6211,6 +6215,60 @@ func (x *Remembered) GetIndex() uint64 {
 	return 0
 }
 
+// RaiseLevel tells that every voter applies commands up to a level: from here on
+// they may be in the log. Its envelope has that level. Result: none.
+type RaiseLevel struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Level         uint32                 `protobuf:"varint,1,opt,name=level,proto3" json:"level,omitempty"`
+	Nodes         []string               `protobuf:"bytes,2,rep,name=nodes,proto3" json:"nodes,omitempty"` // ids of those that said so
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RaiseLevel) Reset() {
+	*x = RaiseLevel{}
+	mi := &file_command_proto_msgTypes[65]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RaiseLevel) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RaiseLevel) ProtoMessage() {}
+
+func (x *RaiseLevel) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[65]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RaiseLevel.ProtoReflect.Descriptor instead.
+func (*RaiseLevel) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{65}
+}
+
+func (x *RaiseLevel) GetLevel() uint32 {
+	if x != nil {
+		return x.Level
+	}
+	return 0
+}
+
+func (x *RaiseLevel) GetNodes() []string {
+	if x != nil {
+		return x.Nodes
+	}
+	return nil
+}
+
 var File_command_proto protoreflect.FileDescriptor
 
 const file_command_proto_rawDesc = "" +
@@ -6729,7 +6787,11 @@ const file_command_proto_rawDesc = "" +
 	"\aapplied\x18\x04 \x01(\x03R\aapplied\x12\x14\n" +
 	"\x05scope\x18\x05 \x01(\tR\x05scope\x12%\n" +
 	"\x0epayload_sha256\x18\x06 \x01(\fR\rpayloadSha256\x12\x14\n" +
-	"\x05index\x18\a \x01(\x04R\x05index*\xb9\x05\n" +
+	"\x05index\x18\a \x01(\x04R\x05index\"8\n" +
+	"\n" +
+	"RaiseLevel\x12\x14\n" +
+	"\x05level\x18\x01 \x01(\rR\x05level\x12\x14\n" +
+	"\x05nodes\x18\x02 \x03(\tR\x05nodes*\xca\x05\n" +
 	"\x04Type\x12\x14\n" +
 	"\x10TYPE_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
@@ -6772,6 +6834,7 @@ const file_command_proto_rawDesc = "" +
 	"\x0fCONFIRM_RELEASE\x10+\x12\x0e\n" +
 	"\n" +
 	"CHECKPOINT\x102\x12\x0f\n" +
+	"\vRAISE_LEVEL\x103\x12\x0f\n" +
 	"\vRAISE_EPOCH\x10<\x12\x14\n" +
 	"\x10RECONCILE_BARREL\x10=\x12\x11\n" +
 	"\rEXCUSE_BARREL\x10>\x12\x0f\n" +
@@ -6833,7 +6896,7 @@ func file_command_proto_rawDescGZIP() []byte {
 }
 
 var file_command_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
-var file_command_proto_msgTypes = make([]protoimpl.MessageInfo, 65)
+var file_command_proto_msgTypes = make([]protoimpl.MessageInfo, 66)
 var file_command_proto_goTypes = []any{
 	(Type)(0),                  // 0: sealedge.command.v1.Type
 	(Code)(0),                  // 1: sealedge.command.v1.Code
@@ -6907,6 +6970,7 @@ var file_command_proto_goTypes = []any{
 	(*SnapshotHeader)(nil),     // 69: sealedge.command.v1.SnapshotHeader
 	(*SnapshotRecord)(nil),     // 70: sealedge.command.v1.SnapshotRecord
 	(*Remembered)(nil),         // 71: sealedge.command.v1.Remembered
+	(*RaiseLevel)(nil),         // 72: sealedge.command.v1.RaiseLevel
 }
 var file_command_proto_depIdxs = []int32{
 	0,  // 0: sealedge.command.v1.Command.type:type_name -> sealedge.command.v1.Type
@@ -6983,7 +7047,7 @@ func file_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_command_proto_rawDesc), len(file_command_proto_rawDesc)),
 			NumEnums:      7,
-			NumMessages:   65,
+			NumMessages:   66,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

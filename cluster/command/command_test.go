@@ -46,7 +46,7 @@ func TestEveryTypeHasAPayload(t *testing.T) {
 			t.Errorf("the payload of %s is a %s", name, message)
 		}
 		c := New("client", "request", "actor", make())
-		if c.Type != kind || c.Level != 1 || c.ClientId != "client" || c.RequestId != "request" || c.Actor != "actor" {
+		if c.Type != kind || c.Level != LevelOf(kind) || c.ClientId != "client" || c.RequestId != "request" || c.Actor != "actor" {
 			t.Errorf("New of %s: %v", message, c)
 		}
 		c.LeaderTime = 5

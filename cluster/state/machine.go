@@ -286,7 +286,7 @@ func (m *Machine) carryOut(c *command.Command, payload proto.Message) outcome {
 		return m.excuseBarrel(p, c.Actor)
 	case *command.CloseEpoch:
 		return m.closeEpoch(p, c.Actor)
-	case *command.RecordDecision, *command.Checkpoint:
+	case *command.RecordDecision, *command.Checkpoint, *command.RaiseLevel:
 		return done(nil, "")
 	}
 	// Decode knows no other payload; TestEveryCommandIsCarriedOut holds the two

@@ -212,7 +212,7 @@ func (w *world) next() proto.Message {
 	case 17:
 		p = &command.ClosePath{Session: w.session(), Path: command.PathKind(w.choose(3))}
 	case 18:
-		p = pick[proto.Message](w, &command.AcquireAddress{Name: "gw", Node: "n1"}, &command.BumpRestartCounter{Name: "gw"}, &command.RecordDecision{Kind: "x"}, &command.Checkpoint{},
+		p = pick[proto.Message](w, &command.AcquireAddress{Name: "gw", Node: "n1"}, &command.BumpRestartCounter{Name: "gw"}, &command.RecordDecision{Kind: "x"}, &command.Checkpoint{}, &command.RaiseLevel{Level: 2},
 			&command.AssignAddress{Name: "gw", Node: "n2", Granted: true}, &command.SurrenderAddress{Name: "gw", Node: "n2", To: "n1"}, &command.MoveAddress{Name: "gw", To: "n1", Home: true})
 	case 19, 20, 21:
 		count := uint32(1 + w.choose(3))

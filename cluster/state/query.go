@@ -16,6 +16,10 @@ import (
 // Index returns the log index of the last entry applied.
 func (m *Machine) Index() uint64 { return m.index }
 
+// Level returns the highest level of a command that was applied, at least 1: every
+// member is known to apply commands up to it.
+func (m *Machine) Level() uint32 { return max(1, m.level) }
+
 // Clock returns the cluster's time: the highest leader's stamp so far.
 func (m *Machine) Clock() time.Time { return time.Unix(0, m.clock).UTC() }
 

@@ -36,6 +36,8 @@ func problemOf(err error) *problem {
 		return p
 	case errors.Is(err, command.ErrNoRoom):
 		return wire.NewProblem(wire.CodeNoRoom, err.Error())
+	case errors.Is(err, command.ErrLevel):
+		return refuse(http.StatusConflict, "upgrade-pending", "Not every node is upgraded.", err.Error(), "See the versions with 'sealctl cluster status', and upgrade the other nodes first.")
 	case errors.Is(err, command.ErrUnknownOutcome):
 		return wire.NewProblem(wire.CodeOutcomeUnknown, "")
 	}

@@ -114,6 +114,8 @@ type Status struct {
 	Policy    uint64   `json:"policy_revision"`
 	AuditSeq  uint64   `json:"audit_sequence"`
 	AuditHead string   `json:"audit_head"`        // hexadecimal
+	Level     uint32   `json:"level"`             // of the commands that may be in the log
+	Applies   uint32   `json:"applies_level"`     // the highest that this node applies
 	DiskUsed  int      `json:"disk_used_percent"` // of the data directory's file system; -1: not known
 	Admits    bool     `json:"admits"`            // new sessions and uses; false: the disks are nearly full
 }

@@ -416,8 +416,8 @@ func (o operated) Status() adminapi.Status {
 	s := o.node.Status()
 	v := adminapi.Status{
 		Node: s.Node, Leader: s.Leader, IsLeader: s.Role == "Leader", Term: s.Term, Applied: s.Applied, Version: version,
-		Clock:    s.ClockAhead.Milliseconds(),
-		DiskUsed: s.DiskUsed, Admits: s.Admits,
+		Clock: s.ClockAhead.Milliseconds(),
+		Level: s.Level, Applies: s.Applies, DiskUsed: s.DiskUsed, Admits: s.Admits,
 	}
 	for _, p := range s.Peers {
 		if !slices.Contains(v.Peers, p.Name) { // a wiped node is there twice, until the member that it was is removed

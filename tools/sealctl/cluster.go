@@ -55,7 +55,7 @@ func clusterStatus(c *cli.Context) error {
 		s := new(adminapi.Status)
 		if err := one.call(c.Context, http.MethodGet, "/v1/status", nil, s); err != nil {
 			all = append(all, answer{Address: addr, Error: err.Error()})
-			rows = append(rows, []string{addr, "", "down", "", "", "", "", "", ""})
+			rows = append(rows, []string{addr, "", "down", "", "", "", "", "", "", ""})
 			continue
 		}
 		alive++
@@ -67,9 +67,9 @@ func clusterStatus(c *cli.Context) error {
 		if s.IsLeader {
 			role = "leader"
 		}
-		rows = append(rows, []string{addr, s.Node, role, strconv.FormatUint(s.Term, 10), strconv.FormatUint(s.Applied, 10), s.Holder, strconv.FormatUint(s.AuditSeq, 10), diskOf(s), s.Version})
+		rows = append(rows, []string{addr, s.Node, role, strconv.FormatUint(s.Term, 10), strconv.FormatUint(s.Applied, 10), s.Holder, strconv.FormatUint(s.AuditSeq, 10), diskOf(s), fmt.Sprintf("%d of %d", s.Level, s.Applies), s.Version})
 	}
-	if err := show(c, all, []string{"ADDRESS", "NODE", "ROLE", "TERM", "APPLIED", "GTP HOLDER", "AUDIT", "DISK", "VERSION"}, rows); err != nil {
+	if err := show(c, all, []string{"ADDRESS", "NODE", "ROLE", "TERM", "APPLIED", "GTP HOLDER", "AUDIT", "DISK", "LEVEL", "VERSION"}, rows); err != nil {
 		return err
 	}
 	if 2*alive <= len(cl.addresses) {
