@@ -1,5 +1,5 @@
 # sealedge: `make demo` shows the product, `make test` tests it.
-# Other targets: `make build`, `make verify` (what CI runs), `make conformance`, `make bench`, `make fuzz`.
+# Other targets: `make build`, `make verify` (what CI runs), `make conformance`, `make simulate`, `make bench`, `make fuzz`.
 
 GO      ?= go
 BUILD   := build
@@ -64,6 +64,7 @@ soak: build soak-cluster
 SCHEDULES ?= 10000
 simulate:
 	SIM_SCHEDULES=$(SCHEDULES) $(GO) test -count=1 -timeout 0 -v -run '^TestSimulation(CatchesMutants)?$$' ./cluster
+	SIM_SCHEDULES=$$(( ($(SCHEDULES) + 9) / 10 )) $(GO) test -count=1 -timeout 0 -v -run '^TestAddressLeases(CatchMutants)?$$' ./cluster
 
 # The same for SOAK, with schedules that no run had before.
 soak-cluster:

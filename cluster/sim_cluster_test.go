@@ -235,6 +235,7 @@ func (n *simNode) crash(why string, power bool, only *simStore) {
 	closing := n.closing
 	n.mu.Unlock()
 	n.sim.logf("%s crashes (%s, power lost: %v)", n.name, why, power)
+	written := n.auditSizes()
 	store.crash()
 	n.sim.net.crash(n.name, power)
 	n.disk.crashed()
@@ -243,15 +244,28 @@ func (n *simNode) crash(why string, power bool, only *simStore) {
 		// Whatever the remains of the process do now, they do to nobody. Their
 		// errors tell of that only.
 		_ = node.Close()
-		if err := n.tearAudit(); err != nil {
+		if err := n.tearAudit(written); err != nil {
 			n.sim.failf("%s: tear the audit files: %v", n.name, err)
 		}
 	}()
 }
 
+// auditSizes are the sizes of the audit files.
+func (n *simNode) auditSizes() map[string]int64 {
+	sizes := map[string]int64{}
+	files, _ := filepath.Glob(filepath.Join(n.dir, "audit", "*")) // the pattern is good
+	for _, path := range files {
+		if info, err := os.Stat(path); err == nil {
+			sizes[path] = info.Size()
+		}
+	}
+	return sizes
+}
+
 // tearAudit cuts the open audit segment off somewhere after what the newest
-// snapshot stands for: that much was synced.
-func (n *simNode) tearAudit() error {
+// snapshot stands for: that much was synced. What the remains of the process added
+// to what was written at the crash goes in any case.
+func (n *simNode) tearAudit(written map[string]int64) error {
 	synced, err := n.snapshotAudit()
 	if err != nil {
 		return err
@@ -279,7 +293,8 @@ func (n *simNode) tearAudit() error {
 			return err
 		}
 		n.disk.mu.Lock()
-		size := keep + n.disk.rng.Int64N(info.Size()-keep+1)
+		whole := max(keep, min(info.Size(), written[path]))
+		size := keep + n.disk.rng.Int64N(whole-keep+1)
 		n.disk.mu.Unlock()
 		if err := os.Truncate(path, size); err != nil {
 			return err
