@@ -77,8 +77,8 @@ soak-faults:
 
 verify: lint race demo conformance simulate test
 
-# The drills, hundreds of times, for the figures of docs/reliability.md, in about half
-# an hour of a machine with nothing else to do; see docs/drills.md.
+# The drills, hundreds of times, for the figures of docs/reliability.md, in about a
+# quarter of an hour of a machine with nothing else to do; see docs/drills.md.
 # RELIABILITYFLAGS="-drills leader-kill=200" takes some of them, "-page" writes the page.
 reliability: build
 	$(GO) run ./tools/reliability -bin $(BIN) $(RELIABILITYFLAGS)

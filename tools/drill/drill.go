@@ -55,6 +55,9 @@ func Drills() []Drill {
 			},
 		},
 		{
+			Name: "address-move", Summary: "the gateway address is moved away, and back to where it was, by handovers", moves: true, begin: moveAway,
+		},
+		{
 			Name: "restore", Summary: "a backup is taken while the cluster works, and restored beside it", begin: restore,
 		},
 		by(Kill, Start).called("leader-kill", "the node that holds the gateway address dies (SIGKILL) and is started again"),
@@ -63,6 +66,33 @@ func Drills() []Drill {
 		slow.called("slow-disk", fmt.Sprintf("each write to the holder's disk takes %v longer for a while", SlowDisk)),
 		by(Hang, Cure).called("hung-disk", "the holder's disk hangs; its watchdog has to end it"),
 	}
+}
+
+// handovers is how many it may take until a node leads again: who is next is up to
+// the cluster.
+const handovers = 20
+
+// moveAway hands over until the address is back.
+func moveAway(ctx context.Context, t *Target, holder string) (string, error) {
+	for range handovers {
+		before := newest(t.Admin.statuses(ctx))
+		if err := t.Admin.stepDown(ctx); err != nil {
+			return holder, err
+		}
+		limited, cancel := context.WithTimeout(ctx, moveLimit)
+		var now holding
+		moved := wait(limited, 20*time.Millisecond, func() bool { now = newest(t.Admin.statuses(limited)); return now.epoch > before.epoch })
+		if !moved {
+			cancel()
+			return holder, errors.New("the gateway address did not move")
+		}
+		err := errors.Join(t.Canary.awaitServed(limited), t.Admin.healthy(limited))
+		cancel()
+		if err != nil || now.node == holder {
+			return holder, err
+		}
+	}
+	return holder, fmt.Errorf("the gateway address was not back at %s after %d handovers", holder, handovers)
 }
 
 // Find finds a drill by name.
@@ -132,6 +162,10 @@ func (t *Target) Run(ctx context.Context, d Drill) (r Round, err error) {
 	c := t.Canary
 	t.rounds++
 	asks := c.use != nil && (t.rounds-1)%max(t.UseEvery, 1) == 0
+	fallen, err := t.revive()
+	if err != nil {
+		return r, err
+	}
 	before, err := t.ready(ctx, asks)
 	if err != nil {
 		return r, fmt.Errorf("before the drill: %w", err)
@@ -141,7 +175,7 @@ func (t *Target) Run(ctx context.Context, d Drill) (r Round, err error) {
 	if c.churn != nil {
 		acked = c.churn.begin()
 	}
-	r = Round{Holder: before.node, At: time.Now()}
+	r = Round{Holder: before.node, At: time.Now(), Faults: fallen}
 	fault := c.now()
 	victim, err := d.begin(ctx, t, before.node)
 	if d.end != nil && victim != "" {
@@ -177,6 +211,15 @@ func (t *Target) Run(ctx context.Context, d Drill) (r Round, err error) {
 		}
 	}
 	return r, t.mend(ctx, d, victim, acked, noticed, &r)
+}
+
+// revive starts nodes that ended though nobody ended them, where that is up to the
+// hands. It is a fault of the round, not the end of all.
+func (t *Target) revive() ([]string, error) {
+	if l, ok := t.Hands.(interface{ Revive() ([]string, error) }); ok {
+		return l.Revive()
+	}
+	return nil, nil
 }
 
 // ready waits until nothing is wrong, and returns who holds the gateway address.
@@ -239,6 +282,10 @@ func (t *Target) mend(ctx context.Context, d Drill, victim string, acked int, no
 		if err != nil {
 			return fmt.Errorf("%s could not be undone: %w", d.Name, err)
 		}
+	}
+	fallen, err := t.revive()
+	if r.Faults = append(r.Faults, fallen...); err != nil {
+		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, mendLimit)
 	defer cancel()

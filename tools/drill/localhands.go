@@ -61,6 +61,18 @@ func (l *Local) Do(ctx context.Context, a Action, node string) error {
 	return fmt.Errorf("there is no action %q", a)
 }
 
+// Revive starts nodes that ended by themselves, as a service manager would, and
+// says which and why.
+func (l *Local) Revive() (fallen []string, err error) {
+	for _, p := range l.nodes {
+		if p.ended() {
+			fallen = append(fallen, fmt.Sprintf("%s ended by itself: %s", p.name, p.lastWords()))
+			err = errors.Join(err, p.again())
+		}
+	}
+	return fallen, err
+}
+
 func (l *Local) others(node string) (all []netip.Addr) {
 	for i, n := range l.names {
 		if n != node {
@@ -96,7 +108,8 @@ func (l *Local) cure(ctx context.Context, p *process) error {
 	if err := bad.awaitExit(ctx, p); err != nil {
 		return err
 	}
-	bad.stop()
+	_ = bad.signal(syscall.SIGKILL) // asked to end, it would wait for the delays
+	<-bad.done
 	<-p.done
 	return p.again()
 }

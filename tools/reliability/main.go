@@ -2,7 +2,7 @@
 // drills many times over on a local cluster, keeps what they showed in
 // docs/reliability/, and writes the page of that.
 //
-//	go run ./tools/reliability                     everything, in about half an hour
+//	go run ./tools/reliability                     everything, in about a quarter of an hour
 //	go run ./tools/reliability -drills leader-kill=200,planned-handover=200
 //	go run ./tools/reliability -page               the page alone, of what is there
 //
@@ -39,7 +39,7 @@ func main() {
 }
 
 // standard is how often each drill is run for the page.
-const standard = "leader-kill=200,node-freeze=200,planned-handover=200,partition=50,hung-disk=50,slow-disk=20,restore=10"
+const standard = "leader-kill=200,node-freeze=200,planned-handover=200,partition=50,hung-disk=50,slow-disk=20,restore=10,address-move=20"
 
 // order is a drill and how often it is to be run.
 type order struct {

@@ -20,6 +20,7 @@ var goals = []goal{
 	{"hung-disk", "hung disk of the holder, the same", 0, 1500},
 	{"partition", "holder cut off from the other nodes, the same", 0, 0},
 	{"planned-handover", "planned handover: longest silence", 0, 100},
+	{"address-move", "address moved away and back: longest silence", 0, 100},
 	{"restore", "backup and restore beside the cluster: longest silence", 0, 0},
 	{"slow-disk", "slow disk of the holder: longest silence", 0, 0},
 }
