@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/sealedge/sealedge/edge/setup"
 )
 
@@ -35,6 +37,7 @@ const outside = "outside"
 func inWorld(t *testing.T) bool {
 	t.Helper()
 	if os.Getenv(worldBin) != "" {
+		ownDisk(t)
 		return true
 	}
 	for _, need := range []func() error{
@@ -59,7 +62,7 @@ func inWorld(t *testing.T) bool {
 	}
 	again := exec.Command(os.Args[0], "-test.run=^"+strings.ReplaceAll(t.Name(), "/", "$/^")+"$", "-test.v=true", "-test.count=1", "-test.timeout=0")
 	again.Env = append(os.Environ(), worldBin+"="+bin)
-	again.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
+	again.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
 	var out bytes.Buffer
 	again.Stdout, again.Stderr = &out, &out
 	if testing.Verbose() {
@@ -69,6 +72,29 @@ func inWorld(t *testing.T) bool {
 		t.Errorf("in a network namespace: %v\n%s", err, &out)
 	}
 	return false
+}
+
+// ownDisk has everything of this process written to memory, which goes with it: a disk
+// is as slow as the test says, however busy the machine's is.
+func ownDisk(t *testing.T) {
+	t.Helper()
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.MkdirTemp("", "sealedge-e2e-world-") // t.TempDir makes all of a test's at one place
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=1g,mode=700"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = unix.Unmount(dir, unix.MNT_DETACH)
+		_ = os.Remove(dir)
+	})
+	if err = os.Setenv("TMPDIR", dir); err != nil { // not t.Setenv: the process has no other test
+		t.Fatal(err)
+	}
 }
 
 func program(name string) func() error {
