@@ -55,7 +55,7 @@ bench: build
 
 # Sessions that have to live while mutated messages come, for SOAK (SOAK=30s);
 # SOAKFLAGS="-seed 42 -nodes 1" says more.
-soak: build soak-cluster
+soak: build soak-cluster soak-faults
 	$(GO) run ./tools/soak -bin $(BIN) -dir $(BUILD) -time $(SOAK) $(SOAKFLAGS)
 
 # Simulated clusters under 10,000 schedules of faults, in about five minutes of two
