@@ -130,6 +130,8 @@ func (s *site) operate(book string, words []string) {
 		switch words[0] {
 		case "start":
 			s.startNode(n - 1)
+		case "upgrade":
+			s.upgrade(n - 1)
 		case "stop":
 			s.nodes[n-1].stop()
 		case "kill":

@@ -40,6 +40,10 @@ type site struct {
 	cfgs   []*config.Config
 	// change alters the commands that start nodes, by index.
 	change func(node int, cmd *exec.Cmd)
+	// previous are the programs of nodes that are of the version before, by index,
+	// and upgraded is called when one isn't any more; see TestUpgrade.
+	previous map[int]string
+	upgraded func(node int)
 }
 
 // claim takes a block of loopback addresses for the time of the test, from all

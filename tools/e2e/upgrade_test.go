@@ -1,0 +1,157 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/sealedge/sealedge/cluster/command"
+	"github.com/sealedge/sealedge/tools/sealsim/phone"
+)
+
+// previousFile names the version before this one: its tag, and its commit for a
+// clone without tags.
+const previousFile = "testdata/previous"
+
+// previous builds the gateway of the version before this one out of the
+// repository's history, or finds it built.
+func previous(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile(previousFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tag, commit, ok := strings.Cut(strings.TrimSpace(string(text)), " ")
+	if !ok {
+		t.Fatalf("%s: want a tag and a commit", previousFile)
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(cache, "sealedge-previous")
+	program := filepath.Join(dir, "sealedge-"+commit)
+	if _, err := os.Stat(program); err == nil {
+		return program
+	}
+	if err := exec.Command("git", "-C", module, "cat-file", "-e", commit+"^{commit}").Run(); err != nil {
+		t.Skipf("the history that %s (%s) is in is missing here: fetch it with git fetch --unshallow", tag, commit)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	source := t.TempDir()
+	script := fmt.Sprintf("git -C %s archive %s | tar -x -C %s && cd %s && go build -ldflags '-X main.version=%s' -o %s.new ./edge/sealedge && mv %s.new %s",
+		module, commit, source, source, tag, program, program, program)
+	if out, err := exec.Command("/bin/sh", "-eu", "-c", script).CombinedOutput(); err != nil {
+		t.Fatalf("build %s: %v\n%s", tag, err, out)
+	}
+	return program
+}
+
+// The version before this one runs; it is replaced node by node, by the book, while
+// sessions live and seals are used. Nothing is lost, neither version meets what it
+// doesn't know, and newer commands are used when the last node is upgraded.
+func TestUpgrade(t *testing.T) {
+	t.Parallel()
+	old := previous(t)
+	s := makeSite(t, 3)
+	s.previous = map[int]string{0: old, 1: old, 2: old}
+	s.change = func(node int, cmd *exec.Cmd) {
+		if program := s.previous[node]; program != "" {
+			cmd.Path, cmd.Args[0] = program, program
+		}
+	}
+	for n := range 3 {
+		s.startNode(n)
+	}
+	s.until("a node holds the gateway address", func() bool { return s.holder() != nil })
+	s.sealctl("policy", "apply", s.layout.Policy)
+	s.startServer()
+	office := s.office()
+	c, tap := s.carrier(1)
+	w := s.worker(1, c)
+	use := func(order string) {
+		t.Helper()
+		u := w.request(order, 1)
+		w.unlock(u)
+		w.press(u)
+		w.settled(u.Use)
+	}
+	order := office.order("WO-1", 5)
+	use(order)
+	phones := []*phone.Phone{s.attach(c, s.enlist(2)), s.attach(c, s.enlist(3))}
+	before, err := c.Echo(s.soon())
+	if err != nil {
+		t.Fatal(err)
+	}
+	steps := 0
+	s.upgraded = func(n int) {
+		steps++
+		for _, p := range phones {
+			s.ping(p)
+		}
+		use(order)
+		phones = append(phones, s.attach(c, s.enlist(3+steps)))
+		for i, v := range s.status() {
+			if s.previous[i] == "" && len(s.previous) > 0 && (v == nil || v.Level != 1) {
+				t.Errorf("%d nodes are of the older version, and node %d says %+v", len(s.previous), i+1, v)
+			}
+		}
+	}
+	s.follow("upgrade.md")
+	if steps != 3 || len(s.previous) != 0 {
+		t.Fatalf("%d steps, %v left", steps, s.previous)
+	}
+	s.until("newer commands are used", func() bool {
+		for _, v := range s.status() {
+			if v == nil || v.Level != command.Level {
+				return false
+			}
+		}
+		return true
+	})
+	use(order)
+	for _, p := range phones {
+		s.ping(p)
+	}
+	if o := ledger(s, order); o.Confirmed != 5 || o.Reserved != 0 {
+		t.Errorf("the order: %+v", o)
+	}
+	if after, err := c.Echo(s.soon()); err != nil || after != before {
+		t.Errorf("restart counter was %d and is %d, %v", before, after, err)
+	}
+	tap.noEnding()
+	s.until("all nodes agree", s.caughtUp)
+
+	// There is no way back: the old version would meet what it doesn't know.
+	s.nodes[0].stop()
+	s.previous[0] = old
+	s.startNode(0)
+	s.nodes[0].ours = false
+	s.until("the old version stops", s.nodes[0].ended)
+	if words := s.nodes[0].words(); !strings.Contains(words, command.ErrUnknownCommand.Error()) {
+		t.Errorf("it doesn't say why: %s", s.nodes[0].lastWords(10))
+	}
+	delete(s.previous, 0)
+	s.startNode(0)
+	s.until("all nodes agree", s.caughtUp)
+	s.auditVerifies()
+}
+
+// upgrade replaces a node's program.
+func (s *site) upgrade(n int) {
+	s.Helper()
+	if s.holding() == n {
+		s.sealctl("cluster", "step-down")
+		s.until("another node holds the address", func() bool { h := s.holding(); return h >= 0 && h != n })
+	}
+	s.nodes[n].stop()
+	delete(s.previous, n)
+	s.startNode(n)
+	s.until("the upgraded node has caught up", func() bool { return s.holder() != nil && s.caughtUp() })
+	s.upgraded(n)
+}
