@@ -32,6 +32,7 @@ type grants struct {
 	mu       sync.Mutex
 	term     uint64             // guarded by mu: in which this node leads and has applied all of the terms before
 	elected  time.Time          // guarded by mu: after this node was elected in term
+	found    map[string]uint64  // guarded by mu: the epochs of the addresses when this node had applied that
 	promises map[string]promise // guarded by mu: by address; of term
 }
 
@@ -69,6 +70,12 @@ func (n *Node) openGrants() {
 			if a.verdict == done && n.raft.CurrentTerm() == term {
 				n.grants.mu.Lock()
 				n.grants.term, n.grants.elected, n.grants.promises = term, elected, map[string]promise{}
+				n.grants.found = map[string]uint64{}
+				n.View(func(m *state.Machine) {
+					for r := range m.Addresses() {
+						n.grants.found[r.Name] = r.Epoch
+					}
+				})
 				n.grants.mu.Unlock()
 				n.roleChange.fire()
 				continue
@@ -127,7 +134,13 @@ func (n *Node) free(r *command.GatewayAddress) time.Duration {
 		return 0
 	}
 	at := n.grants.elected.Add(promised(n.cfg.AddressLease))
-	if p := n.grants.promises[r.Name]; p.epoch == r.Epoch && p.until.After(at) {
+	p := n.grants.promises[r.Name]
+	if p.epoch != r.Epoch && r.Epoch != n.grants.found[r.Name] && n.grants.promises != nil {
+		// It was just assigned: its holder has yet to hear of it.
+		p = promise{epoch: r.Epoch, until: time.Now().Add(promised(n.cfg.AddressLease))}
+		n.grants.promises[r.Name] = p
+	}
+	if p.epoch == r.Epoch && p.until.After(at) {
 		at = p.until
 	}
 	return max(0, time.Until(at))
@@ -213,7 +226,7 @@ func (n *Node) mayAcquire(p *command.AcquireAddress) error {
 	case r.GetGranted() && r.Holder != n.cfg.NodeName:
 		return errGrantedOther
 	}
-	n.closeEpoch(r)
+	n.closeEpoch(r, p.Node)
 	return nil
 }
 
@@ -233,13 +246,13 @@ func (n *Node) mayAssign(p *command.AssignAddress) error {
 	if free := n.free(r); free > 0 {
 		return fmt.Errorf("%w, for %v", ErrAddressLeased, free)
 	}
-	n.closeEpoch(r)
+	n.closeEpoch(r, p.Node)
 	return nil
 }
 
-// closeEpoch ends an epoch: it is granted no more, and if it was this node's own,
-// it is over. n.grants.mu is held.
-func (n *Node) closeEpoch(r *command.GatewayAddress) {
+// closeEpoch ends an epoch, which one of to's follows: it is granted no more, and if
+// it was this node's own, it is over. n.grants.mu is held.
+func (n *Node) closeEpoch(r *command.GatewayAddress, to string) {
 	if r == nil {
 		return
 	}
@@ -252,7 +265,11 @@ func (n *Node) closeEpoch(r *command.GatewayAddress) {
 		n.grants.promises[r.Name] = p
 	}
 	if r.Holder == n.cfg.NodeName {
-		n.address(r.Name).forbid(r.Epoch)
+		if to == n.cfg.NodeName {
+			n.address(r.Name).suspend(r.Epoch)
+		} else {
+			n.address(r.Name).forbid(r.Epoch)
+		}
 	}
 }
 

@@ -116,7 +116,8 @@ func (a *AddressLease) Held() bool {
 
 // Tenures returns a new channel that tells the epoch in which this node is the
 // holder, 0 while it isn't, beginning with how things stand. It holds one value: a
-// reader that is slow sees the latest only. An address is to be up while it isn't
+// reader that is slow sees the latest only. If an epoch follows the one before
+// directly, no other node was the holder in between. An address is to be up while it isn't
 // 0, and to go down as soon as it is: Held is false by then, and another node may
 // be the holder.
 func (a *AddressLease) Tenures() <-chan uint64 { return a.tenures.subscribe() }
@@ -170,6 +171,16 @@ func (a *AddressLease) forbid(epoch uint64) {
 	}
 }
 
+// suspend is forbid for an epoch that this node is to follow itself: the address
+// stays up for that moment, though nothing passes.
+func (a *AddressLease) suspend(epoch uint64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.forbidden = max(a.forbidden, epoch); a.epoch <= a.forbidden {
+		a.stop()
+	}
+}
+
 // barred tells whether no lease is taken of an epoch, and whether that is because
 // it was surrendered.
 func (a *AddressLease) barred(epoch uint64) (barred, surrendered bool) {
@@ -188,16 +199,21 @@ func (a *AddressLease) tell(epoch uint64) {
 
 // end ends whatever lease there is. a.mu is held.
 func (a *AddressLease) end() {
+	a.stop()
+	a.tell(0)
+}
+
+// stop is end without a word. a.mu is held.
+func (a *AddressLease) stop() {
 	a.led.Store(0)
 	a.until.Store(math.MinInt64)
 	a.epoch = 0
-	a.tell(0)
 }
 
 func (a *AddressLease) lose() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.epoch != 0 {
+	if a.epoch != 0 || a.told != 0 {
 		a.end()
 	}
 }
@@ -212,7 +228,7 @@ func (a *AddressLease) lead(epoch, term uint64) {
 	if a.epoch != 0 {
 		a.end()
 	}
-	a.epoch = epoch
+	a.epoch = epoch // after one that was suspended there is nothing else to say
 	a.led.Store(term)
 	a.tell(epoch)
 }
@@ -300,7 +316,9 @@ func (a *AddressLease) keep() {
 					}
 				})
 			}
+		case barred && leads: // it may be about to follow itself
 		case barred:
+			a.lose()
 		case !r.Granted && leads:
 			a.lead(r.Epoch, term)
 		case !r.Granted:

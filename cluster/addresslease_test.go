@@ -224,6 +224,28 @@ func TestAddressOfADeadHolder(t *testing.T) {
 	})
 }
 
+// A holder that was just named is given the time of a lease to ask for one, though
+// the leader was elected long ago.
+func TestNewHolderIsGivenTime(t *testing.T) {
+	quiet(t, func(s *sim) {
+		leader, followers := s.spread(t)
+		n, other := leader.running(), followers[1]
+		time.Sleep(10 * time.Second)
+		other.crash("test", true, nil) // holds a2
+		if err := followers[0].running().AddressLease("a1").Surrender(s.ctx, other.name); err != nil {
+			t.Fatal(err)
+		}
+		s.until(t, "it is surrendered", func() bool { return n.addressRecord("a1").Epoch == 2 })
+		if free, err := n.AddressFree("a1"); err != nil || free < n.cfg.AddressLease {
+			t.Errorf("free in %v (%v)", free, err)
+		}
+		time.Sleep(promised(n.cfg.AddressLease))
+		if free, err := n.AddressFree("a1"); err != nil || free != 0 {
+			t.Errorf("free in %v (%v), though its holder never asked", free, err)
+		}
+	})
+}
+
 // Between the decision to give an address to another and the entry that does it,
 // its holder may come back.
 func TestEpochThatIsGivenAwayIsNotGranted(t *testing.T) {
@@ -267,6 +289,10 @@ func TestLedInsteadOfGranted(t *testing.T) {
 		if !r.Granted || r.Epoch != 2 {
 			t.Fatal(r)
 		}
+		tenures := lease.Tenures()
+		if epoch := <-tenures; epoch != 2 {
+			t.Errorf("epoch %d", epoch)
+		}
 		if err := n.mayAppend(&command.AcquireAddress{Name: "a1", Node: leader.name, Epoch: 2}); err != nil {
 			t.Fatal(err)
 		}
@@ -277,6 +303,9 @@ func TestLedInsteadOfGranted(t *testing.T) {
 			t.Fatal(r, err)
 		}
 		s.until(t, "the leader holds it again", lease.Held)
+		if epoch := <-tenures; epoch != 3 {
+			t.Errorf("epoch %d after 2: the address went down", epoch)
+		}
 	})
 }
 

@@ -34,6 +34,9 @@ const ClientID = "gtpc"
 type Gateway struct {
 	Name  string     // of the gateway address in the replicated state
 	Outer netip.Addr // that address: it goes into our F-TEIDs
+	// Scope tells apart what a peer asks of several gateway addresses: it may number
+	// the requests of each by themselves. Empty for the first.
+	Scope string
 	// Secret keys the derivation of TEIDs, at least 16 octets. All nodes share
 	// it, so that a request decided twice is one command; nobody else knows it,
 	// so that TEIDs can't be guessed.
@@ -184,6 +187,7 @@ func (d *deciding) requestID() string {
 	h.Write(n[:])
 	h.Write(d.head.Digest[:])
 	h.Write(peer)
+	h.Write([]byte(d.Scope))
 	return hex.EncodeToString(h.Sum(nil))[:32]
 }
 

@@ -438,6 +438,24 @@ func TestStopSurrenders(t *testing.T) {
 	})
 }
 
+// A new leader has its own address led, and nobody notices.
+func TestLeaderKeepsItsOwnUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, d := newFake("x", "y", "z"), new(diary)
+		if _, err := c.Propose(t.Context(), command.New("address", "", "b", &command.AssignAddress{Name: "y", Node: "a", Term: 1, Granted: true})); err != nil {
+			t.Fatal(err)
+		}
+		defer run(d.several(c), c)()
+		c.lead(false)
+		d.expect(t, "y up 1")
+		c.lead(true)
+		c.expectHolders(t, "x:b* y:a z:c*")
+		d.expect(t, "y up 1")
+		c.lead(false)
+		d.expect(t, "y up 1", "y down")
+	})
+}
+
 // A node whose lease isn't granted any more takes the address down, and up again
 // when it is.
 func TestLeaseGoesAndComesBack(t *testing.T) {

@@ -37,7 +37,7 @@ type decision struct {
 func plan(s situation) []decision {
 	load := map[string]int{}
 	for _, a := range s.addresses {
-		if !a.free {
+		if !a.free || s.stays(a) {
 			load[a.Holder]++
 		}
 	}
@@ -48,8 +48,11 @@ func plan(s situation) []decision {
 		if !a.free {
 			continue
 		}
-		to := s.goesTo(a, load)
-		load[to]++
+		to := s.leader
+		if !s.stays(a) {
+			to = s.goesTo(a, load)
+			load[to]++
+		}
 		todo = append(todo, decision{address: a, to: to})
 	}
 	if under || !s.settled {
@@ -67,6 +70,12 @@ func plan(s situation) []decision {
 		}
 	}
 	return nil
+}
+
+// stays tells whether an address is free because the leader, who has it granted, is
+// to have it led.
+func (s situation) stays(a standing) bool {
+	return a.free && a.Granted && a.Holder == s.leader
 }
 
 // wants is the node that an address is to be on whatever the others have; empty:

@@ -9,7 +9,7 @@ import (
 	"github.com/sealedge/sealedge/cluster/command"
 )
 
-// TestPlan writes an address as name@holder, with ! if it is free, >node if it is
+// TestPlan writes an address as name@holder, with * if it is granted, ! if it is free, >node if it is
 // on its way there, ~node if that is its home and -node if that surrendered it. The
 // first of the living leads; + at the end tells that they have for a while.
 func TestPlan(t *testing.T) {
@@ -35,6 +35,7 @@ func TestPlan(t *testing.T) {
 		{"and comes home", "n1 n2 n3 +", "a@n1 b@n2~n1 c@n3", "b>n1"},
 		{"not back to who surrendered it", "n1 n2", "a@n1 b@n1 c@!-n2", "c:n1"},
 		{"unless nobody else is there", "n2", "c@!-n2", "c:n2"},
+		{"the leader keeps what it has granted", "n2 n1 n3", "a@! b@n2*! c@!", "a:n1 b:n2 c:n3"},
 		{"where it was going", "n1 n2 n3", "a@n1 b@n1 c@!>n1", "c:n1"},
 		{"who it was going to died", "n1 n2", "a@n1 b@n2 c@n1!>n3", "c:n1"},
 	} {
@@ -70,6 +71,8 @@ func parseStanding(text string) standing {
 		switch c {
 		case '!':
 			a.free = true
+		case '*':
+			a.Granted = true
 		case '>':
 			field = &a.MovingTo
 		case '~':

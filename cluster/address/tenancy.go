@@ -33,7 +33,14 @@ func (t *tenancy) run(ctx context.Context) {
 			epoch = 0
 		}
 		select {
-		case epoch = <-tenures:
+		case next := <-tenures:
+			before := epoch
+			epoch = next
+			if before != 0 && next == before+1 {
+				// The leader has its own address led now, instead of granted.
+				t.log.Info("address stays up", "epoch", next)
+				break
+			}
 			drop() // also before the same once more, which means that it was lost meanwhile
 			drop = func() {}
 			if epoch != 0 {

@@ -1456,10 +1456,11 @@ func (x *GTPPeer) GetRestartKnown() bool {
 
 // WireGuardPath is the fallback path. The peer's outer endpoint is soft state.
 type WireGuardPath struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	PublicKey     []byte                 `protobuf:"bytes,1,opt,name=public_key,json=publicKey,proto3" json:"public_key,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	PublicKey      []byte                 `protobuf:"bytes,1,opt,name=public_key,json=publicKey,proto3" json:"public_key,omitempty"`
+	GatewayAddress string                 `protobuf:"bytes,2,opt,name=gateway_address,json=gatewayAddress,proto3" json:"gateway_address,omitempty"` // name of the gateway address that it is tied to, if that isn't the session's
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *WireGuardPath) Reset() {
@@ -1497,6 +1498,13 @@ func (x *WireGuardPath) GetPublicKey() []byte {
 		return x.PublicKey
 	}
 	return nil
+}
+
+func (x *WireGuardPath) GetGatewayAddress() string {
+	if x != nil {
+		return x.GatewayAddress
+	}
+	return ""
 }
 
 // Session is a PDN session: one subscriber on one APN, whatever carries it.
@@ -3601,6 +3609,7 @@ type ReleasePaths struct {
 	OpenedBefore   int64    `protobuf:"varint,5,opt,name=opened_before,json=openedBefore,proto3" json:"opened_before,omitempty"` // not 0: only paths made before; with a restart: when it was noticed
 	Limit          uint32   `protobuf:"varint,6,opt,name=limit,proto3" json:"limit,omitempty"`                                   // up to 10,000; 0: 1,000
 	Reason         string   `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
+	GatewayAddress string   `protobuf:"bytes,8,opt,name=gateway_address,json=gatewayAddress,proto3" json:"gateway_address,omitempty"` // not empty: only paths that lead to this gateway address
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -3680,6 +3689,13 @@ func (x *ReleasePaths) GetLimit() uint32 {
 func (x *ReleasePaths) GetReason() string {
 	if x != nil {
 		return x.Reason
+	}
+	return ""
+}
+
+func (x *ReleasePaths) GetGatewayAddress() string {
+	if x != nil {
+		return x.GatewayAddress
 	}
 	return ""
 }
@@ -6371,10 +6387,11 @@ const file_command_proto_rawDesc = "" +
 	"\aGTPPeer\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\fR\aaddress\x12'\n" +
 	"\x0frestart_counter\x18\x02 \x01(\rR\x0erestartCounter\x12#\n" +
-	"\rrestart_known\x18\x03 \x01(\bR\frestartKnown\".\n" +
+	"\rrestart_known\x18\x03 \x01(\bR\frestartKnown\"W\n" +
 	"\rWireGuardPath\x12\x1d\n" +
 	"\n" +
-	"public_key\x18\x01 \x01(\fR\tpublicKey\"\xb8\x03\n" +
+	"public_key\x18\x01 \x01(\fR\tpublicKey\x12'\n" +
+	"\x0fgateway_address\x18\x02 \x01(\tR\x0egatewayAddress\"\xb8\x03\n" +
 	"\aSession\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
 	"\x04imsi\x18\x02 \x01(\tR\x04imsi\x12\x10\n" +
@@ -6576,7 +6593,7 @@ const file_command_proto_rawDesc = "" +
 	"suspension\x12\x14\n" +
 	"\x05csids\x18\x13 \x03(\fR\x05csids\x12\x1f\n" +
 	"\vcsids_known\x18\x14 \x01(\bR\n" +
-	"csidsKnown\"\xd9\x01\n" +
+	"csidsKnown\"\x82\x02\n" +
 	"\fReleasePaths\x12\x12\n" +
 	"\x04peer\x18\x01 \x01(\fR\x04peer\x12'\n" +
 	"\x0frestart_counter\x18\x02 \x01(\rR\x0erestartCounter\x12#\n" +
@@ -6584,7 +6601,8 @@ const file_command_proto_rawDesc = "" +
 	"\x05csids\x18\x04 \x03(\fR\x05csids\x12#\n" +
 	"\ropened_before\x18\x05 \x01(\x03R\fopenedBefore\x12\x14\n" +
 	"\x05limit\x18\x06 \x01(\rR\x05limit\x12\x16\n" +
-	"\x06reason\x18\a \x01(\tR\x06reason\"X\n" +
+	"\x06reason\x18\a \x01(\tR\x06reason\x12'\n" +
+	"\x0fgateway_address\x18\b \x01(\tR\x0egatewayAddress\"X\n" +
 	"\bReleased\x128\n" +
 	"\bsessions\x18\x01 \x03(\v2\x1c.sealedge.command.v1.SessionR\bsessions\x12\x12\n" +
 	"\x04more\x18\x02 \x01(\bR\x04more\"\xd7\x01\n" +

@@ -130,7 +130,7 @@ func (m *Machine) Lost(p *command.ReleasePaths) (sessions []*command.Session, mo
 	}
 	limit := int(cmp.Or(p.Limit, releaseLimit))
 	for s := range m.sessionsBy(peer) {
-		if !lost(s.Gtp, p, sets) {
+		if p.GatewayAddress != "" && p.GatewayAddress != s.GatewayAddress || !lost(s.Gtp, p, sets) {
 			continue
 		}
 		if len(sessions) == limit {

@@ -54,6 +54,10 @@ func (m *Machine) openSession(p *command.OpenSession) outcome {
 	}
 	s.Gtp.LocalTeidC, s.Gtp.LocalTeidU = m.newTEIDs(p.Entropy)
 	s.Gtp.ChargingId, s.Gtp.Opened = m.nextChargingID, m.clock
+	if m.pathsAreTied() && s.Wireguard != nil && before.GatewayAddress != p.GatewayAddress && s.Wireguard.GatewayAddress == "" {
+		s.Wireguard = shallow(s.Wireguard)
+		s.Wireguard.GatewayAddress = before.GatewayAddress
+	}
 	s.PolicyRevision, s.GatewayAddress = p.PolicyRevision, p.GatewayAddress
 	m.addSession(s)
 	return done(answer, sessionScope(s.Id))
@@ -76,10 +80,21 @@ func (m *Machine) attachWireGuard(p *command.AttachWireGuard) outcome {
 	if !m.provide(sub, s) {
 		return refuse(command.Code_NO_ADDRESS, "no inner address is left on %s", p.Apn)
 	}
-	s.PolicyRevision, s.GatewayAddress = p.PolicyRevision, p.GatewayAddress
+	// Each path stays with the address that it was made at.
+	switch {
+	case s.Gtp == nil || !m.pathsAreTied():
+		s.GatewayAddress = p.GatewayAddress
+	case s.GatewayAddress != p.GatewayAddress:
+		s.Wireguard.GatewayAddress = p.GatewayAddress
+	}
+	s.PolicyRevision = p.PolicyRevision
 	m.addSession(s)
 	return done(&command.Opened{Session: s}, sessionScope(s.Id))
 }
+
+// pathsAreTied tells whether the two paths of a session may be tied to different
+// gateway addresses: nodes of level 1 know of one address only.
+func (m *Machine) pathsAreTied() bool { return m.level >= 2 }
 
 // sessionFor returns a copy of the subscriber's session on an APN, or a new one
 // that has no id and no address yet, to be filled in. Strings are shared with

@@ -67,6 +67,7 @@ func TestDocumentListsEveryField(t *testing.T) {
 		adminapi.ConfirmRelease{},
 		adminapi.Stamp{},
 		adminapi.Status{},
+		adminapi.GatewayAddress{},
 		adminapi.Member{},
 		adminapi.Removed{},
 		adminapi.Policy{},

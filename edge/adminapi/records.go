@@ -118,6 +118,18 @@ type Status struct {
 	Applies   uint32   `json:"applies_level"`     // the highest that this node applies
 	DiskUsed  int      `json:"disk_used_percent"` // of the data directory's file system; -1: not known
 	Admits    bool     `json:"admits"`            // new sessions and uses; false: the disks are nearly full
+
+	Addresses []GatewayAddress `json:"addresses"` // the first is what Holder and Epoch are of
+}
+
+// GatewayAddress is one address of the cluster and who holds it.
+type GatewayAddress struct {
+	Name     string `json:"name"`
+	Address  string `json:"address"`
+	Holder   string `json:"holder"` // empty: nobody
+	Epoch    uint64 `json:"epoch"`
+	MovingTo string `json:"moving_to,omitempty"`
+	Home     string `json:"home,omitempty"` // the node that it is to be on
 }
 
 // Policy is a revision of the policy document.

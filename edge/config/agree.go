@@ -1,6 +1,7 @@
 package config
 
 import (
+	"slices"
 	"time"
 
 	"github.com/sealedge/sealedge/cluster/address"
@@ -50,6 +51,7 @@ func (l *loader) agree(c *Config) {
 		l.mistake("cluster.election_timeout", "make it as long", "is %s, shorter than heartbeat_timeout, %s", cl.ElectionTimeout, cl.HeartbeatTimeout)
 	}
 	l.agreeAddress(&c.Gateway)
+	l.agreeAddresses(c)
 	l.agreePorts(c)
 	l.agreeInner(c)
 	// A request of ours is given up after N3 times T3. An echo that is still
@@ -69,6 +71,21 @@ func (l *loader) agreeAddress(g *Gateway) {
 		l.mistake("gateway.interface", "remove it, or make gateway.address_driver netlink", "is %s, but gateway.address_driver %s puts the address on no interface", g.Interface, g.Driver)
 	case netlink && g.Address.IsLoopback():
 		l.mistake("gateway.address_driver", "leave it out", "is netlink, but %s is on every machine by itself", g.Address)
+	}
+}
+
+// agreeAddresses checks the list of all gateway addresses.
+func (l *loader) agreeAddresses(c *Config) {
+	all := c.Gateway.All()
+	for i, a := range all {
+		for _, b := range all[:i] {
+			if a.Name == b.Name || a.Address == b.Address {
+				l.mistake("gateway.addresses", "give each a name and an address of its own; gateway.name and gateway.address are the first", "%s=%s is there twice", a.Name, a.Address)
+			}
+		}
+	}
+	if nodes := len(c.Cluster.Peers); len(all) > nodes {
+		l.mistake("gateway.addresses", "remove some", "makes %d gateway addresses, but there are %d nodes to hold them", len(all), nodes)
 	}
 }
 
@@ -108,6 +125,9 @@ func (l *loader) agreeInner(c *Config) {
 		seen[a.String()] = true
 		if a == c.Gateway.Address {
 			l.mistake("inner.addresses", "give it an address that terminals alone can reach, such as 10.90.0.1", "%s is gateway.address, which is outside of the tunnels", a)
+		}
+		if slices.ContainsFunc(c.Gateway.Addresses, func(o Outer) bool { return o.Address == a }) {
+			l.mistake("inner.addresses", "give it an address that terminals alone can reach, such as 10.90.0.1", "%s is among gateway.addresses, which are outside of the tunnels", a)
 		}
 		if a.Is6() && c.Inner.MTU < leastMTU6 {
 			l.mistake("inner.mtu", "make it that long, or remove the address", "is %d, but %s in inner.addresses is IPv6, which needs %d", c.Inner.MTU, a, leastMTU6)

@@ -69,14 +69,21 @@ type Identity struct {
 	Key  Path `key:"key,required"`
 }
 
-// Gateway is what the carrier and fallback peers see. It moves to the leader.
+// Gateway is what the carrier and fallback peers see. Its only address moves to the
+// leader; several are spread over the nodes.
 type Gateway struct {
 	Name      Name         `key:"name"`
 	Address   netip.Addr   `key:"address,required" range:"IPv4"`
+	Addresses []Outer      `key:"addresses"` // further ones
 	Driver    address.Kind `key:"address_driver"`
 	Interface string       `key:"interface"` // of address.Netlink
 	GTP       GTP          `key:"gtp"`
 	WireGuard WireGuard    `key:"wireguard"`
+}
+
+// All lists the addresses, the first first.
+func (g Gateway) All() []Outer {
+	return append([]Outer{{Name: g.Name, Address: g.Address}}, g.Addresses...)
 }
 
 // GTP is the carrier's side, GTP-C on UDP 2123 and GTP-U on UDP 2152.

@@ -83,6 +83,12 @@ func TestReferenceIsComplete(t *testing.T) {
 		if k.required {
 			continue
 		}
+		if k.field.Kind() == reflect.Slice { // no list is anything but empty by default
+			if list, _ := written(v, true).([]string); len(list)+k.field.Len() > 0 {
+				t.Errorf("%s: the reference says %q, the default is %v", k.path, list, k.field.Interface())
+			}
+			continue
+		}
 		text, _ := written(v, false).(string)
 		got := reflect.New(k.field.Type()).Elem()
 		if text != "" {
@@ -168,6 +174,9 @@ func TestMistakes(t *testing.T) {
 		{"short election", "  election_timeout: 200ms", "  election_timeout: 100ms", "cluster.election_timeout: is 100ms, shorter than heartbeat_timeout, 200ms; make it as long"},
 		{"two listeners at one address", "  listen: 127.0.1.1:7443", "  listen: 127.0.1.1:7444", "admin.listen: 127.0.1.1:7444 is intranet.listen too; choose another port"},
 		{"WireGuard on GTP's port", "    port: 51820", "    port: 2152", "gateway.wireguard.port: 2152 is GTP's at the same address; choose another, such as 51820"},
+		{"addresses twice", "  addresses: []", "  addresses: [gw1=127.0.10.2]", "gateway.addresses: gw1=127.0.10.2 is there twice"},
+		{"more addresses than nodes", "  addresses: []", "  addresses: [gw2=127.0.10.2, gw3=127.0.10.3, gw4=127.0.10.4]", "makes 4 gateway addresses, but there are 3 nodes to hold them"},
+		{"an address without a name", "  addresses: []", "  addresses: [127.0.10.2]", "write NAME=ADDRESS"},
 		{"inner address outside", "  addresses: [10.90.0.1]", "  addresses: [127.0.10.1]", "inner.addresses: 127.0.10.1 is gateway.address, which is outside of the tunnels"},
 		{"no inner address", "  addresses: [10.90.0.1]", "  addresses: [gateway]", `inner.addresses: "gateway" is no IP address; write one such as 10.90.0.1 or fd00:90::1`},
 		{"inner address of one link", "  addresses: [10.90.0.1]", "  addresses: [fe80::1]", "inner.addresses: fe80::1 is of one link alone; write an address such as fd00:90::1"},

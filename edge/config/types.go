@@ -49,6 +49,29 @@ type Peer struct {
 	Address HostPort // that the other nodes dial
 }
 
+// Outer is a gateway address and its name in the cluster's records.
+type Outer struct {
+	Name    Name
+	Address netip.Addr
+}
+
+// UnmarshalText reads name=address.
+func (o *Outer) UnmarshalText(b []byte) error {
+	name, address, ok := strings.Cut(string(b), "=")
+	if !ok {
+		return fmt.Errorf("%q: write NAME=ADDRESS, such as gw2=192.0.2.2", b)
+	}
+	if err := o.Name.UnmarshalText([]byte(name)); err != nil {
+		return err
+	}
+	a, err := netip.ParseAddr(address)
+	if err != nil || !a.Is4() {
+		return fmt.Errorf("%q is no IPv4 address", address)
+	}
+	o.Address = a
+	return nil
+}
+
 // UnmarshalText reads name=host:port.
 func (p *Peer) UnmarshalText(b []byte) error {
 	name, address, ok := strings.Cut(string(b), "=")

@@ -105,16 +105,17 @@ func (e *endings) take(teid uint32) bool {
 }
 
 // tellCarrier has the carrier drop a GTP path that ended here. Only the holder
-// of the gateway address can. It must not block: it is called with the tunnels
+// of the session's address can. It must not block: it is called with the tunnels
 // locked.
 func (g *gateway) tellCarrier(was *command.Session) {
-	if g.endings.take(was.Gtp.LocalTeidC) || !g.node.Holds() {
+	f := g.faceOf(was)
+	if g.endings.take(was.Gtp.LocalTeidC) || !f.lease.Held() {
 		return
 	}
-	g.paths.work.Go(func() {
+	f.paths.work.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // T3 times N3 is shorter
 		defer cancel()
-		err := g.control.DeleteSession(ctx, was)
+		err := f.control.DeleteSession(ctx, was)
 		switch {
 		case errors.Is(err, gtpc.ErrNotServing):
 		case err != nil:

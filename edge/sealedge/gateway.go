@@ -8,15 +8,11 @@ import (
 	"log/slog"
 	"maps"
 	"net"
-	"net/netip"
 	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/sealedge/sealedge/apn/gtpc"
-	"github.com/sealedge/sealedge/apn/gtpu"
-	"github.com/sealedge/sealedge/apn/session"
 	"github.com/sealedge/sealedge/apn/trace"
 	"github.com/sealedge/sealedge/cluster"
 	"github.com/sealedge/sealedge/cluster/address"
@@ -30,7 +26,6 @@ import (
 	"github.com/sealedge/sealedge/edge/inner"
 	"github.com/sealedge/sealedge/edge/phoneapi"
 	"github.com/sealedge/sealedge/edge/upstream"
-	"github.com/sealedge/sealedge/edge/wireguard"
 	"github.com/sealedge/sealedge/policy/bundle"
 )
 
@@ -43,21 +38,13 @@ type gateway struct {
 
 	clusterLog *slog.Logger
 
-	node     *cluster.Node
-	rules    *rules
-	network  *inner.Network
-	plane    *gtpu.Plane
-	fallback *wireguard.Endpoint // nil: there is no fallback path
-	control  *gtpc.Server
-	tunnels  *tunnels
-	paths    *paths
-	endings  *endings
-	tracer   trace.Tracer
-
-	restoration *restoration
-	timers      *timers
-
-	sockets *outer
+	node    *cluster.Node
+	rules   *rules
+	network *inner.Network
+	faces   []*face // the first is that of gateway.address
+	tunnels *tunnels
+	endings *endings
+	tracer  trace.Tracer
 	keeper  *address.Keeper
 
 	seals     *upstream.Client
@@ -145,109 +132,30 @@ func (g *gateway) openPlanes() (err error) {
 	}
 	g.close = append(g.close, g.network.Close)
 
-	name, gtp := string(g.cfg.Gateway.Name), g.cfg.Gateway.GTP
-	g.paths = newPaths(g.node, g.rules.inForce, name, g.component("paths"))
-	g.plane = gtpu.New(gtpu.Config{
-		Uplink:            g.uplink,
-		Holds:             g.node.Holds,
-		OnErrorIndication: g.paths.tunnelLost,
-		OnUplinkPath:      g.paths.backOnCarrier,
-		AllowedPeers:      gtp.AllowedPeers,
-		Outer:             []netip.Addr{g.cfg.Gateway.Address},
-		Answers:           gtp.Answers,
-		MTU:               uint32(in.MTU),
-		SequenceNumbers:   gtp.SequenceNumbers,
-		EchoInterval:      gtp.UserEchoInterval,
-		T3:                gtp.T3,
-		N3:                gtp.N3,
-		OnPathFailed: func(peer netip.Addr) {
-			// The control plane decides on sessions; a user-plane node may stand alone.
-			g.log.Warn("carrier's user plane is silent", "peer", peer)
-		},
-		OnPathRestored: func(peer netip.Addr) { g.log.Info("carrier's user plane answers again", "peer", peer) },
-		Logger:         g.component("gtpu"),
-	})
-	listen := address.ListenConfig(g.cfg.Gateway.Driver)
-	if wg := g.cfg.Gateway.WireGuard; wg.Enabled() {
-		key, err := wg.PrivateKey()
-		if err != nil {
-			return fmt.Errorf("gateway.wireguard.private_key_file: %w", err)
-		}
-		g.fallback, err = wireguard.New(wireguard.Config{
-			PrivateKey: key, MTU: in.MTU, Uplink: g.fallbackUplink, OnAuthenticated: g.paths.cameByFallback,
-			Holds: g.node.Holds, Silence: wg.Silence, Listen: wireguard.ListenUDP(listen), Logger: g.component("wireguard"),
-		})
+	g.endings = newEndings(g.node)
+	all := g.cfg.Gateway.All()
+	for i, o := range all {
+		f, err := g.openFace(o, i == 0, len(all) == 1)
 		if err != nil {
 			return err
 		}
-		g.close = append(g.close, g.fallback.Close)
+		g.faces = append(g.faces, f)
 	}
-	g.endings = newEndings(g.node)
-	g.restoration = newRestoration(g.endings, g.node.Holds, keepFor(gtp), func(p gtpc.EchoPeer) { g.control.AskCounter(p) }, g.component("restoration"))
-	g.timers = &timers{
-		cluster: g.node, rules: g.rules.inForce, holds: g.node.Holds, lastActive: g.plane.LastActive, log: g.component("timers"),
-	}
-	procedures := gtpc.NewProcedures(gtpc.ProceduresConfig{
-		Cluster: g.endings, Rules: g.rules.inForce,
-		Gateway: session.Gateway{Name: name, Outer: g.cfg.Gateway.Address, Secret: g.secrets.teid},
-		Prepare: func(ctx context.Context, s *command.Session) { g.tunnels.prepare(ctx, s) },
-		Unwrap:  g.secrets.wrapper.Unwrap, OnPeerRestart: g.restoration.counterClaimed,
-		Logger: g.component("gtpc"),
-	})
-	g.control = gtpc.New(gtpc.Config{
-		RestartCounter: g.restartCounter, Holds: g.node.Holds, AllowedPeers: gtp.AllowedPeers,
-		Rules: g.rules.inForce, CreateRate: gtp.Creates, Full: g.full, T3: gtp.T3, N3: gtp.N3,
-		EchoInterval: gtp.EchoInterval, EchoPeers: g.restoration.peers,
-		OnPathFailed: g.restoration.pathFailed, OnPathRestored: g.restoration.pathRestored, OnPeerRestart: g.restoration.counterHeard,
-		OnRestartClaimed: g.restoration.counterClaimed,
-		Observe:          func(e gtpc.Event) { g.tracer.Observe(trace.Event(e)) },
-		Logger:           g.component("gtpc"),
-	}, procedures)
+	first := g.faces[0]
 	g.tunnels = &tunnels{
-		node: g.node, plane: g.plane, fallback: g.fallback, network: g.network, log: g.component("tunnels"),
+		node: g.node, plane: first.plane, fallback: first.fallback, network: g.network, log: g.component("tunnels"),
 		have: map[uint64]*command.Session{}, ended: g.tellCarrier,
 	}
-	g.sockets = &outer{
-		address: g.cfg.Gateway.Address, listen: listen, wireguard: g.cfg.Gateway.WireGuard.Port,
-		control: g.control, plane: g.plane, fallback: g.fallback, ready: func() { g.tunnels.reconcile() }, log: g.component("outer"),
+	for _, f := range g.faces[1:] {
+		g.tunnels.others = append(g.tunnels.others, way{f.name, f.plane, f.fallback})
 	}
-	lease := g.node.AddressLease(name)
-	driver, err := address.NewDriver(g.cfg.Gateway.Driver, g.cfg.Gateway.Interface, []netip.Addr{g.cfg.Gateway.Address}, func(netip.Addr) bool { return lease.Held() }, g.component("address"))
-	if err != nil {
-		return fmt.Errorf("gateway.address_driver: %w", err)
-	}
-	g.keeper = address.New(address.Config{
-		Node: string(g.cfg.Node.Name), Driver: driver,
-		Addresses: []address.Address{{Name: name, Lease: lease, IP: g.cfg.Gateway.Address, OnUp: g.sockets.up, OnDown: g.sockets.down}},
-		StepDown:  g.node.StepDown, Logger: g.component("address"),
-	}, g.node, g.node)
-	return nil
-}
-
-// uplink takes an inner packet from a plane. A node that was stopped or cut off
-// and doesn't know yet that another holds the address lets nothing through.
-func (g *gateway) uplink(pkt []byte) {
-	if g.node.Holds() {
-		g.network.Deliver(pkt)
-	}
-}
-
-// fallbackUplink is uplink for the fallback path.
-func (g *gateway) fallbackUplink(pkt []byte) {
-	if g.tunnels.admitted(pkt) {
-		g.uplink(pkt)
-	}
+	return g.openKeeper()
 }
 
 // full tells whether there is room for no more sessions.
 func (g *gateway) full() (full bool) {
 	g.node.View(func(m *state.Machine) { full = m.Counts().Sessions >= g.cfg.Gateway.GTP.MaxSessions })
 	return full
-}
-
-func (g *gateway) restartCounter() (n uint8) {
-	g.node.View(func(m *state.Machine) { n = uint8(m.Address(string(g.cfg.Gateway.Name)).GetRestartCounter()) })
-	return n
 }
 
 // openServices makes the faces of the gateway.
@@ -274,7 +182,7 @@ func (g *gateway) openServices() error {
 		return fmt.Errorf("tls.ca: %w", err)
 	}
 	g.barrels, err = barrel.New(barrel.Config{
-		Cluster: g.node, ClientCAs: pool, Leading: g.node.Holds, Logger: g.component("barrel"),
+		Cluster: g.node, ClientCAs: pool, Leading: g.holdsAny, Logger: g.component("barrel"),
 		PSK:         func(b *command.Barrel) ([]byte, error) { return g.secrets.wrapper.Unwrap(b.Id, b.Psk) },
 		Certificate: func() (*tls.Certificate, error) { return config.Pair(barrelAPI.Cert, barrelAPI.Key) },
 	})
@@ -361,7 +269,9 @@ func (g *gateway) run(ctx context.Context) error {
 		})
 	}
 	part("tunnels", g.tunnels.run)
-	part("session timers", g.timers.run)
+	for _, f := range g.faces {
+		part("session timers of "+f.name, f.timers.run)
+	}
 	part("barrel API", func(ctx context.Context) error { return g.barrels.Serve(ctx, barrels) })
 	part("barrel API upkeep", g.barrels.Run)
 	part("phone API", func(ctx context.Context) error { return g.phones.Serve(ctx, phones) })
@@ -370,13 +280,16 @@ func (g *gateway) run(ctx context.Context) error {
 	part("admin API", func(ctx context.Context) error { return g.operators.Serve(ctx, operators) })
 	g.log.Info("node is up", "version", version, "cluster", g.cfg.Cluster.Listen, "admin", g.cfg.Admin.Listen)
 
-	g.sockets.failed = func(err error) { fail(err) }
+	for _, f := range g.faces {
+		f.sockets.failed = func(err error) { fail(err) }
+	}
 	g.keeper.Run(failed)
 	g.log.Info("node is stopping", "cause", context.Cause(failed))
 	stop()
 	err = parts.Wait()
-	g.paths.wait()
-	g.restoration.wait()
+	for _, f := range g.faces {
+		f.wait()
+	}
 	if ctx.Err() == nil { // nobody asked it to stop
 		err = errors.Join(context.Cause(failed), err)
 	}
@@ -394,17 +307,15 @@ func (g *gateway) ready() error {
 func (g *gateway) counters() map[string]uint64 {
 	all := map[string]uint64{}
 	for name, c := range map[string]map[string]uint64{
-		"gtpc": g.control.Counters(), "gtpu": g.plane.Counters(), "inner": g.network.Counters(),
+		"inner":   g.network.Counters(),
 		"cluster": g.node.Counters(), "phoneapi": g.phones.Counters(), "barrel": g.barrels.Counters(),
 	} {
 		for reason, n := range maps.All(c) {
 			all[name+"."+reason] = n
 		}
 	}
-	if g.fallback != nil {
-		for reason, n := range g.fallback.Counters() {
-			all["wireguard."+reason] = n
-		}
+	for _, f := range g.faces {
+		f.count(all)
 	}
 	return all
 }
@@ -424,10 +335,8 @@ func (o operated) Status() adminapi.Status {
 			v.Peers = append(v.Peers, p.Name)
 		}
 	}
-	o.node.View(func(m *state.Machine) {
-		a := m.Address(string(o.cfg.Gateway.Name))
-		v.Holder, v.Epoch = a.GetHolder(), a.GetEpoch()
-	})
+	v.Addresses = o.holdings()
+	v.Holder, v.Epoch = v.Addresses[0].Holder, v.Addresses[0].Epoch
 	return v
 }
 

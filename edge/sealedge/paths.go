@@ -116,12 +116,13 @@ func (p *paths) cameByFallback(pub [32]byte) {
 			return nil
 		}
 		var sub *command.Subscriber
-		var active command.PathKind
+		var here bool
 		p.cluster.View(func(m *state.Machine) {
 			sub = m.SubscriberByWireGuardKey(pub[:])
-			active = m.SessionByKey(sub.GetImsi(), fallbackAPN(sub)).GetActive()
+			s := m.SessionByKey(sub.GetImsi(), fallbackAPN(sub))
+			here = s.GetActive() == command.PathKind_WIREGUARD && fallbackAddress(s) == p.gateway
 		})
-		if fallbackAPN(sub) == "" || active == command.PathKind_WIREGUARD {
+		if fallbackAPN(sub) == "" || here {
 			return nil
 		}
 		d, ok := p.admit(rules, sub)

@@ -23,6 +23,9 @@ type restoration struct {
 	// keep is how long the sessions of a silent peer are kept: 0 is not at all,
 	// less than that for ever.
 	keep time.Duration
+	// address, if there are several gateway addresses, is the one whose peers these
+	// are: a peer that is silent towards one may talk to another.
+	address string
 	// ask has a peer asked for its restart counter. It doesn't block.
 	ask func(gtpc.EchoPeer)
 	log *slog.Logger
@@ -67,13 +70,26 @@ func (r *restoration) peers() (list []gtpc.EchoPeer) {
 	r.cluster.View(func(m *state.Machine) {
 		for p := range m.Peers() {
 			addr, ok := netip.AddrFromSlice(p.Address)
-			if !ok {
+			if !ok || !r.hasSessions(m, addr) {
 				continue
 			}
 			list = append(list, echoPeer(m, addr))
 		}
 	})
 	return list
+}
+
+// hasSessions tells whether a peer has sessions at this address.
+func (r *restoration) hasSessions(m *state.Machine, peer netip.Addr) bool {
+	if r.address == "" {
+		return true
+	}
+	for s := range m.SessionsByPeer(peer) {
+		if s.GatewayAddress == r.address {
+			return true
+		}
+	}
+	return false
 }
 
 // echoPeer is a peer and the version in which it is spoken to: that of its oldest
@@ -176,7 +192,7 @@ func (r *restoration) giveUp(peer netip.Addr, since time.Time) {
 	// A path fails once, so nobody would notice again.
 	again := func() { r.silent[peer] = time.AfterFunc(releaseAgain, func() { r.giveUp(peer, since) }) }
 	r.release(peer, "the peer is silent", again, command.New("restoration", "", "gateway", &command.ReleasePaths{
-		Peer: peer.AsSlice(), OpenedBefore: since.UnixNano(), Reason: "the peer is silent",
+		Peer: peer.AsSlice(), OpenedBefore: since.UnixNano(), Reason: "the peer is silent", GatewayAddress: r.address,
 	}))
 }
 

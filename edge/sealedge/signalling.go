@@ -6,6 +6,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/sealedge/sealedge/apn/gtpc"
 	"github.com/sealedge/sealedge/apn/trace"
 	"github.com/sealedge/sealedge/edge/adminapi"
 	"github.com/sealedge/sealedge/policy/ident"
@@ -15,7 +16,7 @@ import (
 // node.
 const holdingEvery = time.Second
 
-// trace follows a subscriber's signalling for as long as this node holds the
+// trace follows a subscriber's signalling for as long as this node holds a
 // gateway address.
 func (g *gateway) trace(ctx context.Context, imsi ident.IMSI, w io.Writer, most time.Duration, bytes int64, begun func()) error {
 	ctx, cancel := context.WithCancel(ctx)
@@ -28,7 +29,7 @@ func (g *gateway) trace(ctx context.Context, imsi ident.IMSI, w io.Writer, most 
 			case <-ctx.Done():
 				return
 			case <-tick.C:
-				if !g.node.Holds() {
+				if !g.holdsAny() {
 					cancel()
 				}
 			}
@@ -44,10 +45,20 @@ func (g *gateway) trace(ctx context.Context, imsi ident.IMSI, w io.Writer, most 
 // procedures lists how the carriers' requests ended here.
 func (g *gateway) procedures() []adminapi.Procedure {
 	list := []adminapi.Procedure{}
-	for _, c := range g.control.ByProcedure() {
-		list = append(list, adminapi.Procedure{
-			Protocol: fmt.Sprintf("GTPv%d", c.Version), Procedure: c.Procedure, Cause: c.Cause, Peer: c.Peer, Count: c.N,
-		})
+	seen := map[gtpc.ProcedureCount]int{}
+	for _, f := range g.faces {
+		for _, c := range f.control.ByProcedure() {
+			kind := c
+			kind.N = 0
+			if i, ok := seen[kind]; ok {
+				list[i].Count += c.N
+				continue
+			}
+			seen[kind] = len(list)
+			list = append(list, adminapi.Procedure{
+				Protocol: fmt.Sprintf("GTPv%d", c.Version), Procedure: c.Procedure, Cause: c.Cause, Peer: c.Peer, Count: c.N,
+			})
+		}
 	}
 	return list
 }

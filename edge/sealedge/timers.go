@@ -18,6 +18,7 @@ type timers struct {
 	rules      func() *policy.Rules
 	holds      func() bool
 	lastActive func(session uint64) (time.Time, bool)
+	mine       func(*command.Session) bool // is tied to the address; nil: all are
 	log        *slog.Logger
 
 	// since is when this node began to hold the address, zero while it doesn't:
@@ -82,7 +83,7 @@ func (t *timers) overstayed(now time.Time) map[*command.Session]string {
 	t.cluster.View(func(m *state.Machine) {
 		for s := range m.Sessions() {
 			apn, ok := limited[s.Apn]
-			if !ok {
+			if !ok || t.mine != nil && !t.mine(s) {
 				continue
 			}
 			active := t.since

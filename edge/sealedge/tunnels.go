@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"errors"
 	"iter"
 	"log/slog"
 	"net/netip"
@@ -26,6 +28,7 @@ type tunnels struct {
 	}
 	plane    *gtpu.Plane
 	fallback *wireguard.Endpoint // nil: there is no fallback path
+	others   []way               // of the further gateway addresses
 	network  *inner.Network
 	// ended hears of a session whose GTP path is gone and has no successor. It
 	// must not block.
@@ -40,6 +43,42 @@ type tunnels struct {
 	at    state.Cursor                // guarded by mu: how far the state was followed
 	have  map[uint64]*command.Session // guarded by mu: what the planes are set to
 	again bool                        // guarded by mu: fallback peers are to be set though nothing changed
+}
+
+// way is what leads to one gateway address.
+type way struct {
+	address  string // its name
+	plane    *gtpu.Plane
+	fallback *wireguard.Endpoint // nil: there is no fallback path
+}
+
+// by is the way of an address; one that is configured no more is the first's.
+func (t *tunnels) by(address string) way {
+	for _, w := range t.others {
+		if w.address == address {
+			return w
+		}
+	}
+	return way{plane: t.plane, fallback: t.fallback}
+}
+
+// fallbackAddress is the gateway address that a session's fallback path is tied to.
+func fallbackAddress(s *command.Session) string {
+	return cmp.Or(s.GetWireguard().GetGatewayAddress(), s.GetGatewayAddress())
+}
+
+// carry sets the planes of both addresses from what was to what is.
+func (t *tunnels) carry(was, is *command.Session) {
+	from, to := t.by(was.GetGatewayAddress()).plane, t.by(is.GetGatewayAddress()).plane
+	switch {
+	case was == nil || from == to:
+		to.Carry(gtpu.Diff(one(was), one(is)))
+	case is == nil:
+		from.Carry(gtpu.Diff(one(was), nil))
+	default:
+		from.Carry(gtpu.Diff(one(was), nil))
+		to.Carry(gtpu.Diff(nil, one(is)))
+	}
 }
 
 // peersAgain is the pause before fallback peers that could not be set are tried
@@ -105,7 +144,13 @@ func (t *tunnels) reconcile() bool {
 		return true
 	}
 	t.again = false
-	if err := t.fallback.SetPeers(peers); err != nil {
+	err := t.fallback.SetPeers(peers)
+	for _, w := range t.others {
+		if w.fallback != nil {
+			err = errors.Join(err, w.fallback.SetPeers(peers))
+		}
+	}
+	if err != nil {
 		t.log.Error("fallback peers not set; the others are", "err", err, "again", peersAgain)
 		return false
 	}
@@ -183,7 +228,7 @@ func (t *tunnels) prepare(_ context.Context, committed *command.Session) {
 func (t *tunnels) put(s *command.Session) {
 	was := t.have[s.Id]
 	t.have[s.Id] = s
-	t.plane.Carry(gtpu.Diff(one(was), one(s)))
+	t.carry(was, s)
 	if was != nil {
 		for prefix := range held(was) {
 			if !slices.Contains(slices.Collect(held(s)), prefix) {
@@ -195,12 +240,12 @@ func (t *tunnels) put(s *command.Session) {
 		// What the carrier's path doesn't carry is the other's, whichever is active.
 		byFallback := s.Active == command.PathKind_WIREGUARD || s.Wireguard != nil && !carriesIPv4(s.Gtp)
 		switch {
-		case byFallback && t.fallback != nil && prefix.Addr().Is4():
-			t.network.SetRoute(prefix, t.fallback)
+		case byFallback && t.by(fallbackAddress(s)).fallback != nil && prefix.Addr().Is4():
+			t.network.SetRoute(prefix, t.by(fallbackAddress(s)).fallback)
 		// Also when this node's configuration has lost the fallback, and for IPv6,
 		// which the fallback doesn't carry.
 		case s.Gtp != nil:
-			t.network.SetRoute(prefix, t.plane)
+			t.network.SetRoute(prefix, t.by(s.GatewayAddress).plane)
 		default:
 			t.network.DelRoute(prefix)
 		}
@@ -239,7 +284,7 @@ func (t *tunnels) remove(s *command.Session) {
 		return // an id may be in the changes twice
 	}
 	delete(t.have, s.Id)
-	t.plane.Carry(gtpu.Diff(one(s), nil))
+	t.carry(s, nil)
 	for prefix := range held(s) {
 		t.forget(prefix)
 	}

@@ -1,0 +1,211 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+
+	"github.com/sealedge/sealedge/apn/gtpc"
+	"github.com/sealedge/sealedge/apn/gtpu"
+	"github.com/sealedge/sealedge/apn/session"
+	"github.com/sealedge/sealedge/apn/trace"
+	"github.com/sealedge/sealedge/cluster"
+	"github.com/sealedge/sealedge/cluster/address"
+	"github.com/sealedge/sealedge/cluster/command"
+	"github.com/sealedge/sealedge/cluster/state"
+	"github.com/sealedge/sealedge/edge/adminapi"
+	"github.com/sealedge/sealedge/edge/config"
+	"github.com/sealedge/sealedge/edge/wireguard"
+)
+
+// face is one gateway address: what carriers and fallback peers see of it. Every
+// node has every face, with every tunnel of its sessions; it is served where its
+// lease is held.
+type face struct {
+	name string // of the address in the replicated state
+	ip   netip.Addr
+
+	lease       *cluster.AddressLease
+	paths       *paths
+	plane       *gtpu.Plane
+	fallback    *wireguard.Endpoint // nil: there is no fallback path
+	control     *gtpc.Server
+	restoration *restoration
+	timers      *timers
+	sockets     *outer
+}
+
+// openFace makes the parts of an address. only tells whether there is no other.
+func (g *gateway) openFace(o config.Outer, first, only bool) (*face, error) {
+	gtp := g.cfg.Gateway.GTP
+	f := &face{name: string(o.Name), ip: o.Address, lease: g.node.AddressLease(string(o.Name))}
+	named := func(part string) string {
+		if first {
+			return part
+		}
+		return part + " " + f.name
+	}
+	f.paths = newPaths(g.node, g.rules.inForce, f.name, g.component(named("paths")))
+	f.plane = gtpu.New(gtpu.Config{
+		// A node that was stopped or cut off and doesn't know yet that another holds
+		// the address lets nothing through.
+		Uplink: func(pkt []byte) {
+			if f.lease.Held() {
+				g.network.Deliver(pkt)
+			}
+		},
+		Holds:             f.lease.Held,
+		OnErrorIndication: f.paths.tunnelLost,
+		OnUplinkPath:      f.paths.backOnCarrier,
+		AllowedPeers:      gtp.AllowedPeers,
+		Outer:             g.outside(),
+		Answers:           gtp.Answers,
+		MTU:               uint32(g.cfg.Inner.MTU),
+		SequenceNumbers:   gtp.SequenceNumbers,
+		EchoInterval:      gtp.UserEchoInterval,
+		T3:                gtp.T3,
+		N3:                gtp.N3,
+		OnPathFailed: func(peer netip.Addr) {
+			// The control plane decides on sessions; a user-plane node may stand alone.
+			g.log.Warn("carrier's user plane is silent", "peer", peer)
+		},
+		OnPathRestored: func(peer netip.Addr) { g.log.Info("carrier's user plane answers again", "peer", peer) },
+		Logger:         g.component(named("gtpu")),
+	})
+	listen := address.ListenConfig(g.cfg.Gateway.Driver)
+	if wg := g.cfg.Gateway.WireGuard; wg.Enabled() {
+		key, err := wg.PrivateKey()
+		if err != nil {
+			return nil, fmt.Errorf("gateway.wireguard.private_key_file: %w", err)
+		}
+		f.fallback, err = wireguard.New(wireguard.Config{
+			PrivateKey: key, MTU: g.cfg.Inner.MTU,
+			Uplink: func(pkt []byte) {
+				if g.tunnels.admitted(pkt) && f.lease.Held() {
+					g.network.Deliver(pkt)
+				}
+			},
+			OnAuthenticated: f.paths.cameByFallback,
+			Holds:           f.lease.Held, Silence: wg.Silence, Listen: wireguard.ListenUDP(listen), Logger: g.component(named("wireguard")),
+		})
+		if err != nil {
+			return nil, err
+		}
+		g.close = append(g.close, f.fallback.Close)
+	}
+	f.restoration = newRestoration(g.endings, f.lease.Held, keepFor(gtp), func(p gtpc.EchoPeer) { f.control.AskCounter(p) }, g.component(named("restoration")))
+	f.timers = &timers{
+		cluster: g.node, rules: g.rules.inForce, holds: f.lease.Held, lastActive: f.plane.LastActive, log: g.component(named("timers")),
+	}
+	gateway := session.Gateway{Name: f.name, Outer: f.ip, Secret: g.secrets.teid}
+	if !only {
+		f.restoration.address = f.name
+		f.timers.mine = func(s *command.Session) bool { return g.faceOf(s) == f }
+	}
+	if !first {
+		gateway.Scope = f.name
+	}
+	procedures := gtpc.NewProcedures(gtpc.ProceduresConfig{
+		Cluster: g.endings, Rules: g.rules.inForce, Gateway: gateway,
+		Prepare: func(ctx context.Context, s *command.Session) { g.tunnels.prepare(ctx, s) },
+		Unwrap:  g.secrets.wrapper.Unwrap, OnPeerRestart: f.restoration.counterClaimed,
+		Logger: g.component(named("gtpc")),
+	})
+	f.control = gtpc.New(gtpc.Config{
+		RestartCounter: func() uint8 { return g.restartCounter(f.name) }, Holds: f.lease.Held, AllowedPeers: gtp.AllowedPeers,
+		Rules: g.rules.inForce, CreateRate: gtp.Creates, Full: g.full, T3: gtp.T3, N3: gtp.N3,
+		EchoInterval: gtp.EchoInterval, EchoPeers: f.restoration.peers,
+		OnPathFailed: f.restoration.pathFailed, OnPathRestored: f.restoration.pathRestored, OnPeerRestart: f.restoration.counterHeard,
+		OnRestartClaimed: f.restoration.counterClaimed,
+		Observe:          func(e gtpc.Event) { g.tracer.Observe(trace.Event(e)) },
+		Logger:           g.component(named("gtpc")),
+	}, procedures)
+	f.sockets = &outer{
+		address: f.ip, listen: listen, wireguard: g.cfg.Gateway.WireGuard.Port,
+		control: f.control, plane: f.plane, fallback: f.fallback, ready: func() { g.tunnels.reconcile() }, log: g.component(named("outer")),
+	}
+	return f, nil
+}
+
+// outside lists the gateway addresses: nothing is sent to them from within.
+func (g *gateway) outside() (all []netip.Addr) {
+	for _, o := range g.cfg.Gateway.All() {
+		all = append(all, o.Address)
+	}
+	return all
+}
+
+// openKeeper has the cluster decide which face is served where.
+func (g *gateway) openKeeper() error {
+	var addresses []address.Address
+	for _, f := range g.faces {
+		addresses = append(addresses, address.Address{Name: f.name, Lease: f.lease, IP: f.ip, OnUp: f.sockets.up, OnDown: f.sockets.down})
+	}
+	holds := func(ip netip.Addr) bool {
+		return slices.ContainsFunc(g.faces, func(f *face) bool { return f.ip == ip && f.lease.Held() })
+	}
+	driver, err := address.NewDriver(g.cfg.Gateway.Driver, g.cfg.Gateway.Interface, g.outside(), holds, g.component("address"))
+	if err != nil {
+		return fmt.Errorf("gateway.address_driver: %w", err)
+	}
+	g.keeper = address.New(address.Config{
+		Node: string(g.cfg.Node.Name), Driver: driver, Addresses: addresses,
+		StepDown: g.node.StepDown, Logger: g.component("address"),
+	}, g.node, g.node)
+	return nil
+}
+
+// faceOf is the address that a session's path through the carrier is tied to. One
+// of an address that is configured no more is the first's.
+func (g *gateway) faceOf(s *command.Session) *face {
+	for _, f := range g.faces {
+		if f.name == s.GetGatewayAddress() {
+			return f
+		}
+	}
+	return g.faces[0]
+}
+
+// holdsAny tells whether this node may use any gateway address at this moment.
+func (g *gateway) holdsAny() bool {
+	return slices.ContainsFunc(g.faces, func(f *face) bool { return f.lease.Held() })
+}
+
+func (g *gateway) restartCounter(name string) (n uint8) {
+	g.node.View(func(m *state.Machine) { n = uint8(m.Address(name).GetRestartCounter()) })
+	return n
+}
+
+// wait returns when nothing that a face began is under way.
+func (f *face) wait() {
+	f.paths.wait()
+	f.restoration.wait()
+}
+
+// count adds what a face's parts have counted.
+func (f *face) count(all map[string]uint64) {
+	parts := map[string]map[string]uint64{"gtpc": f.control.Counters(), "gtpu": f.plane.Counters()}
+	if f.fallback != nil {
+		parts["wireguard"] = f.fallback.Counters()
+	}
+	for part, c := range parts {
+		for reason, n := range maps.All(c) {
+			all[part+"."+reason] += n
+		}
+	}
+}
+
+// holdings lists who holds which address, for people.
+func (g *gateway) holdings() (list []adminapi.GatewayAddress) {
+	g.node.View(func(m *state.Machine) {
+		for _, f := range g.faces {
+			a := m.Address(f.name)
+			list = append(list, adminapi.GatewayAddress{
+				Name: f.name, Address: f.ip.String(), Holder: a.GetHolder(), Epoch: a.GetEpoch(), MovingTo: a.GetMovingTo(), Home: a.GetHome(),
+			})
+		}
+	})
+	return list
+}
