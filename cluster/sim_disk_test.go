@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -170,9 +171,8 @@ func (s *simStore) GetLog(index uint64, log *raft.Log) error {
 	if !ok {
 		if crashed(s) {
 			// What remains of the process believes to have written it, and Raft would
-			// panic. It gets anything; what it makes of that, nobody hears.
-			*log = raft.Log{Index: index, Type: raft.LogNoop}
-			return nil
+			// panic. Its goroutine ends here, as that of a process would have before.
+			runtime.Goexit()
 		}
 		return raft.ErrLogNotFound
 	}
