@@ -6,6 +6,9 @@ import (
 	"time"
 )
 
+// tries is how often a round is begun that doesn't come as far as its fault.
+const tries = 3
+
 // Series runs rounds of drills, one drill after the other, and tells of each
 // round. It ends early when the cluster is not what it was: then the rest would
 // say nothing.
@@ -14,7 +17,14 @@ func (t *Target) Series(ctx context.Context, drills []Drill, rounds int, told fu
 	for _, d := range drills {
 		res := Result{Drill: d.Name, Summary: d.Summary}
 		for n := range rounds {
-			r, err := t.Run(ctx, d)
+			var r Round
+			var err error
+			for range tries {
+				// A node may end by itself in the moment before; it is started again then.
+				if r, err = t.Run(ctx, d); err == nil || r.Sent > 0 || ctx.Err() != nil || errors.Is(err, ErrNotAllowed) {
+					break
+				}
+			}
 			if r.Sent > 0 {
 				res.Add(r)
 				told(d, n+1, r)
