@@ -147,6 +147,8 @@ type transport struct {
 	lease    *lease
 	progress *progress
 	rounds   *rounds
+
+	heartbeats *heartbeats
 }
 
 // Close implements raft.WithClose. Raft would close the transport before Node knows

@@ -222,7 +222,9 @@ func (n *Node) startRaft(logger hclog.Logger) error {
 	})
 	n.logs = logs
 	n.rounds = newRounds(n.id, n.members)
-	trans := &transport{NetworkTransport: n.trans, lease: n.lease, progress: &n.progress, rounds: n.rounds}
+	beats := &heartbeats{rpcs: make(chan raft.RPC), closed: n.down}
+	go beats.carry(n.trans.Consumer())
+	trans := &transport{NetworkTransport: n.trans, lease: n.lease, progress: &n.progress, rounds: n.rounds, heartbeats: beats}
 	roles := make(chan bool, 8)
 	rc := raft.DefaultConfig()
 	rc.LocalID = n.id
@@ -252,6 +254,7 @@ func (n *Node) startRaft(logger hclog.Logger) error {
 	if n.raft, err = raft.NewRaft(rc, &fsm{node: n}, logs, n.disk, snapshots, trans); err != nil {
 		return fmt.Errorf("raft: %w", err)
 	}
+	beats.raft.Store(n.raft)
 	n.shutdown = sync.OnceValue(n.raft.Shutdown) // only the first call's future waits
 	n.lease.attach(n.members)
 	leaders := make(chan raft.Observation, 16)

@@ -1,0 +1,67 @@
+package cluster
+
+import (
+	"sync/atomic"
+
+	"github.com/hashicorp/raft"
+)
+
+// Raft's network transport answers heartbeats on the connection's own goroutine, so
+// that a follower whose disk is slow isn't taken for dead. But that runs Raft's
+// appendEntries beside its main goroutine, which it must not: while the one makes
+// the node a follower of a term and waits for the disk to have it, the other may
+// win the election of the next term. The node then leads with a term that has gone
+// back; nobody follows it, and nobody else is elected (schedule 1401 of the
+// simulation).
+//
+// So only what changes nothing goes that way: a heartbeat of the leader that this
+// node follows, in its term. Any other waits for the main goroutine.
+type heartbeats struct {
+	rpcs   chan raft.RPC
+	closed <-chan struct{}
+	raft   atomic.Pointer[raft.Raft] // set when there is one
+}
+
+// carry brings what the network transport hands to the main goroutine there.
+func (h *heartbeats) carry(in <-chan raft.RPC) {
+	for {
+		select {
+		case rpc := <-in:
+			h.wait(rpc)
+		case <-h.closed:
+			return
+		}
+	}
+}
+
+func (h *heartbeats) wait(rpc raft.RPC) {
+	select {
+	case h.rpcs <- rpc:
+	case <-h.closed:
+	}
+}
+
+// idle tells whether a heartbeat is of the leader that this node follows.
+func (h *heartbeats) idle(rpc raft.RPC) bool {
+	req, ok := rpc.Command.(*raft.AppendEntriesRequest)
+	r := h.raft.Load()
+	if !ok || r == nil || r.State() != raft.Follower || r.CurrentTerm() != req.Term {
+		return false
+	}
+	_, leader := r.LeaderWithID()
+	return leader != "" && string(leader) == string(req.ID)
+}
+
+// Consumer implements raft.Transport.
+func (t *transport) Consumer() <-chan raft.RPC { return t.heartbeats.rpcs }
+
+// SetHeartbeatHandler implements raft.Transport.
+func (t *transport) SetHeartbeatHandler(quick func(raft.RPC)) {
+	t.NetworkTransport.SetHeartbeatHandler(func(rpc raft.RPC) {
+		if t.heartbeats.idle(rpc) {
+			quick(rpc)
+			return
+		}
+		t.heartbeats.wait(rpc)
+	})
+}
