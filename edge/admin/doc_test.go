@@ -54,6 +54,7 @@ func TestDocumentListsEveryField(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, v := range []any{
+		adminapi.MoveAddress{},
 		adminapi.Terminal{},
 		adminapi.Credentials{},
 		adminapi.Barrel{},

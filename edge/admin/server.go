@@ -94,6 +94,7 @@ func (s *Server) routes() []route {
 		{"POST /v1/cluster/step-down", Operator, s.stepDown},
 		{"GET /v1/cluster/members", Viewer, s.members},
 		{"DELETE /v1/cluster/members/{member}", Operator, s.removeMember},
+		{"POST /v1/cluster/addresses/{name}/move", Operator, s.moveAddress},
 
 		{"GET /v1/terminals", Viewer, s.terminals},
 		{"GET /v1/terminals/{imsi}", Viewer, s.terminal},

@@ -132,6 +132,14 @@ type GatewayAddress struct {
 	Home     string `json:"home,omitempty"` // the node that it is to be on
 }
 
+// MoveAddress is the body of a request that moves a gateway address.
+type MoveAddress struct {
+	// To is the node that the address is to be on for as long as that lives; empty:
+	// where the cluster puts it.
+	To     string `json:"to"`
+	Reason string `json:"reason"`
+}
+
 // Policy is a revision of the policy document.
 type Policy struct {
 	Revision uint64 `json:"revision"`

@@ -135,6 +135,17 @@ func TestAddressesSpread(t *testing.T) {
 	die(held(false))
 	die(held(true))
 
+	// An operator puts an address on another node, and nobody who uses it notices.
+	from := s.spread()["gw2"].Holder
+	to := map[string]string{"node1": "node2", "node2": "node3", "node3": "node1"}[from]
+	s.sealctl("cluster", "move-address", "gw2", to, "--reason", "maintenance")
+	s.until("the address is where the operator wants it", func() bool { return s.spread()["gw2"].Holder == to })
+	s.ping(phones["gw2"])
+	if counter, err := carriers["gw2"].Echo(s.soon()); err != nil || counter != counters["gw2"] {
+		t.Errorf("the restart counter is %d (%v), and was %d", counter, err, counters["gw2"])
+	}
+	taps["gw2"].noEnding()
+
 	// What ends here is told by whoever holds the session's address.
 	for i, name := range []string{"gw1", "gw2", "gw3"} {
 		s.sealctl("device", "revoke", "--yes", "--reason", "lost", imsi(i))

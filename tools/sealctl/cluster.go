@@ -26,6 +26,12 @@ func clusterCommand() *cli.Command {
 				Flags:  []cli.Flag{&cli.StringFlag{Name: "reason", Usage: "`why`, for the audit chain", Required: true}},
 				Action: clusterRemove,
 			},
+			{Name: "addresses", Usage: "show the gateway addresses and who holds them", Action: clusterAddresses},
+			{
+				Name: "move-address", Usage: "have a gateway address go to a node and stay there, or without NODE where the cluster puts it", ArgsUsage: "ADDRESS [NODE]",
+				Flags:  []cli.Flag{&cli.StringFlag{Name: "reason", Usage: "`why`, for the audit chain", Required: true}},
+				Action: clusterMoveAddress,
+			},
 			{Name: "step-down", Usage: "hand the leadership to another node", Action: clusterStepDown},
 		},
 	}
@@ -177,5 +183,55 @@ func clusterRemove(c *cli.Context) error {
 		return err
 	}
 	fmt.Fprintln(c.App.ErrWriter, out.ID+" is removed; to join again, its node needs an empty data directory")
+	return nil
+}
+
+// clusterAddresses asks the leader, whose view is not behind.
+func clusterAddresses(c *cli.Context) error {
+	if _, err := arguments(c); err != nil {
+		return err
+	}
+	cl, err := newClient(c)
+	if err != nil {
+		return err
+	}
+	one, _, err := cl.leader(c.Context)
+	if err != nil {
+		return err
+	}
+	var s adminapi.Status
+	if err := one.call(c.Context, http.MethodGet, "/v1/status", nil, &s); err != nil {
+		return err
+	}
+	var rows [][]string
+	for _, a := range s.Addresses {
+		rows = append(rows, []string{a.Name, a.Address, a.Holder, strconv.FormatUint(a.Epoch, 10), a.MovingTo, a.Home})
+	}
+	return show(c, s.Addresses, []string{"NAME", "ADDRESS", "HOLDER", "EPOCH", "MOVING TO", "HOME"}, rows)
+}
+
+// clusterMoveAddress only says where to: the holder gives the address up.
+func clusterMoveAddress(c *cli.Context) error {
+	if n := c.Args().Len(); n != 1 && n != 2 {
+		return usage("name the address, and the node that it is to go to: ADDRESS [NODE]")
+	}
+	cl, err := newClient(c)
+	if err != nil {
+		return err
+	}
+	name, to := c.Args().Get(0), c.Args().Get(1)
+	var a adminapi.GatewayAddress
+	path := "/v1/cluster/addresses/" + url.PathEscape(name) + "/move"
+	if err := cl.call(c.Context, http.MethodPost, path, adminapi.MoveAddress{To: to, Reason: c.String("reason")}, &a); err != nil {
+		return err
+	}
+	switch {
+	case to == "":
+		fmt.Fprintf(c.App.ErrWriter, "%s is %s's, and goes where the cluster puts it\n", name, a.Holder)
+	case a.MovingTo == "":
+		fmt.Fprintf(c.App.ErrWriter, "%s is %s's, and stays there\n", name, a.Holder)
+	default:
+		fmt.Fprintf(c.App.ErrWriter, "%s goes from %s to %s; 'sealctl cluster addresses' shows when it is there\n", name, a.Holder, a.MovingTo)
+	}
 	return nil
 }

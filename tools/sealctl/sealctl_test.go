@@ -80,6 +80,14 @@ func TestScripts(t *testing.T) {
 				}
 				ts.Check(ts.Value("node").(*node).attach(args[0], pdnType))
 			},
+			// holds NODE ADDRESS: a gateway address is a node's.
+			"holds": func(ts *testscript.TestScript, _ bool, args []string) {
+				n := ts.Value("node").(*node)
+				ts.Check(n.propose(&command.AcquireAddress{Name: args[1], Node: args[0]}))
+				n.mu.Lock()
+				defer n.mu.Unlock()
+				n.addresses = append(n.addresses, args[1])
+			},
 			// use ORDER BARREL IMSI COUNT: a grant of five minutes.
 			"use": func(ts *testscript.TestScript, _ bool, args []string) {
 				count, err := strconv.ParseUint(args[3], 10, 32)
@@ -134,15 +142,16 @@ func TestScripts(t *testing.T) {
 
 // node is a cluster of one without a log: it applies what is proposed.
 type node struct {
-	mu      sync.Mutex
-	machine *state.Machine        // guarded by mu
-	entries []*command.AuditEntry // guarded by mu
-	lost    bool                  // guarded by mu
-	later   time.Duration         // guarded by mu: of the clock
-	off     time.Duration         // guarded by mu: of the node's own clock
-	removed bool                  // guarded by mu: the dead member is gone
-	moves   int                   // guarded by mu: how often the gateway address moves away from under a trace
-	away    int                   // guarded by mu: how often it is asked for meanwhile, in vain
+	mu        sync.Mutex
+	machine   *state.Machine        // guarded by mu
+	entries   []*command.AuditEntry // guarded by mu
+	lost      bool                  // guarded by mu
+	later     time.Duration         // guarded by mu: of the clock
+	off       time.Duration         // guarded by mu: of the node's own clock
+	removed   bool                  // guarded by mu: the dead member is gone
+	moves     int                   // guarded by mu: how often the gateway address moves away from under a trace
+	addresses []string              // guarded by mu: that have a holder
+	away      int                   // guarded by mu: how often it is asked for meanwhile, in vain
 }
 
 func (n *node) Propose(_ context.Context, c *command.Command) (*command.Result, error) {
@@ -237,6 +246,12 @@ func (n *node) Status() adminapi.Status {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	s := adminapi.Status{Node: "node1", Leader: "node1", Holder: "node1", IsLeader: true, Term: 1, Version: "test", Peers: []string{"node1"}, Clock: n.off.Milliseconds()}
+	for i, name := range n.addresses {
+		a := n.machine.Address(name)
+		s.Addresses = append(s.Addresses, adminapi.GatewayAddress{
+			Name: name, Address: fmt.Sprint("198.51.100.", i+1), Holder: a.Holder, Epoch: a.Epoch, MovingTo: a.MovingTo, Home: a.Home,
+		})
+	}
 	if n.away > 0 {
 		n.away--
 		s.Holder = "node2"
