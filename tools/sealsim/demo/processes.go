@@ -66,6 +66,9 @@ func (ps *processes) launch(p *process) error {
 	}
 	cmd := exec.Command(p.path, p.args...)
 	cmd.Stdout, cmd.Stderr = out, out
+	// What else fills this machine's disk is no matter of a directory that is
+	// thrown away.
+	cmd.Env = append(os.Environ(), "SEALEDGE_CLUSTER_ADMISSION_STOP=100")
 	// A Ctrl-C is for the demo, which ends its programs itself; and if the demo
 	// is killed, they end with it.
 	cmd.SysProcAttr = attributes()
