@@ -35,7 +35,7 @@ func (g greeting) applies() uint32 { return max(1, g.Level) }
 // and who they are: the voters, of which none may be silent, and whoever else
 // answers.
 func (n *Node) supported() (level uint32, nodes []string, err error) {
-	level = command.Level
+	level = n.cfg.applies
 	for _, s := range n.members() {
 		nodes = append(nodes, string(s.ID))
 		if s.ID == n.id {
