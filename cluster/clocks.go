@@ -100,10 +100,11 @@ func (c *clocks) judge(own int64) (stamp int64, ahead time.Duration) {
 }
 
 // awaitClock lets the first command of a process wait until there is another clock
-// to compare with, unless nobody tells one.
-func (n *Node) awaitClock() {
+// to compare with, unless nobody tells one. It is false if the node ends first: what
+// it would stamp then, it would stamp with a clock that nobody has judged.
+func (n *Node) awaitClock() bool {
 	if n.lease.sole.Load() {
-		return
+		return true
 	}
 	timer := time.NewTimer(clockPatience)
 	defer timer.Stop()
@@ -111,7 +112,9 @@ func (n *Node) awaitClock() {
 	case <-n.clocks.heard:
 	case <-timer.C:
 	case <-n.ctx.Done():
+		return false
 	}
+	return true
 }
 
 // watchClocks asks the peers for their clocks, again and again.

@@ -220,8 +220,9 @@ func (n *Node) propose() {
 			if p.command == nil {
 				f.future = n.raft.Barrier(n.cfg.ApplyTimeout)
 			} else {
-				if last == 0 {
-					n.awaitClock()
+				if last == 0 && !n.awaitClock() {
+					p.answer <- answer{verdict: notDone, err: errClosed}
+					return
 				}
 				now, _ := n.cfg.judge(n.cfg.now().UnixNano())
 				last = max(last, n.position.clock.Load(), now)
