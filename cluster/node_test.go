@@ -110,7 +110,7 @@ func TestEntryThatCannotBeAppliedStopsTheNode(t *testing.T) {
 	leadership := n.Leadership()
 	awaitLeadership(t, leadership, true)
 	mustPropose(t, n, put("001010000000001", ""))
-	before := digestOf(n)
+	before := writtenTo(n)
 	if err := n.raft.Apply(command.Marshal(&command.Command{Level: 1, Type: 9999}), 0).Error(); err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +121,7 @@ func TestEntryThatCannotBeAppliedStopsTheNode(t *testing.T) {
 	if _, err := n.Propose(t.Context(), put("001010000000002", "")); !errors.Is(err, command.ErrNoQuorum) {
 		t.Errorf("propose: %v", err)
 	}
-	if digestOf(n) != before {
+	if writtenTo(n) != before {
 		t.Error("the state changed")
 	}
 	c.stop("n1")
@@ -258,7 +258,7 @@ func TestApplyGoesOnDuringASnapshot(t *testing.T) {
 	for i := range 50 {
 		mustPropose(t, n, put(fmt.Sprintf("00101%010d", i), ""))
 	}
-	before := digestOf(n)
+	before := writtenTo(n)
 	snapshot, err := (&fsm{node: n}).Snapshot()
 	if err != nil {
 		t.Fatal(err)
@@ -274,10 +274,10 @@ func TestApplyGoesOnDuringASnapshot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if m.Digest() != before {
+	if written(m) != before {
 		t.Error("the snapshot isn't the state at its beginning")
 	}
-	if digestOf(n) == before {
+	if writtenTo(n) == before {
 		t.Error("nothing was applied meanwhile")
 	}
 }
