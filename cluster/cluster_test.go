@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -371,6 +372,36 @@ func TestOutcomesAreTrue(t *testing.T) {
 	}
 	for _, n := range c.nodes {
 		wholeAudit(t, n)
+	}
+}
+
+// TestWhile: what a node was sent at an address waits for the node to hold it, and
+// isn't carried out if that doesn't come about in time.
+func TestWhile(t *testing.T) {
+	t.Parallel()
+	c := newTestCluster(t, 3)
+	for _, n := range []*Node{c.leader(), c.follower()} {
+		var asked atomic.Int64
+		ctx, cancel := context.WithCancel(t.Context())
+		during := While(ctx, func() bool {
+			if asked.Add(1) == 3 {
+				cancel() // it isn't going to
+			}
+			return false
+		})
+		if _, err := n.Propose(during, put("001010000000009", "")); !errors.Is(err, command.ErrNoQuorum) {
+			t.Errorf("a node that doesn't hold the address: %v", err)
+		}
+		asked.Store(3)
+		during = While(t.Context(), func() bool { return asked.Add(1) > 6 })
+		if r, err := n.Propose(during, put("001010000000008", "")); err != nil || r.Code != command.Code_OK {
+			t.Errorf("a node that holds it again: %v, %v", r, err)
+		}
+		n.View(func(m *state.Machine) {
+			if m.Subscriber("001010000000009") != nil || m.Subscriber("001010000000008") == nil {
+				t.Error("carried out is what should not be, or isn't what should")
+			}
+		})
 	}
 }
 

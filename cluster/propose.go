@@ -43,6 +43,19 @@ func (n *Node) Propose(ctx context.Context, c *command.Command) (*command.Result
 	return a.result, err
 }
 
+// While returns a context with which Propose makes an attempt only at a moment at
+// which held is true, and otherwise waits for one. Who holds an address has what
+// came to that address carried out like this: a node that stood still, and has
+// requests in hand that its successor was sent again meanwhile, leaves them alone.
+func While(ctx context.Context, held func() bool) context.Context {
+	return context.WithValue(ctx, whileKey{}, held)
+}
+
+type whileKey struct{}
+
+// errNotHeld: see While.
+var errNotHeld = errors.New("this node doesn't hold the address that this came to")
+
 // Barrier returns when this node has applied every command that was carried out
 // before the call, anywhere: a View after it is linearizable. The error is
 // command.ErrNoQuorum.
@@ -98,9 +111,13 @@ func (n *Node) ask(ctx context.Context, q question) (answer, error) {
 		}
 		return answer{}, fmt.Errorf("%w (%w)", command.ErrNoQuorum, errors.Join(why...))
 	}
+	held, fenced := ctx.Value(whileKey{}).(func() bool)
 	for {
 		role, led := n.roleChange.next(), n.IsLeader()
-		a := n.attempt(ctx, q)
+		a := answer{verdict: notDone, err: errNotHeld}
+		if !fenced || held() {
+			a = n.attempt(ctx, q)
+		}
 		switch a.verdict {
 		case done:
 			return a, nil

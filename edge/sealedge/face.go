@@ -108,7 +108,7 @@ func (g *gateway) openFace(o config.Outer, first, only bool) (*face, error) {
 		gateway.Scope = f.name
 	}
 	procedures := gtpc.NewProcedures(gtpc.ProceduresConfig{
-		Cluster: g.endings, Rules: g.rules.inForce, Gateway: gateway,
+		Cluster: fenced{g.endings, f.lease.Held}, Rules: g.rules.inForce, Gateway: gateway,
 		Prepare: func(ctx context.Context, s *command.Session) { g.tunnels.prepare(ctx, s) },
 		Unwrap:  g.secrets.wrapper.Unwrap, OnPeerRestart: f.restoration.counterClaimed,
 		Logger: g.component(named("gtpc")),
@@ -208,4 +208,14 @@ func (g *gateway) holdings() (list []adminapi.GatewayAddress) {
 		}
 	})
 	return list
+}
+
+// fenced proposes what came to a gateway address, as long as this node holds it.
+type fenced struct {
+	gtpc.Cluster
+	held func() bool
+}
+
+func (f fenced) Propose(ctx context.Context, c *command.Command) (*command.Result, error) {
+	return f.Cluster.Propose(cluster.While(ctx, f.held), c)
 }
