@@ -68,7 +68,10 @@ func TestAddressesSpread(t *testing.T) {
 	for i, name := range []string{"gw1", "gw2", "gw3"} {
 		s.gateway = gateways[name]
 		carriers[name], taps[name] = s.carrier(byte(i + 1))
-		phones[name] = s.attach(carriers[name], s.enlist(i))
+		sim := s.enlist(i)
+		// A holder that doesn't lead knows of it a moment after the leader.
+		s.until("every node knows the terminal", s.caughtUp)
+		phones[name] = s.attach(carriers[name], sim)
 		counter, err := carriers[name].Echo(s.soon())
 		if err != nil {
 			t.Fatal(err)
