@@ -191,13 +191,13 @@ func (p *Plane) drain(s *socket, q *queue) {
 		q.octets -= len(pkt) + overhead
 		q.mu.Unlock()
 		p.shaper.octets.Add(-int64(len(pkt) + overhead))
-		p.carry(s, f, q.up, pkt, now)
+		p.deliver(s, f, q.up, pkt, now)
 	}
 }
 
-// carry sends one packet that has waited on its way. The session may have changed
+// deliver sends one packet that has waited on its way. The session may have changed
 // or ended meanwhile.
-func (p *Plane) carry(s *socket, f *flow, up bool, pkt []byte, now int64) {
+func (p *Plane) deliver(s *socket, f *flow, up bool, pkt []byte, now int64) {
 	defer func() {
 		if r := recover(); r != nil {
 			p.count.add(dropPanic, 1)

@@ -15,19 +15,27 @@ import (
 // as a rule they are here at once, and soon where this node is behind.
 var decideAfter = [...]time.Duration{0, 0, 50 * time.Millisecond, 200 * time.Millisecond}
 
-// use is POST /v1/uses: sealuse steps 4 to 7.
-func (s *Server) use(c *call) error {
+// ask reads what a use is asked for, and the token of who asks.
+func (c *call) ask() (ask sealuse.Ask, token string, err error) {
 	var req wire.UseRequest
 	if err := c.decode(&req); err != nil {
-		return err
+		return ask, "", err
 	}
-	token, err := c.token()
-	if err != nil {
-		return err
+	if token, err = c.token(); err != nil {
+		return ask, "", err
 	}
 	ask, bad := sealuse.Parse(req)
-	if bad != nil {
-		return bad
+	if bad != nil { // not a nil problem in an error
+		return ask, "", bad
+	}
+	return ask, token, nil
+}
+
+// use is POST /v1/uses: sealuse steps 4 to 7.
+func (s *Server) use(c *call) error {
+	ask, token, err := c.ask()
+	if err != nil {
+		return err
 	}
 	use, err := s.reserve(c, ask, token)
 	if err != nil {
@@ -46,17 +54,9 @@ func (s *Server) use(c *call) error {
 // quorum as a reservation does, and a refusal is recorded as one: who tries orders
 // out is to be seen.
 func (s *Server) checkUse(c *call) error {
-	var req wire.UseRequest
-	if err := c.decode(&req); err != nil {
-		return err
-	}
-	token, err := c.token()
+	ask, token, err := c.ask()
 	if err != nil {
 		return err
-	}
-	ask, bad := sealuse.Parse(req)
-	if bad != nil {
-		return bad
 	}
 	answer, err := s.check(c, ask, token)
 	if err != nil {

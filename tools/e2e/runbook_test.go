@@ -29,10 +29,7 @@ func TestRunbooks(t *testing.T) {
 	w := s.worker(1, c)
 	use := func(order string) {
 		t.Helper()
-		u := w.request(order, 1)
-		w.unlock(u)
-		w.press(u)
-		w.settled(u.Use)
+		w.stampOnce(order) // w is another worker after the restore
 	}
 	order := office.order("WO-1", 4)
 	use(order)

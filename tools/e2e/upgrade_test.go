@@ -74,13 +74,7 @@ func TestUpgrade(t *testing.T) {
 	office := s.office()
 	c, tap := s.carrier(1)
 	w := s.worker(1, c)
-	use := func(order string) {
-		t.Helper()
-		u := w.request(order, 1)
-		w.unlock(u)
-		w.press(u)
-		w.settled(u.Use)
-	}
+	use := w.stampOnce
 	order := office.order("WO-1", 5)
 	use(order)
 	phones := []*phone.Phone{s.attach(c, s.enlist(2)), s.attach(c, s.enlist(3))}

@@ -104,6 +104,15 @@ func (w *worker) awaitUse(use uint64, what string, wanted func(wire.UseStatus) b
 	})
 }
 
+// stampOnce has one stamping of an order granted, made and settled.
+func (w *worker) stampOnce(order string) {
+	w.Helper()
+	use := w.request(order, 1)
+	w.unlock(use)
+	w.press(use)
+	w.settled(use.Use)
+}
+
 // settled waits until the ledger knows for certain what became of a use.
 func (w *worker) settled(use uint64) {
 	w.Helper()

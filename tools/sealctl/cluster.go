@@ -101,11 +101,7 @@ func clusterStepDown(c *cli.Context) error {
 	if _, err := arguments(c); err != nil {
 		return err
 	}
-	cl, err := newClient(c)
-	if err != nil {
-		return err
-	}
-	one, node, err := cl.leader(c.Context)
+	one, node, err := leader(c)
 	if err != nil {
 		return err
 	}
@@ -114,6 +110,15 @@ func clusterStepDown(c *cli.Context) error {
 	}
 	fmt.Fprintln(c.App.ErrWriter, node+" has handed the leadership over")
 	return nil
+}
+
+// leader is a client of the node that leads, and its name, by the flags.
+func leader(c *cli.Context) (*client, string, error) {
+	cl, err := newClient(c)
+	if err != nil {
+		return nil, "", err
+	}
+	return cl.leader(c.Context)
 }
 
 // leader returns a client of the node that leads, and its name.
@@ -169,11 +174,7 @@ func clusterRemove(c *cli.Context) error {
 	if err := confirm(c, "remove the member", a[0]); err != nil {
 		return err
 	}
-	cl, err := newClient(c)
-	if err != nil {
-		return err
-	}
-	one, _, err := cl.leader(c.Context)
+	one, _, err := leader(c)
 	if err != nil {
 		return err
 	}
@@ -191,11 +192,7 @@ func clusterAddresses(c *cli.Context) error {
 	if _, err := arguments(c); err != nil {
 		return err
 	}
-	cl, err := newClient(c)
-	if err != nil {
-		return err
-	}
-	one, _, err := cl.leader(c.Context)
+	one, _, err := leader(c)
 	if err != nil {
 		return err
 	}
