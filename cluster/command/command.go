@@ -26,6 +26,9 @@ const Level = 2
 // levels are those of the types that not every release knows: 1 for all others.
 var levels = map[Type]uint32{
 	Type_ASSIGN_ADDRESS: 2, Type_SURRENDER_ADDRESS: 2, Type_MOVE_ADDRESS: 2, Type_RAISE_LEVEL: 2,
+	Type_SUSPEND_DEVICE: 2, Type_RESUME_DEVICE: 2, Type_PUT_DEVICES: 2, Type_RECORD_CALLS: 2,
+	Type_PROPOSE_CHANGE: 2, Type_APPROVE_CHANGE: 2, Type_REJECT_CHANGE: 2, Type_REVIEW_CHANGE: 2,
+	Type_PUT_TOKEN: 2, Type_REVOKE_TOKEN: 2,
 }
 
 // LevelOf is the level that a node needs to apply a type.
@@ -90,6 +93,16 @@ var payloads = map[Type]func() proto.Message{
 	Type_CONFIRM_RELEASE:      func() proto.Message { return new(ConfirmRelease) },
 	Type_RAISE_LEVEL:          func() proto.Message { return new(RaiseLevel) },
 	Type_CHECKPOINT:           func() proto.Message { return new(Checkpoint) },
+	Type_SUSPEND_DEVICE:       func() proto.Message { return new(SuspendDevice) },
+	Type_RESUME_DEVICE:        func() proto.Message { return new(ResumeDevice) },
+	Type_PUT_DEVICES:          func() proto.Message { return new(PutDevices) },
+	Type_RECORD_CALLS:         func() proto.Message { return new(RecordCalls) },
+	Type_PROPOSE_CHANGE:       func() proto.Message { return new(ProposeChange) },
+	Type_APPROVE_CHANGE:       func() proto.Message { return new(ApproveChange) },
+	Type_REJECT_CHANGE:        func() proto.Message { return new(RejectChange) },
+	Type_REVIEW_CHANGE:        func() proto.Message { return new(ReviewChange) },
+	Type_PUT_TOKEN:            func() proto.Message { return new(PutToken) },
+	Type_REVOKE_TOKEN:         func() proto.Message { return new(RevokeToken) },
 }
 
 // types finds the type by the full name of its payload.

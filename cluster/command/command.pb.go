@@ -42,6 +42,8 @@ const (
 	Type_REVOKE_BARREL     Type = 5
 	Type_CHECK_OUT         Type = 6
 	Type_CHECK_IN          Type = 7
+	Type_SUSPEND_DEVICE    Type = 8
+	Type_RESUME_DEVICE     Type = 9
 	// Sessions.
 	Type_OPEN_SESSION     Type = 10
 	Type_MODIFY_SESSION   Type = 11
@@ -49,6 +51,7 @@ const (
 	Type_SELECT_PATH      Type = 13
 	Type_CLOSE_PATH       Type = 14
 	Type_RELEASE_PATHS    Type = 15
+	Type_PUT_DEVICES      Type = 16
 	// Addresses of the gateway.
 	Type_ACQUIRE_ADDRESS      Type = 20
 	Type_BUMP_RESTART_COUNTER Type = 21
@@ -71,6 +74,8 @@ const (
 	// A use whose outcome will never be known, released by two people.
 	Type_RELEASE_USE     Type = 42
 	Type_CONFIRM_RELEASE Type = 43
+	// Calls of the admin API, for the audit chain.
+	Type_RECORD_CALLS Type = 44
 	// What the nodes compare their states by.
 	Type_CHECKPOINT Type = 50
 	// What the nodes have come to understand.
@@ -80,6 +85,14 @@ const (
 	Type_RECONCILE_BARREL Type = 61
 	Type_EXCUSE_BARREL    Type = 62
 	Type_CLOSE_EPOCH      Type = 63
+	// Changes that take more than one person.
+	Type_PROPOSE_CHANGE Type = 70
+	Type_APPROVE_CHANGE Type = 71
+	Type_REJECT_CHANGE  Type = 72
+	Type_REVIEW_CHANGE  Type = 73
+	// What operators' programs authenticate with.
+	Type_PUT_TOKEN    Type = 80
+	Type_REVOKE_TOKEN Type = 81
 )
 
 // Enum value maps for Type.
@@ -93,12 +106,15 @@ var (
 		5:  "REVOKE_BARREL",
 		6:  "CHECK_OUT",
 		7:  "CHECK_IN",
+		8:  "SUSPEND_DEVICE",
+		9:  "RESUME_DEVICE",
 		10: "OPEN_SESSION",
 		11: "MODIFY_SESSION",
 		12: "ATTACH_WIREGUARD",
 		13: "SELECT_PATH",
 		14: "CLOSE_PATH",
 		15: "RELEASE_PATHS",
+		16: "PUT_DEVICES",
 		20: "ACQUIRE_ADDRESS",
 		21: "BUMP_RESTART_COUNTER",
 		22: "ASSIGN_ADDRESS",
@@ -117,12 +133,19 @@ var (
 		40: "RECORD_DECISION",
 		42: "RELEASE_USE",
 		43: "CONFIRM_RELEASE",
+		44: "RECORD_CALLS",
 		50: "CHECKPOINT",
 		51: "RAISE_LEVEL",
 		60: "RAISE_EPOCH",
 		61: "RECONCILE_BARREL",
 		62: "EXCUSE_BARREL",
 		63: "CLOSE_EPOCH",
+		70: "PROPOSE_CHANGE",
+		71: "APPROVE_CHANGE",
+		72: "REJECT_CHANGE",
+		73: "REVIEW_CHANGE",
+		80: "PUT_TOKEN",
+		81: "REVOKE_TOKEN",
 	}
 	Type_value = map[string]int32{
 		"TYPE_UNSPECIFIED":     0,
@@ -133,12 +156,15 @@ var (
 		"REVOKE_BARREL":        5,
 		"CHECK_OUT":            6,
 		"CHECK_IN":             7,
+		"SUSPEND_DEVICE":       8,
+		"RESUME_DEVICE":        9,
 		"OPEN_SESSION":         10,
 		"MODIFY_SESSION":       11,
 		"ATTACH_WIREGUARD":     12,
 		"SELECT_PATH":          13,
 		"CLOSE_PATH":           14,
 		"RELEASE_PATHS":        15,
+		"PUT_DEVICES":          16,
 		"ACQUIRE_ADDRESS":      20,
 		"BUMP_RESTART_COUNTER": 21,
 		"ASSIGN_ADDRESS":       22,
@@ -157,12 +183,19 @@ var (
 		"RECORD_DECISION":      40,
 		"RELEASE_USE":          42,
 		"CONFIRM_RELEASE":      43,
+		"RECORD_CALLS":         44,
 		"CHECKPOINT":           50,
 		"RAISE_LEVEL":          51,
 		"RAISE_EPOCH":          60,
 		"RECONCILE_BARREL":     61,
 		"EXCUSE_BARREL":        62,
 		"CLOSE_EPOCH":          63,
+		"PROPOSE_CHANGE":       70,
+		"APPROVE_CHANGE":       71,
+		"REJECT_CHANGE":        72,
+		"REVIEW_CHANGE":        73,
+		"PUT_TOKEN":            80,
+		"REVOKE_TOKEN":         81,
 	}
 )
 
@@ -528,6 +561,58 @@ func (Suspension) EnumDescriptor() ([]byte, []int) {
 	return file_command_proto_rawDescGZIP(), []int{6}
 }
 
+type ChangeState int32
+
+const (
+	ChangeState_CHANGE_STATE_UNSPECIFIED ChangeState = 0
+	ChangeState_PENDING                  ChangeState = 1 // until it expires, or its base moves
+	ChangeState_IN_FORCE                 ChangeState = 2
+	ChangeState_REJECTED                 ChangeState = 3 // or withdrawn by who proposed it
+)
+
+// Enum value maps for ChangeState.
+var (
+	ChangeState_name = map[int32]string{
+		0: "CHANGE_STATE_UNSPECIFIED",
+		1: "PENDING",
+		2: "IN_FORCE",
+		3: "REJECTED",
+	}
+	ChangeState_value = map[string]int32{
+		"CHANGE_STATE_UNSPECIFIED": 0,
+		"PENDING":                  1,
+		"IN_FORCE":                 2,
+		"REJECTED":                 3,
+	}
+)
+
+func (x ChangeState) Enum() *ChangeState {
+	p := new(ChangeState)
+	*p = x
+	return p
+}
+
+func (x ChangeState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ChangeState) Descriptor() protoreflect.EnumDescriptor {
+	return file_command_proto_enumTypes[7].Descriptor()
+}
+
+func (ChangeState) Type() protoreflect.EnumType {
+	return &file_command_proto_enumTypes[7]
+}
+
+func (x ChangeState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ChangeState.Descriptor instead.
+func (ChangeState) EnumDescriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{7}
+}
+
 // Command is the envelope in the Raft log.
 type Command struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -697,8 +782,12 @@ type Subscriber struct {
 	Version            uint64                 `protobuf:"varint,10,opt,name=version,proto3" json:"version,omitempty"` // raised by every change; set by the machine
 	Label              string                 `protobuf:"bytes,11,opt,name=label,proto3" json:"label,omitempty"`      // what people call it
 	RevokeReason       string                 `protobuf:"bytes,12,opt,name=revoke_reason,json=revokeReason,proto3" json:"revoke_reason,omitempty"`
-	StaticPrefix6      []byte                 `protobuf:"bytes,13,opt,name=static_prefix6,json=staticPrefix6,proto3" json:"static_prefix6,omitempty"` // 16 bytes: its /64, the last 8 of them 0; empty for a dynamic one
-	Credentials        *Credentials           `protobuf:"bytes,14,opt,name=credentials,proto3" json:"credentials,omitempty"`                          // what PAP or CHAP is checked against; absent: it can't authenticate
+	StaticPrefix6      []byte                 `protobuf:"bytes,13,opt,name=static_prefix6,json=staticPrefix6,proto3" json:"static_prefix6,omitempty"`     // 16 bytes: its /64, the last 8 of them 0; empty for a dynamic one
+	Credentials        *Credentials           `protobuf:"bytes,14,opt,name=credentials,proto3" json:"credentials,omitempty"`                              // what PAP or CHAP is checked against; absent: it can't authenticate
+	Groups             []string               `protobuf:"bytes,15,rep,name=groups,proto3" json:"groups,omitempty"`                                        // of the policy's rules; sorted, none twice
+	AnnouncedImei      string                 `protobuf:"bytes,16,opt,name=announced_imei,json=announcedImei,proto3" json:"announced_imei,omitempty"`     // the handset that the SIM is going to be in; empty: no swap is announced
+	AnnouncedUntil     int64                  `protobuf:"varint,17,opt,name=announced_until,json=announcedUntil,proto3" json:"announced_until,omitempty"` // until when it may take the bound one's place
+	SuspendReason      string                 `protobuf:"bytes,18,opt,name=suspend_reason,json=suspendReason,proto3" json:"suspend_reason,omitempty"`
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
 }
@@ -831,6 +920,34 @@ func (x *Subscriber) GetCredentials() *Credentials {
 	return nil
 }
 
+func (x *Subscriber) GetGroups() []string {
+	if x != nil {
+		return x.Groups
+	}
+	return nil
+}
+
+func (x *Subscriber) GetAnnouncedImei() string {
+	if x != nil {
+		return x.AnnouncedImei
+	}
+	return ""
+}
+
+func (x *Subscriber) GetAnnouncedUntil() int64 {
+	if x != nil {
+		return x.AnnouncedUntil
+	}
+	return 0
+}
+
+func (x *Subscriber) GetSuspendReason() string {
+	if x != nil {
+		return x.SuspendReason
+	}
+	return ""
+}
+
 // Credentials are the user name and password of a terminal's APN settings, as
 // the two protocols let them be kept. PAP sends the password, so a hash of it is
 // enough (PBKDF2 with HMAC-SHA-256). CHAP answers a challenge with the password
@@ -937,6 +1054,7 @@ type Barrel struct {
 	AskedUse      uint64  `protobuf:"varint,19,opt,name=asked_use,json=askedUse,proto3" json:"asked_use,omitempty"` // the use and counter by which it is asked for a statement; 0: it never was
 	AskedCounter  uint64  `protobuf:"varint,20,opt,name=asked_counter,json=askedCounter,proto3" json:"asked_counter,omitempty"`
 	Excuse        *Excuse `protobuf:"bytes,21,opt,name=excuse,proto3" json:"excuse,omitempty"` // proposed and not confirmed
+	SuspendReason string  `protobuf:"bytes,22,opt,name=suspend_reason,json=suspendReason,proto3" json:"suspend_reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1118,6 +1236,13 @@ func (x *Barrel) GetExcuse() *Excuse {
 	return nil
 }
 
+func (x *Barrel) GetSuspendReason() string {
+	if x != nil {
+		return x.SuspendReason
+	}
+	return ""
+}
+
 type FTEID struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Teid          uint32                 `protobuf:"varint,1,opt,name=teid,proto3" json:"teid,omitempty"`
@@ -1196,6 +1321,7 @@ type GTPPath struct {
 	Csids              [][]byte               `protobuf:"bytes,21,rep,name=csids,proto3" json:"csids,omitempty"`                             // FQ-CSIDs that the path depends on, as gtp.FQCSID lists them
 	QosProfile         []byte                 `protobuf:"bytes,22,opt,name=qos_profile,json=qosProfile,proto3" json:"qos_profile,omitempty"` // as answered over GTPv1, TS 24.008 10.5.6.5 from octet 3; empty over GTPv2
 	Opened             int64                  `protobuf:"varint,23,opt,name=opened,proto3" json:"opened,omitempty"`                          // when this path was made
+	Shown              uint32                 `protobuf:"varint,24,opt,name=shown,proto3" json:"shown,omitempty"`                            // what the terminal proved to be by, a set of policy.Credentials
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
 }
@@ -1391,6 +1517,13 @@ func (x *GTPPath) GetOpened() int64 {
 	return 0
 }
 
+func (x *GTPPath) GetShown() uint32 {
+	if x != nil {
+		return x.Shown
+	}
+	return 0
+}
+
 // GTPPeer is what is known of a peer's control plane address while sessions
 // have their path there. The counter is the first that a path told, until a
 // ReleasePaths has carried out the peer's restart.
@@ -1459,6 +1592,7 @@ type WireGuardPath struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	PublicKey      []byte                 `protobuf:"bytes,1,opt,name=public_key,json=publicKey,proto3" json:"public_key,omitempty"`
 	GatewayAddress string                 `protobuf:"bytes,2,opt,name=gateway_address,json=gatewayAddress,proto3" json:"gateway_address,omitempty"` // name of the gateway address that it is tied to, if that isn't the session's
+	Shown          uint32                 `protobuf:"varint,3,opt,name=shown,proto3" json:"shown,omitempty"`                                        // what the terminal proved to be by, a set of policy.Credentials
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -1505,6 +1639,13 @@ func (x *WireGuardPath) GetGatewayAddress() string {
 		return x.GatewayAddress
 	}
 	return ""
+}
+
+func (x *WireGuardPath) GetShown() uint32 {
+	if x != nil {
+		return x.Shown
+	}
+	return 0
 }
 
 // Session is a PDN session: one subscriber on one APN, whatever carries it.
@@ -1838,6 +1979,7 @@ type Policy struct {
 	Pools         []*Pool                `protobuf:"bytes,4,rep,name=pools,proto3" json:"pools,omitempty"`       // compiled out of document by the proposer
 	Applied       int64                  `protobuf:"varint,5,opt,name=applied,proto3" json:"applied,omitempty"`
 	Actor         string                 `protobuf:"bytes,6,opt,name=actor,proto3" json:"actor,omitempty"`
+	Change        uint64                 `protobuf:"varint,7,opt,name=change,proto3" json:"change,omitempty"` // the change that made it; 0: put directly
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1912,6 +2054,13 @@ func (x *Policy) GetActor() string {
 		return x.Actor
 	}
 	return ""
+}
+
+func (x *Policy) GetChange() uint64 {
+	if x != nil {
+		return x.Change
+	}
+	return 0
 }
 
 // GatewayAddress is a GTP (and WireGuard) address and who holds it.
@@ -3255,8 +3404,11 @@ type OpenSession struct {
 	SubscriberVersion uint64                 `protobuf:"varint,5,opt,name=subscriber_version,json=subscriberVersion,proto3" json:"subscriber_version,omitempty"` // precondition
 	Entropy           []byte                 `protobuf:"bytes,6,opt,name=entropy,proto3" json:"entropy,omitempty"`                                               // 16 random bytes: TEIDs are derived from it
 	GatewayAddress    string                 `protobuf:"bytes,7,opt,name=gateway_address,json=gatewayAddress,proto3" json:"gateway_address,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// The subscriber's handset becomes the path's IMEI, and no other: on first use, or
+	// as announced. An announcement ends with it.
+	BindHandset   bool `protobuf:"varint,8,opt,name=bind_handset,json=bindHandset,proto3" json:"bind_handset,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *OpenSession) Reset() {
@@ -3336,6 +3488,13 @@ func (x *OpenSession) GetGatewayAddress() string {
 		return x.GatewayAddress
 	}
 	return ""
+}
+
+func (x *OpenSession) GetBindHandset() bool {
+	if x != nil {
+		return x.BindHandset
+	}
+	return false
 }
 
 // Opened carries the session, and the GTP path that it replaced, if any.
@@ -5761,6 +5920,1347 @@ func (x *CloseEpoch) GetEpoch() uint64 {
 	return 0
 }
 
+// PutDevices does many small things to the allow-list, each for itself: one that is
+// refused changes nothing, and the others are carried out. At most 1,000. Result:
+// DevicesPut.
+type PutDevices struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Changes       []*DeviceChange        `protobuf:"bytes,1,rep,name=changes,proto3" json:"changes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutDevices) Reset() {
+	*x = PutDevices{}
+	mi := &file_command_proto_msgTypes[62]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutDevices) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutDevices) ProtoMessage() {}
+
+func (x *PutDevices) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[62]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutDevices.ProtoReflect.Descriptor instead.
+func (*PutDevices) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{62}
+}
+
+func (x *PutDevices) GetChanges() []*DeviceChange {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
+// DeviceChange is one of them.
+type DeviceChange struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Change:
+	//
+	//	*DeviceChange_Subscriber
+	//	*DeviceChange_Barrel
+	//	*DeviceChange_CheckOut
+	//	*DeviceChange_CheckIn
+	Change isDeviceChange_Change `protobuf_oneof:"change"`
+	// What is there already, but for what the machine sets, is left as it is, whatever
+	// its version: the outcome is OK and unchanged.
+	Idempotent    bool `protobuf:"varint,5,opt,name=idempotent,proto3" json:"idempotent,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeviceChange) Reset() {
+	*x = DeviceChange{}
+	mi := &file_command_proto_msgTypes[63]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeviceChange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeviceChange) ProtoMessage() {}
+
+func (x *DeviceChange) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[63]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeviceChange.ProtoReflect.Descriptor instead.
+func (*DeviceChange) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{63}
+}
+
+func (x *DeviceChange) GetChange() isDeviceChange_Change {
+	if x != nil {
+		return x.Change
+	}
+	return nil
+}
+
+func (x *DeviceChange) GetSubscriber() *PutSubscriber {
+	if x != nil {
+		if x, ok := x.Change.(*DeviceChange_Subscriber); ok {
+			return x.Subscriber
+		}
+	}
+	return nil
+}
+
+func (x *DeviceChange) GetBarrel() *PutBarrel {
+	if x != nil {
+		if x, ok := x.Change.(*DeviceChange_Barrel); ok {
+			return x.Barrel
+		}
+	}
+	return nil
+}
+
+func (x *DeviceChange) GetCheckOut() *CheckOut {
+	if x != nil {
+		if x, ok := x.Change.(*DeviceChange_CheckOut); ok {
+			return x.CheckOut
+		}
+	}
+	return nil
+}
+
+func (x *DeviceChange) GetCheckIn() *CheckIn {
+	if x != nil {
+		if x, ok := x.Change.(*DeviceChange_CheckIn); ok {
+			return x.CheckIn
+		}
+	}
+	return nil
+}
+
+func (x *DeviceChange) GetIdempotent() bool {
+	if x != nil {
+		return x.Idempotent
+	}
+	return false
+}
+
+type isDeviceChange_Change interface {
+	isDeviceChange_Change()
+}
+
+type DeviceChange_Subscriber struct {
+	Subscriber *PutSubscriber `protobuf:"bytes,1,opt,name=subscriber,proto3,oneof"`
+}
+
+type DeviceChange_Barrel struct {
+	Barrel *PutBarrel `protobuf:"bytes,2,opt,name=barrel,proto3,oneof"`
+}
+
+type DeviceChange_CheckOut struct {
+	CheckOut *CheckOut `protobuf:"bytes,3,opt,name=check_out,json=checkOut,proto3,oneof"`
+}
+
+type DeviceChange_CheckIn struct {
+	CheckIn *CheckIn `protobuf:"bytes,4,opt,name=check_in,json=checkIn,proto3,oneof"`
+}
+
+func (*DeviceChange_Subscriber) isDeviceChange_Change() {}
+
+func (*DeviceChange_Barrel) isDeviceChange_Change() {}
+
+func (*DeviceChange_CheckOut) isDeviceChange_Change() {}
+
+func (*DeviceChange_CheckIn) isDeviceChange_Change() {}
+
+// DevicesPut has an outcome for each, in their order.
+type DevicesPut struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Outcomes      []*DeviceOutcome       `protobuf:"bytes,1,rep,name=outcomes,proto3" json:"outcomes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DevicesPut) Reset() {
+	*x = DevicesPut{}
+	mi := &file_command_proto_msgTypes[64]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DevicesPut) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DevicesPut) ProtoMessage() {}
+
+func (x *DevicesPut) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[64]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DevicesPut.ProtoReflect.Descriptor instead.
+func (*DevicesPut) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{64}
+}
+
+func (x *DevicesPut) GetOutcomes() []*DeviceOutcome {
+	if x != nil {
+		return x.Outcomes
+	}
+	return nil
+}
+
+// DeviceOutcome is what became of one.
+type DeviceOutcome struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Code          Code                   `protobuf:"varint,1,opt,name=code,proto3,enum=sealedge.command.v1.Code" json:"code,omitempty"`
+	Message       string                 `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	Version       uint64                 `protobuf:"varint,3,opt,name=version,proto3" json:"version,omitempty"` // of the record, when OK
+	Unchanged     bool                   `protobuf:"varint,4,opt,name=unchanged,proto3" json:"unchanged,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeviceOutcome) Reset() {
+	*x = DeviceOutcome{}
+	mi := &file_command_proto_msgTypes[65]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeviceOutcome) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeviceOutcome) ProtoMessage() {}
+
+func (x *DeviceOutcome) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[65]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeviceOutcome.ProtoReflect.Descriptor instead.
+func (*DeviceOutcome) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{65}
+}
+
+func (x *DeviceOutcome) GetCode() Code {
+	if x != nil {
+		return x.Code
+	}
+	return Code_CODE_UNSPECIFIED
+}
+
+func (x *DeviceOutcome) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *DeviceOutcome) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *DeviceOutcome) GetUnchanged() bool {
+	if x != nil {
+		return x.Unchanged
+	}
+	return false
+}
+
+// SuspendDevice takes a terminal or a barrel out of service until it is resumed: its
+// sessions end, its uses stop, its barrel locks. Result: Revocation.
+type SuspendDevice struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Imsi          string                 `protobuf:"bytes,1,opt,name=imsi,proto3" json:"imsi,omitempty"` // one of the two
+	Barrel        string                 `protobuf:"bytes,2,opt,name=barrel,proto3" json:"barrel,omitempty"`
+	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SuspendDevice) Reset() {
+	*x = SuspendDevice{}
+	mi := &file_command_proto_msgTypes[66]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SuspendDevice) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SuspendDevice) ProtoMessage() {}
+
+func (x *SuspendDevice) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[66]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SuspendDevice.ProtoReflect.Descriptor instead.
+func (*SuspendDevice) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{66}
+}
+
+func (x *SuspendDevice) GetImsi() string {
+	if x != nil {
+		return x.Imsi
+	}
+	return ""
+}
+
+func (x *SuspendDevice) GetBarrel() string {
+	if x != nil {
+		return x.Barrel
+	}
+	return ""
+}
+
+func (x *SuspendDevice) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// ResumeDevice takes a suspension back. Result: none.
+type ResumeDevice struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Imsi          string                 `protobuf:"bytes,1,opt,name=imsi,proto3" json:"imsi,omitempty"` // one of the two
+	Barrel        string                 `protobuf:"bytes,2,opt,name=barrel,proto3" json:"barrel,omitempty"`
+	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResumeDevice) Reset() {
+	*x = ResumeDevice{}
+	mi := &file_command_proto_msgTypes[67]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResumeDevice) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResumeDevice) ProtoMessage() {}
+
+func (x *ResumeDevice) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[67]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResumeDevice.ProtoReflect.Descriptor instead.
+func (*ResumeDevice) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{67}
+}
+
+func (x *ResumeDevice) GetImsi() string {
+	if x != nil {
+		return x.Imsi
+	}
+	return ""
+}
+
+func (x *ResumeDevice) GetBarrel() string {
+	if x != nil {
+		return x.Barrel
+	}
+	return ""
+}
+
+func (x *ResumeDevice) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// Change is something that one person wants and others have to agree to.
+type Change struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Id         uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`          // given by the machine
+	Policy     *PutPolicy             `protobuf:"bytes,2,opt,name=policy,proto3" json:"policy,omitempty"`   // either this, with the base that it was made on
+	Devices    *PutDevices            `protobuf:"bytes,3,opt,name=devices,proto3" json:"devices,omitempty"` // or this: all of it is carried out, or nothing
+	Digest     []byte                 `protobuf:"bytes,4,opt,name=digest,proto3" json:"digest,omitempty"`   // of what is to be done: command.ChangeDigest
+	Reason     string                 `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	RollbackTo uint64                 `protobuf:"varint,6,opt,name=rollback_to,json=rollbackTo,proto3" json:"rollback_to,omitempty"` // the revision whose document the policy is; 0: it is no rollback
+	Touches    []string               `protobuf:"bytes,7,rep,name=touches,proto3" json:"touches,omitempty"`                          // what it touches, as policy/bundle names it
+	Effects    []string               `protobuf:"bytes,8,rep,name=effects,proto3" json:"effects,omitempty"`                          // in words, as they were when it was proposed
+	Needed     uint32                 `protobuf:"varint,9,opt,name=needed,proto3" json:"needed,omitempty"`                           // approvals, beside the proposer
+	ProposedBy string                 `protobuf:"bytes,10,opt,name=proposed_by,json=proposedBy,proto3" json:"proposed_by,omitempty"` // an actor
+	Proposed   int64                  `protobuf:"varint,11,opt,name=proposed,proto3" json:"proposed,omitempty"`
+	Expires    int64                  `protobuf:"varint,12,opt,name=expires,proto3" json:"expires,omitempty"`
+	Approvals  []*Approval            `protobuf:"bytes,13,rep,name=approvals,proto3" json:"approvals,omitempty"`
+	State      ChangeState            `protobuf:"varint,14,opt,name=state,proto3,enum=sealedge.command.v1.ChangeState" json:"state,omitempty"`
+	EndedBy    string                 `protobuf:"bytes,15,opt,name=ended_by,json=endedBy,proto3" json:"ended_by,omitempty"` // whose approval or rejection was the last
+	Ended      int64                  `protobuf:"varint,16,opt,name=ended,proto3" json:"ended,omitempty"`
+	EndReason  string                 `protobuf:"bytes,17,opt,name=end_reason,json=endReason,proto3" json:"end_reason,omitempty"`
+	Revision   uint64                 `protobuf:"varint,18,opt,name=revision,proto3" json:"revision,omitempty"` // of the policy that it became
+	// Broken glass: in force without the approvals, to be reviewed by another person.
+	BreakGlass    bool   `protobuf:"varint,19,opt,name=break_glass,json=breakGlass,proto3" json:"break_glass,omitempty"`
+	ReviewDue     int64  `protobuf:"varint,20,opt,name=review_due,json=reviewDue,proto3" json:"review_due,omitempty"`
+	ReviewedBy    string `protobuf:"bytes,21,opt,name=reviewed_by,json=reviewedBy,proto3" json:"reviewed_by,omitempty"` // empty: not yet
+	Reviewed      int64  `protobuf:"varint,22,opt,name=reviewed,proto3" json:"reviewed,omitempty"`
+	Review        string `protobuf:"bytes,23,opt,name=review,proto3" json:"review,omitempty"` // what the reviewer says of it
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Change) Reset() {
+	*x = Change{}
+	mi := &file_command_proto_msgTypes[68]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Change) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Change) ProtoMessage() {}
+
+func (x *Change) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[68]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Change.ProtoReflect.Descriptor instead.
+func (*Change) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{68}
+}
+
+func (x *Change) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *Change) GetPolicy() *PutPolicy {
+	if x != nil {
+		return x.Policy
+	}
+	return nil
+}
+
+func (x *Change) GetDevices() *PutDevices {
+	if x != nil {
+		return x.Devices
+	}
+	return nil
+}
+
+func (x *Change) GetDigest() []byte {
+	if x != nil {
+		return x.Digest
+	}
+	return nil
+}
+
+func (x *Change) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Change) GetRollbackTo() uint64 {
+	if x != nil {
+		return x.RollbackTo
+	}
+	return 0
+}
+
+func (x *Change) GetTouches() []string {
+	if x != nil {
+		return x.Touches
+	}
+	return nil
+}
+
+func (x *Change) GetEffects() []string {
+	if x != nil {
+		return x.Effects
+	}
+	return nil
+}
+
+func (x *Change) GetNeeded() uint32 {
+	if x != nil {
+		return x.Needed
+	}
+	return 0
+}
+
+func (x *Change) GetProposedBy() string {
+	if x != nil {
+		return x.ProposedBy
+	}
+	return ""
+}
+
+func (x *Change) GetProposed() int64 {
+	if x != nil {
+		return x.Proposed
+	}
+	return 0
+}
+
+func (x *Change) GetExpires() int64 {
+	if x != nil {
+		return x.Expires
+	}
+	return 0
+}
+
+func (x *Change) GetApprovals() []*Approval {
+	if x != nil {
+		return x.Approvals
+	}
+	return nil
+}
+
+func (x *Change) GetState() ChangeState {
+	if x != nil {
+		return x.State
+	}
+	return ChangeState_CHANGE_STATE_UNSPECIFIED
+}
+
+func (x *Change) GetEndedBy() string {
+	if x != nil {
+		return x.EndedBy
+	}
+	return ""
+}
+
+func (x *Change) GetEnded() int64 {
+	if x != nil {
+		return x.Ended
+	}
+	return 0
+}
+
+func (x *Change) GetEndReason() string {
+	if x != nil {
+		return x.EndReason
+	}
+	return ""
+}
+
+func (x *Change) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *Change) GetBreakGlass() bool {
+	if x != nil {
+		return x.BreakGlass
+	}
+	return false
+}
+
+func (x *Change) GetReviewDue() int64 {
+	if x != nil {
+		return x.ReviewDue
+	}
+	return 0
+}
+
+func (x *Change) GetReviewedBy() string {
+	if x != nil {
+		return x.ReviewedBy
+	}
+	return ""
+}
+
+func (x *Change) GetReviewed() int64 {
+	if x != nil {
+		return x.Reviewed
+	}
+	return 0
+}
+
+func (x *Change) GetReview() string {
+	if x != nil {
+		return x.Review
+	}
+	return ""
+}
+
+// Approval is one person's signed yes.
+type Approval struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	By            string                 `protobuf:"bytes,1,opt,name=by,proto3" json:"by,omitempty"` // an actor
+	At            int64                  `protobuf:"varint,2,opt,name=at,proto3" json:"at,omitempty"`
+	Certificate   []byte                 `protobuf:"bytes,3,opt,name=certificate,proto3" json:"certificate,omitempty"` // DER, of the key that signed
+	Signature     []byte                 `protobuf:"bytes,4,opt,name=signature,proto3" json:"signature,omitempty"`     // over command.ApprovalStatement
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Approval) Reset() {
+	*x = Approval{}
+	mi := &file_command_proto_msgTypes[69]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Approval) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Approval) ProtoMessage() {}
+
+func (x *Approval) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[69]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Approval.ProtoReflect.Descriptor instead.
+func (*Approval) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{69}
+}
+
+func (x *Approval) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *Approval) GetAt() int64 {
+	if x != nil {
+		return x.At
+	}
+	return 0
+}
+
+func (x *Approval) GetCertificate() []byte {
+	if x != nil {
+		return x.Certificate
+	}
+	return nil
+}
+
+func (x *Approval) GetSignature() []byte {
+	if x != nil {
+		return x.Signature
+	}
+	return nil
+}
+
+// ProposeChange puts a change up for approval. With needed 0, or with broken glass,
+// it is carried out at once. Result: Change (without documents and devices, as all
+// that follow).
+type ProposeChange struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Policy          *PutPolicy             `protobuf:"bytes,1,opt,name=policy,proto3" json:"policy,omitempty"` // one of the two
+	Devices         *PutDevices            `protobuf:"bytes,2,opt,name=devices,proto3" json:"devices,omitempty"`
+	Reason          string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	RollbackTo      uint64                 `protobuf:"varint,4,opt,name=rollback_to,json=rollbackTo,proto3" json:"rollback_to,omitempty"`
+	Touches         []string               `protobuf:"bytes,5,rep,name=touches,proto3" json:"touches,omitempty"`
+	Effects         []string               `protobuf:"bytes,6,rep,name=effects,proto3" json:"effects,omitempty"`
+	Needed          uint32                 `protobuf:"varint,7,opt,name=needed,proto3" json:"needed,omitempty"`
+	LifetimeSeconds uint32                 `protobuf:"varint,8,opt,name=lifetime_seconds,json=lifetimeSeconds,proto3" json:"lifetime_seconds,omitempty"` // of the proposal
+	BreakGlass      bool                   `protobuf:"varint,9,opt,name=break_glass,json=breakGlass,proto3" json:"break_glass,omitempty"`
+	ReviewSeconds   uint32                 `protobuf:"varint,10,opt,name=review_seconds,json=reviewSeconds,proto3" json:"review_seconds,omitempty"`    // within which broken glass is reviewed
+	PolicyRevision  uint64                 `protobuf:"varint,11,opt,name=policy_revision,json=policyRevision,proto3" json:"policy_revision,omitempty"` // precondition: by whose rules needed was decided
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *ProposeChange) Reset() {
+	*x = ProposeChange{}
+	mi := &file_command_proto_msgTypes[70]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProposeChange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProposeChange) ProtoMessage() {}
+
+func (x *ProposeChange) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[70]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProposeChange.ProtoReflect.Descriptor instead.
+func (*ProposeChange) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{70}
+}
+
+func (x *ProposeChange) GetPolicy() *PutPolicy {
+	if x != nil {
+		return x.Policy
+	}
+	return nil
+}
+
+func (x *ProposeChange) GetDevices() *PutDevices {
+	if x != nil {
+		return x.Devices
+	}
+	return nil
+}
+
+func (x *ProposeChange) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *ProposeChange) GetRollbackTo() uint64 {
+	if x != nil {
+		return x.RollbackTo
+	}
+	return 0
+}
+
+func (x *ProposeChange) GetTouches() []string {
+	if x != nil {
+		return x.Touches
+	}
+	return nil
+}
+
+func (x *ProposeChange) GetEffects() []string {
+	if x != nil {
+		return x.Effects
+	}
+	return nil
+}
+
+func (x *ProposeChange) GetNeeded() uint32 {
+	if x != nil {
+		return x.Needed
+	}
+	return 0
+}
+
+func (x *ProposeChange) GetLifetimeSeconds() uint32 {
+	if x != nil {
+		return x.LifetimeSeconds
+	}
+	return 0
+}
+
+func (x *ProposeChange) GetBreakGlass() bool {
+	if x != nil {
+		return x.BreakGlass
+	}
+	return false
+}
+
+func (x *ProposeChange) GetReviewSeconds() uint32 {
+	if x != nil {
+		return x.ReviewSeconds
+	}
+	return 0
+}
+
+func (x *ProposeChange) GetPolicyRevision() uint64 {
+	if x != nil {
+		return x.PolicyRevision
+	}
+	return 0
+}
+
+// ApproveChange is another person's yes. The proposer of the command verified the
+// signature. The last that is needed carries the change out. Result: Change.
+type ApproveChange struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Change        uint64                 `protobuf:"varint,1,opt,name=change,proto3" json:"change,omitempty"`
+	Digest        []byte                 `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"` // precondition
+	Certificate   []byte                 `protobuf:"bytes,3,opt,name=certificate,proto3" json:"certificate,omitempty"`
+	Signature     []byte                 `protobuf:"bytes,4,opt,name=signature,proto3" json:"signature,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApproveChange) Reset() {
+	*x = ApproveChange{}
+	mi := &file_command_proto_msgTypes[71]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApproveChange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApproveChange) ProtoMessage() {}
+
+func (x *ApproveChange) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[71]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApproveChange.ProtoReflect.Descriptor instead.
+func (*ApproveChange) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{71}
+}
+
+func (x *ApproveChange) GetChange() uint64 {
+	if x != nil {
+		return x.Change
+	}
+	return 0
+}
+
+func (x *ApproveChange) GetDigest() []byte {
+	if x != nil {
+		return x.Digest
+	}
+	return nil
+}
+
+func (x *ApproveChange) GetCertificate() []byte {
+	if x != nil {
+		return x.Certificate
+	}
+	return nil
+}
+
+func (x *ApproveChange) GetSignature() []byte {
+	if x != nil {
+		return x.Signature
+	}
+	return nil
+}
+
+// RejectChange ends a pending change. Result: Change.
+type RejectChange struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Change        uint64                 `protobuf:"varint,1,opt,name=change,proto3" json:"change,omitempty"`
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RejectChange) Reset() {
+	*x = RejectChange{}
+	mi := &file_command_proto_msgTypes[72]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RejectChange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RejectChange) ProtoMessage() {}
+
+func (x *RejectChange) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[72]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RejectChange.ProtoReflect.Descriptor instead.
+func (*RejectChange) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{72}
+}
+
+func (x *RejectChange) GetChange() uint64 {
+	if x != nil {
+		return x.Change
+	}
+	return 0
+}
+
+func (x *RejectChange) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// ReviewChange notes what another person says of broken glass. Result: Change.
+type ReviewChange struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Change        uint64                 `protobuf:"varint,1,opt,name=change,proto3" json:"change,omitempty"`
+	Review        string                 `protobuf:"bytes,2,opt,name=review,proto3" json:"review,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReviewChange) Reset() {
+	*x = ReviewChange{}
+	mi := &file_command_proto_msgTypes[73]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReviewChange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReviewChange) ProtoMessage() {}
+
+func (x *ReviewChange) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[73]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReviewChange.ProtoReflect.Descriptor instead.
+func (*ReviewChange) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{73}
+}
+
+func (x *ReviewChange) GetChange() uint64 {
+	if x != nil {
+		return x.Change
+	}
+	return 0
+}
+
+func (x *ReviewChange) GetReview() string {
+	if x != nil {
+		return x.Review
+	}
+	return ""
+}
+
+// Token is what a program of an operator authenticates with.
+type Token struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`       // public part
+	Owner         string                 `protobuf:"bytes,2,opt,name=owner,proto3" json:"owner,omitempty"` // whose it is: the name of an operator
+	SecretSha256  []byte                 `protobuf:"bytes,3,opt,name=secret_sha256,json=secretSha256,proto3" json:"secret_sha256,omitempty"`
+	Roles         []string               `protobuf:"bytes,4,rep,name=roles,proto3" json:"roles,omitempty"` // no more than the owner had when it was issued
+	Label         string                 `protobuf:"bytes,5,opt,name=label,proto3" json:"label,omitempty"`
+	Issued        int64                  `protobuf:"varint,6,opt,name=issued,proto3" json:"issued,omitempty"`
+	Expires       int64                  `protobuf:"varint,7,opt,name=expires,proto3" json:"expires,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Token) Reset() {
+	*x = Token{}
+	mi := &file_command_proto_msgTypes[74]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Token) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Token) ProtoMessage() {}
+
+func (x *Token) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[74]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Token.ProtoReflect.Descriptor instead.
+func (*Token) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{74}
+}
+
+func (x *Token) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Token) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *Token) GetSecretSha256() []byte {
+	if x != nil {
+		return x.SecretSha256
+	}
+	return nil
+}
+
+func (x *Token) GetRoles() []string {
+	if x != nil {
+		return x.Roles
+	}
+	return nil
+}
+
+func (x *Token) GetLabel() string {
+	if x != nil {
+		return x.Label
+	}
+	return ""
+}
+
+func (x *Token) GetIssued() int64 {
+	if x != nil {
+		return x.Issued
+	}
+	return 0
+}
+
+func (x *Token) GetExpires() int64 {
+	if x != nil {
+		return x.Expires
+	}
+	return 0
+}
+
+// PutToken issues a token. Result: Token (without the digest of the secret).
+type PutToken struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Token         *Token                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"` // issued is set by the machine
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutToken) Reset() {
+	*x = PutToken{}
+	mi := &file_command_proto_msgTypes[75]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutToken) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutToken) ProtoMessage() {}
+
+func (x *PutToken) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[75]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutToken.ProtoReflect.Descriptor instead.
+func (*PutToken) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{75}
+}
+
+func (x *PutToken) GetToken() *Token {
+	if x != nil {
+		return x.Token
+	}
+	return nil
+}
+
+// RevokeToken removes it. Result: Token, as of PutToken.
+type RevokeToken struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeToken) Reset() {
+	*x = RevokeToken{}
+	mi := &file_command_proto_msgTypes[76]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeToken) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeToken) ProtoMessage() {}
+
+func (x *RevokeToken) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[76]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeToken.ProtoReflect.Descriptor instead.
+func (*RevokeToken) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{76}
+}
+
+func (x *RevokeToken) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+// RecordCalls puts calls of the admin API that changed nothing, reads and refused
+// ones, into the audit chain. Result: none.
+type RecordCalls struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Calls         []*Call                `protobuf:"bytes,1,rep,name=calls,proto3" json:"calls,omitempty"`
+	Lost          uint64                 `protobuf:"varint,2,opt,name=lost,proto3" json:"lost,omitempty"` // calls that could not be recorded before these
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordCalls) Reset() {
+	*x = RecordCalls{}
+	mi := &file_command_proto_msgTypes[77]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordCalls) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordCalls) ProtoMessage() {}
+
+func (x *RecordCalls) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[77]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordCalls.ProtoReflect.Descriptor instead.
+func (*RecordCalls) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{77}
+}
+
+func (x *RecordCalls) GetCalls() []*Call {
+	if x != nil {
+		return x.Calls
+	}
+	return nil
+}
+
+func (x *RecordCalls) GetLost() uint64 {
+	if x != nil {
+		return x.Lost
+	}
+	return 0
+}
+
+// Call is one of them, or several equal ones in a row.
+type Call struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	At            int64                  `protobuf:"varint,1,opt,name=at,proto3" json:"at,omitempty"`              // of the first, by the clock of the node that answered
+	Caller        string                 `protobuf:"bytes,2,opt,name=caller,proto3" json:"caller,omitempty"`       // an actor
+	Token         string                 `protobuf:"bytes,3,opt,name=token,proto3" json:"token,omitempty"`         // id; empty: by certificate
+	Operation     string                 `protobuf:"bytes,4,opt,name=operation,proto3" json:"operation,omitempty"` // as the API names it
+	Subject       string                 `protobuf:"bytes,5,opt,name=subject,proto3" json:"subject,omitempty"`     // what it was about, such as an IMSI; empty: a list, or no object
+	Status        uint32                 `protobuf:"varint,6,opt,name=status,proto3" json:"status,omitempty"`      // of HTTP
+	Personal      bool                   `protobuf:"varint,7,opt,name=personal,proto3" json:"personal,omitempty"`  // personal data was shown
+	Times         uint32                 `protobuf:"varint,8,opt,name=times,proto3" json:"times,omitempty"`        // 0: once
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Call) Reset() {
+	*x = Call{}
+	mi := &file_command_proto_msgTypes[78]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Call) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Call) ProtoMessage() {}
+
+func (x *Call) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[78]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Call.ProtoReflect.Descriptor instead.
+func (*Call) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{78}
+}
+
+func (x *Call) GetAt() int64 {
+	if x != nil {
+		return x.At
+	}
+	return 0
+}
+
+func (x *Call) GetCaller() string {
+	if x != nil {
+		return x.Caller
+	}
+	return ""
+}
+
+func (x *Call) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *Call) GetOperation() string {
+	if x != nil {
+		return x.Operation
+	}
+	return ""
+}
+
+func (x *Call) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *Call) GetStatus() uint32 {
+	if x != nil {
+		return x.Status
+	}
+	return 0
+}
+
+func (x *Call) GetPersonal() bool {
+	if x != nil {
+		return x.Personal
+	}
+	return false
+}
+
+func (x *Call) GetTimes() uint32 {
+	if x != nil {
+		return x.Times
+	}
+	return 0
+}
+
 // SnapshotHeader starts a snapshot; the records follow, length-delimited and
 // sorted, then a SnapshotRecord with the digest of all before it.
 type SnapshotHeader struct {
@@ -5776,14 +7276,20 @@ type SnapshotHeader struct {
 	AuditHead      []byte                 `protobuf:"bytes,9,opt,name=audit_head,json=auditHead,proto3" json:"audit_head,omitempty"`
 	NextChargingId uint32                 `protobuf:"varint,10,opt,name=next_charging_id,json=nextChargingId,proto3" json:"next_charging_id,omitempty"`
 	Level          uint32                 `protobuf:"varint,11,opt,name=level,proto3" json:"level,omitempty"`
-	Epoch          *Epoch                 `protobuf:"bytes,20,opt,name=epoch,proto3" json:"epoch,omitempty"` // absent in the first
+	NextChange     uint64                 `protobuf:"varint,12,opt,name=next_change,json=nextChange,proto3" json:"next_change,omitempty"`
+	// The Merkle tree over the audit chain (RFC 9162 2.1): the sequence number of its
+	// first leaf, 0 for no tree yet, and the roots of its complete subtrees, the
+	// largest first.
+	AuditTreeFirst uint64   `protobuf:"varint,13,opt,name=audit_tree_first,json=auditTreeFirst,proto3" json:"audit_tree_first,omitempty"`
+	AuditTree      [][]byte `protobuf:"bytes,14,rep,name=audit_tree,json=auditTree,proto3" json:"audit_tree,omitempty"`
+	Epoch          *Epoch   `protobuf:"bytes,20,opt,name=epoch,proto3" json:"epoch,omitempty"` // absent in the first
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
 
 func (x *SnapshotHeader) Reset() {
 	*x = SnapshotHeader{}
-	mi := &file_command_proto_msgTypes[62]
+	mi := &file_command_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5795,7 +7301,7 @@ func (x *SnapshotHeader) String() string {
 func (*SnapshotHeader) ProtoMessage() {}
 
 func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[62]
+	mi := &file_command_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5808,7 +7314,7 @@ func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHeader.ProtoReflect.Descriptor instead.
 func (*SnapshotHeader) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{62}
+	return file_command_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *SnapshotHeader) GetVersion() uint32 {
@@ -5888,6 +7394,27 @@ func (x *SnapshotHeader) GetLevel() uint32 {
 	return 0
 }
 
+func (x *SnapshotHeader) GetNextChange() uint64 {
+	if x != nil {
+		return x.NextChange
+	}
+	return 0
+}
+
+func (x *SnapshotHeader) GetAuditTreeFirst() uint64 {
+	if x != nil {
+		return x.AuditTreeFirst
+	}
+	return 0
+}
+
+func (x *SnapshotHeader) GetAuditTree() [][]byte {
+	if x != nil {
+		return x.AuditTree
+	}
+	return nil
+}
+
 func (x *SnapshotHeader) GetEpoch() *Epoch {
 	if x != nil {
 		return x.Epoch
@@ -5911,6 +7438,9 @@ type SnapshotRecord struct {
 	//	*SnapshotRecord_Lock
 	//	*SnapshotRecord_Remembered
 	//	*SnapshotRecord_Peer
+	//	*SnapshotRecord_Former
+	//	*SnapshotRecord_Change
+	//	*SnapshotRecord_Token
 	//	*SnapshotRecord_Digest
 	Record        isSnapshotRecord_Record `protobuf_oneof:"record"`
 	unknownFields protoimpl.UnknownFields
@@ -5919,7 +7449,7 @@ type SnapshotRecord struct {
 
 func (x *SnapshotRecord) Reset() {
 	*x = SnapshotRecord{}
-	mi := &file_command_proto_msgTypes[63]
+	mi := &file_command_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5931,7 +7461,7 @@ func (x *SnapshotRecord) String() string {
 func (*SnapshotRecord) ProtoMessage() {}
 
 func (x *SnapshotRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[63]
+	mi := &file_command_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5944,7 +7474,7 @@ func (x *SnapshotRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotRecord.ProtoReflect.Descriptor instead.
 func (*SnapshotRecord) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{63}
+	return file_command_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *SnapshotRecord) GetRecord() isSnapshotRecord_Record {
@@ -6053,6 +7583,33 @@ func (x *SnapshotRecord) GetPeer() *GTPPeer {
 	return nil
 }
 
+func (x *SnapshotRecord) GetFormer() *Policy {
+	if x != nil {
+		if x, ok := x.Record.(*SnapshotRecord_Former); ok {
+			return x.Former
+		}
+	}
+	return nil
+}
+
+func (x *SnapshotRecord) GetChange() *Change {
+	if x != nil {
+		if x, ok := x.Record.(*SnapshotRecord_Change); ok {
+			return x.Change
+		}
+	}
+	return nil
+}
+
+func (x *SnapshotRecord) GetToken() *Token {
+	if x != nil {
+		if x, ok := x.Record.(*SnapshotRecord_Token); ok {
+			return x.Token
+		}
+	}
+	return nil
+}
+
 func (x *SnapshotRecord) GetDigest() []byte {
 	if x != nil {
 		if x, ok := x.Record.(*SnapshotRecord_Digest); ok {
@@ -6110,6 +7667,18 @@ type SnapshotRecord_Peer struct {
 	Peer *GTPPeer `protobuf:"bytes,11,opt,name=peer,proto3,oneof"`
 }
 
+type SnapshotRecord_Former struct {
+	Former *Policy `protobuf:"bytes,12,opt,name=former,proto3,oneof"`
+}
+
+type SnapshotRecord_Change struct {
+	Change *Change `protobuf:"bytes,13,opt,name=change,proto3,oneof"`
+}
+
+type SnapshotRecord_Token struct {
+	Token *Token `protobuf:"bytes,14,opt,name=token,proto3,oneof"`
+}
+
 type SnapshotRecord_Digest struct {
 	Digest []byte `protobuf:"bytes,15,opt,name=digest,proto3,oneof"`
 }
@@ -6136,6 +7705,12 @@ func (*SnapshotRecord_Remembered) isSnapshotRecord_Record() {}
 
 func (*SnapshotRecord_Peer) isSnapshotRecord_Record() {}
 
+func (*SnapshotRecord_Former) isSnapshotRecord_Record() {}
+
+func (*SnapshotRecord_Change) isSnapshotRecord_Record() {}
+
+func (*SnapshotRecord_Token) isSnapshotRecord_Record() {}
+
 func (*SnapshotRecord_Digest) isSnapshotRecord_Record() {}
 
 // Remembered is the result of a request id, kept until its scope is closed.
@@ -6154,7 +7729,7 @@ type Remembered struct {
 
 func (x *Remembered) Reset() {
 	*x = Remembered{}
-	mi := &file_command_proto_msgTypes[64]
+	mi := &file_command_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6166,7 +7741,7 @@ func (x *Remembered) String() string {
 func (*Remembered) ProtoMessage() {}
 
 func (x *Remembered) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[64]
+	mi := &file_command_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6179,7 +7754,7 @@ func (x *Remembered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Remembered.ProtoReflect.Descriptor instead.
 func (*Remembered) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{64}
+	return file_command_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *Remembered) GetClientId() string {
@@ -6243,7 +7818,7 @@ type RaiseLevel struct {
 
 func (x *RaiseLevel) Reset() {
 	*x = RaiseLevel{}
-	mi := &file_command_proto_msgTypes[65]
+	mi := &file_command_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6255,7 +7830,7 @@ func (x *RaiseLevel) String() string {
 func (*RaiseLevel) ProtoMessage() {}
 
 func (x *RaiseLevel) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[65]
+	mi := &file_command_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6268,7 +7843,7 @@ func (x *RaiseLevel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RaiseLevel.ProtoReflect.Descriptor instead.
 func (*RaiseLevel) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{65}
+	return file_command_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *RaiseLevel) GetLevel() uint32 {
@@ -6303,7 +7878,7 @@ const file_command_proto_rawDesc = "" +
 	"\x06Result\x12-\n" +
 	"\x04code\x18\x01 \x01(\x0e2\x19.sealedge.command.v1.CodeR\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x18\n" +
-	"\apayload\x18\x03 \x01(\fR\apayload\"\xfc\x03\n" +
+	"\apayload\x18\x03 \x01(\fR\apayload\"\x8b\x05\n" +
 	"\n" +
 	"Subscriber\x12\x12\n" +
 	"\x04imsi\x18\x01 \x01(\tR\x04imsi\x12\x16\n" +
@@ -6320,14 +7895,18 @@ const file_command_proto_rawDesc = "" +
 	"\x05label\x18\v \x01(\tR\x05label\x12#\n" +
 	"\rrevoke_reason\x18\f \x01(\tR\frevokeReason\x12%\n" +
 	"\x0estatic_prefix6\x18\r \x01(\fR\rstaticPrefix6\x12B\n" +
-	"\vcredentials\x18\x0e \x01(\v2 .sealedge.command.v1.CredentialsR\vcredentials\"\x9f\x01\n" +
+	"\vcredentials\x18\x0e \x01(\v2 .sealedge.command.v1.CredentialsR\vcredentials\x12\x16\n" +
+	"\x06groups\x18\x0f \x03(\tR\x06groups\x12%\n" +
+	"\x0eannounced_imei\x18\x10 \x01(\tR\rannouncedImei\x12'\n" +
+	"\x0fannounced_until\x18\x11 \x01(\x03R\x0eannouncedUntil\x12%\n" +
+	"\x0esuspend_reason\x18\x12 \x01(\tR\rsuspendReason\"\x9f\x01\n" +
 	"\vCredentials\x12\x12\n" +
 	"\x04user\x18\x01 \x01(\tR\x04user\x12\x19\n" +
 	"\bpap_salt\x18\x02 \x01(\fR\apapSalt\x12\x19\n" +
 	"\bpap_hash\x18\x03 \x01(\fR\apapHash\x12%\n" +
 	"\x0epap_iterations\x18\x04 \x01(\rR\rpapIterations\x12\x1f\n" +
 	"\vchap_secret\x18\x05 \x01(\fR\n" +
-	"chapSecret\"\xb6\x05\n" +
+	"chapSecret\"\xdd\x05\n" +
 	"\x06Barrel\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
 	"\x03mac\x18\x02 \x01(\tR\x03mac\x12!\n" +
@@ -6350,10 +7929,11 @@ const file_command_proto_rawDesc = "" +
 	"\vunaccounted\x18\x12 \x01(\x04R\vunaccounted\x12\x1b\n" +
 	"\tasked_use\x18\x13 \x01(\x04R\baskedUse\x12#\n" +
 	"\rasked_counter\x18\x14 \x01(\x04R\faskedCounter\x123\n" +
-	"\x06excuse\x18\x15 \x01(\v2\x1b.sealedge.command.v1.ExcuseR\x06excuse\"5\n" +
+	"\x06excuse\x18\x15 \x01(\v2\x1b.sealedge.command.v1.ExcuseR\x06excuse\x12%\n" +
+	"\x0esuspend_reason\x18\x16 \x01(\tR\rsuspendReason\"5\n" +
 	"\x05FTEID\x12\x12\n" +
 	"\x04teid\x18\x01 \x01(\rR\x04teid\x12\x18\n" +
-	"\aaddress\x18\x02 \x01(\fR\aaddress\"\xf2\x05\n" +
+	"\aaddress\x18\x02 \x01(\fR\aaddress\"\x88\x06\n" +
 	"\aGTPPath\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12%\n" +
 	"\x0einterface_type\x18\x02 \x01(\rR\rinterfaceType\x12\x10\n" +
@@ -6383,15 +7963,17 @@ const file_command_proto_rawDesc = "" +
 	"\x05csids\x18\x15 \x03(\fR\x05csids\x12\x1f\n" +
 	"\vqos_profile\x18\x16 \x01(\fR\n" +
 	"qosProfile\x12\x16\n" +
-	"\x06opened\x18\x17 \x01(\x03R\x06opened\"q\n" +
+	"\x06opened\x18\x17 \x01(\x03R\x06opened\x12\x14\n" +
+	"\x05shown\x18\x18 \x01(\rR\x05shown\"q\n" +
 	"\aGTPPeer\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\fR\aaddress\x12'\n" +
 	"\x0frestart_counter\x18\x02 \x01(\rR\x0erestartCounter\x12#\n" +
-	"\rrestart_known\x18\x03 \x01(\bR\frestartKnown\"W\n" +
+	"\rrestart_known\x18\x03 \x01(\bR\frestartKnown\"m\n" +
 	"\rWireGuardPath\x12\x1d\n" +
 	"\n" +
 	"public_key\x18\x01 \x01(\fR\tpublicKey\x12'\n" +
-	"\x0fgateway_address\x18\x02 \x01(\tR\x0egatewayAddress\"\xb8\x03\n" +
+	"\x0fgateway_address\x18\x02 \x01(\tR\x0egatewayAddress\x12\x14\n" +
+	"\x05shown\x18\x03 \x01(\rR\x05shown\"\xb8\x03\n" +
 	"\aSession\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
 	"\x04imsi\x18\x02 \x01(\tR\x04imsi\x12\x10\n" +
@@ -6422,14 +8004,15 @@ const file_command_proto_rawDesc = "" +
 	"\vprefix_bits\x18\x03 \x01(\rR\n" +
 	"prefixBits\x12\x1a\n" +
 	"\bexcluded\x18\x04 \x03(\fR\bexcluded\x12-\n" +
-	"\x12quarantine_seconds\x18\x05 \x01(\rR\x11quarantineSeconds\"\xb9\x01\n" +
+	"\x12quarantine_seconds\x18\x05 \x01(\rR\x11quarantineSeconds\"\xd1\x01\n" +
 	"\x06Policy\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12\x1a\n" +
 	"\bdocument\x18\x02 \x01(\fR\bdocument\x12\x16\n" +
 	"\x06digest\x18\x03 \x01(\fR\x06digest\x12/\n" +
 	"\x05pools\x18\x04 \x03(\v2\x19.sealedge.command.v1.PoolR\x05pools\x12\x18\n" +
 	"\aapplied\x18\x05 \x01(\x03R\aapplied\x12\x14\n" +
-	"\x05actor\x18\x06 \x01(\tR\x05actor\"\xf6\x01\n" +
+	"\x05actor\x18\x06 \x01(\tR\x05actor\x12\x16\n" +
+	"\x06change\x18\a \x01(\x04R\x06change\"\xf6\x01\n" +
 	"\x0eGatewayAddress\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06holder\x18\x02 \x01(\tR\x06holder\x12\x14\n" +
@@ -6554,7 +8137,7 @@ const file_command_proto_rawDesc = "" +
 	"\x06barrel\x18\x01 \x01(\tR\x06barrel\x12\x12\n" +
 	"\x04imsi\x18\x02 \x01(\tR\x04imsi\"!\n" +
 	"\aCheckIn\x12\x16\n" +
-	"\x06barrel\x18\x01 \x01(\tR\x06barrel\"\xfe\x01\n" +
+	"\x06barrel\x18\x01 \x01(\tR\x06barrel\"\xa1\x02\n" +
 	"\vOpenSession\x12\x12\n" +
 	"\x04imsi\x18\x01 \x01(\tR\x04imsi\x12\x10\n" +
 	"\x03apn\x18\x02 \x01(\tR\x03apn\x12.\n" +
@@ -6562,7 +8145,8 @@ const file_command_proto_rawDesc = "" +
 	"\x0fpolicy_revision\x18\x04 \x01(\x04R\x0epolicyRevision\x12-\n" +
 	"\x12subscriber_version\x18\x05 \x01(\x04R\x11subscriberVersion\x12\x18\n" +
 	"\aentropy\x18\x06 \x01(\fR\aentropy\x12'\n" +
-	"\x0fgateway_address\x18\a \x01(\tR\x0egatewayAddress\"z\n" +
+	"\x0fgateway_address\x18\a \x01(\tR\x0egatewayAddress\x12!\n" +
+	"\fbind_handset\x18\b \x01(\bR\vbindHandset\"z\n" +
 	"\x06Opened\x126\n" +
 	"\asession\x18\x01 \x01(\v2\x1c.sealedge.command.v1.SessionR\asession\x128\n" +
 	"\breplaced\x18\x02 \x03(\v2\x1c.sealedge.command.v1.SessionR\breplaced\"\xcc\x05\n" +
@@ -6759,7 +8343,123 @@ const file_command_proto_rawDesc = "" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\"\"\n" +
 	"\n" +
 	"CloseEpoch\x12\x14\n" +
-	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\"\x93\x03\n" +
+	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\"I\n" +
+	"\n" +
+	"PutDevices\x12;\n" +
+	"\achanges\x18\x01 \x03(\v2!.sealedge.command.v1.DeviceChangeR\achanges\"\xb1\x02\n" +
+	"\fDeviceChange\x12D\n" +
+	"\n" +
+	"subscriber\x18\x01 \x01(\v2\".sealedge.command.v1.PutSubscriberH\x00R\n" +
+	"subscriber\x128\n" +
+	"\x06barrel\x18\x02 \x01(\v2\x1e.sealedge.command.v1.PutBarrelH\x00R\x06barrel\x12<\n" +
+	"\tcheck_out\x18\x03 \x01(\v2\x1d.sealedge.command.v1.CheckOutH\x00R\bcheckOut\x129\n" +
+	"\bcheck_in\x18\x04 \x01(\v2\x1c.sealedge.command.v1.CheckInH\x00R\acheckIn\x12\x1e\n" +
+	"\n" +
+	"idempotent\x18\x05 \x01(\bR\n" +
+	"idempotentB\b\n" +
+	"\x06change\"L\n" +
+	"\n" +
+	"DevicesPut\x12>\n" +
+	"\boutcomes\x18\x01 \x03(\v2\".sealedge.command.v1.DeviceOutcomeR\boutcomes\"\x90\x01\n" +
+	"\rDeviceOutcome\x12-\n" +
+	"\x04code\x18\x01 \x01(\x0e2\x19.sealedge.command.v1.CodeR\x04code\x12\x18\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage\x12\x18\n" +
+	"\aversion\x18\x03 \x01(\x04R\aversion\x12\x1c\n" +
+	"\tunchanged\x18\x04 \x01(\bR\tunchanged\"S\n" +
+	"\rSuspendDevice\x12\x12\n" +
+	"\x04imsi\x18\x01 \x01(\tR\x04imsi\x12\x16\n" +
+	"\x06barrel\x18\x02 \x01(\tR\x06barrel\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"R\n" +
+	"\fResumeDevice\x12\x12\n" +
+	"\x04imsi\x18\x01 \x01(\tR\x04imsi\x12\x16\n" +
+	"\x06barrel\x18\x02 \x01(\tR\x06barrel\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xf5\x05\n" +
+	"\x06Change\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x126\n" +
+	"\x06policy\x18\x02 \x01(\v2\x1e.sealedge.command.v1.PutPolicyR\x06policy\x129\n" +
+	"\adevices\x18\x03 \x01(\v2\x1f.sealedge.command.v1.PutDevicesR\adevices\x12\x16\n" +
+	"\x06digest\x18\x04 \x01(\fR\x06digest\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\x12\x1f\n" +
+	"\vrollback_to\x18\x06 \x01(\x04R\n" +
+	"rollbackTo\x12\x18\n" +
+	"\atouches\x18\a \x03(\tR\atouches\x12\x18\n" +
+	"\aeffects\x18\b \x03(\tR\aeffects\x12\x16\n" +
+	"\x06needed\x18\t \x01(\rR\x06needed\x12\x1f\n" +
+	"\vproposed_by\x18\n" +
+	" \x01(\tR\n" +
+	"proposedBy\x12\x1a\n" +
+	"\bproposed\x18\v \x01(\x03R\bproposed\x12\x18\n" +
+	"\aexpires\x18\f \x01(\x03R\aexpires\x12;\n" +
+	"\tapprovals\x18\r \x03(\v2\x1d.sealedge.command.v1.ApprovalR\tapprovals\x126\n" +
+	"\x05state\x18\x0e \x01(\x0e2 .sealedge.command.v1.ChangeStateR\x05state\x12\x19\n" +
+	"\bended_by\x18\x0f \x01(\tR\aendedBy\x12\x14\n" +
+	"\x05ended\x18\x10 \x01(\x03R\x05ended\x12\x1d\n" +
+	"\n" +
+	"end_reason\x18\x11 \x01(\tR\tendReason\x12\x1a\n" +
+	"\brevision\x18\x12 \x01(\x04R\brevision\x12\x1f\n" +
+	"\vbreak_glass\x18\x13 \x01(\bR\n" +
+	"breakGlass\x12\x1d\n" +
+	"\n" +
+	"review_due\x18\x14 \x01(\x03R\treviewDue\x12\x1f\n" +
+	"\vreviewed_by\x18\x15 \x01(\tR\n" +
+	"reviewedBy\x12\x1a\n" +
+	"\breviewed\x18\x16 \x01(\x03R\breviewed\x12\x16\n" +
+	"\x06review\x18\x17 \x01(\tR\x06review\"j\n" +
+	"\bApproval\x12\x0e\n" +
+	"\x02by\x18\x01 \x01(\tR\x02by\x12\x0e\n" +
+	"\x02at\x18\x02 \x01(\x03R\x02at\x12 \n" +
+	"\vcertificate\x18\x03 \x01(\fR\vcertificate\x12\x1c\n" +
+	"\tsignature\x18\x04 \x01(\fR\tsignature\"\xa3\x03\n" +
+	"\rProposeChange\x126\n" +
+	"\x06policy\x18\x01 \x01(\v2\x1e.sealedge.command.v1.PutPolicyR\x06policy\x129\n" +
+	"\adevices\x18\x02 \x01(\v2\x1f.sealedge.command.v1.PutDevicesR\adevices\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x1f\n" +
+	"\vrollback_to\x18\x04 \x01(\x04R\n" +
+	"rollbackTo\x12\x18\n" +
+	"\atouches\x18\x05 \x03(\tR\atouches\x12\x18\n" +
+	"\aeffects\x18\x06 \x03(\tR\aeffects\x12\x16\n" +
+	"\x06needed\x18\a \x01(\rR\x06needed\x12)\n" +
+	"\x10lifetime_seconds\x18\b \x01(\rR\x0flifetimeSeconds\x12\x1f\n" +
+	"\vbreak_glass\x18\t \x01(\bR\n" +
+	"breakGlass\x12%\n" +
+	"\x0ereview_seconds\x18\n" +
+	" \x01(\rR\rreviewSeconds\x12'\n" +
+	"\x0fpolicy_revision\x18\v \x01(\x04R\x0epolicyRevision\"\x7f\n" +
+	"\rApproveChange\x12\x16\n" +
+	"\x06change\x18\x01 \x01(\x04R\x06change\x12\x16\n" +
+	"\x06digest\x18\x02 \x01(\fR\x06digest\x12 \n" +
+	"\vcertificate\x18\x03 \x01(\fR\vcertificate\x12\x1c\n" +
+	"\tsignature\x18\x04 \x01(\fR\tsignature\">\n" +
+	"\fRejectChange\x12\x16\n" +
+	"\x06change\x18\x01 \x01(\x04R\x06change\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\">\n" +
+	"\fReviewChange\x12\x16\n" +
+	"\x06change\x18\x01 \x01(\x04R\x06change\x12\x16\n" +
+	"\x06review\x18\x02 \x01(\tR\x06review\"\xb0\x01\n" +
+	"\x05Token\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
+	"\x05owner\x18\x02 \x01(\tR\x05owner\x12#\n" +
+	"\rsecret_sha256\x18\x03 \x01(\fR\fsecretSha256\x12\x14\n" +
+	"\x05roles\x18\x04 \x03(\tR\x05roles\x12\x14\n" +
+	"\x05label\x18\x05 \x01(\tR\x05label\x12\x16\n" +
+	"\x06issued\x18\x06 \x01(\x03R\x06issued\x12\x18\n" +
+	"\aexpires\x18\a \x01(\x03R\aexpires\"<\n" +
+	"\bPutToken\x120\n" +
+	"\x05token\x18\x01 \x01(\v2\x1a.sealedge.command.v1.TokenR\x05token\"\x1d\n" +
+	"\vRevokeToken\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"R\n" +
+	"\vRecordCalls\x12/\n" +
+	"\x05calls\x18\x01 \x03(\v2\x19.sealedge.command.v1.CallR\x05calls\x12\x12\n" +
+	"\x04lost\x18\x02 \x01(\x04R\x04lost\"\xc6\x01\n" +
+	"\x04Call\x12\x0e\n" +
+	"\x02at\x18\x01 \x01(\x03R\x02at\x12\x16\n" +
+	"\x06caller\x18\x02 \x01(\tR\x06caller\x12\x14\n" +
+	"\x05token\x18\x03 \x01(\tR\x05token\x12\x1c\n" +
+	"\toperation\x18\x04 \x01(\tR\toperation\x12\x18\n" +
+	"\asubject\x18\x05 \x01(\tR\asubject\x12\x16\n" +
+	"\x06status\x18\x06 \x01(\rR\x06status\x12\x1a\n" +
+	"\bpersonal\x18\a \x01(\bR\bpersonal\x12\x14\n" +
+	"\x05times\x18\b \x01(\rR\x05times\"\xfd\x03\n" +
 	"\x0eSnapshotHeader\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x1d\n" +
 	"\n" +
@@ -6775,8 +8475,13 @@ const file_command_proto_rawDesc = "" +
 	"audit_head\x18\t \x01(\fR\tauditHead\x12(\n" +
 	"\x10next_charging_id\x18\n" +
 	" \x01(\rR\x0enextChargingId\x12\x14\n" +
-	"\x05level\x18\v \x01(\rR\x05level\x120\n" +
-	"\x05epoch\x18\x14 \x01(\v2\x1a.sealedge.command.v1.EpochR\x05epoch\"\xa5\x05\n" +
+	"\x05level\x18\v \x01(\rR\x05level\x12\x1f\n" +
+	"\vnext_change\x18\f \x01(\x04R\n" +
+	"nextChange\x12(\n" +
+	"\x10audit_tree_first\x18\r \x01(\x04R\x0eauditTreeFirst\x12\x1d\n" +
+	"\n" +
+	"audit_tree\x18\x0e \x03(\fR\tauditTree\x120\n" +
+	"\x05epoch\x18\x14 \x01(\v2\x1a.sealedge.command.v1.EpochR\x05epoch\"\xc7\x06\n" +
 	"\x0eSnapshotRecord\x125\n" +
 	"\x06policy\x18\x01 \x01(\v2\x1b.sealedge.command.v1.PolicyH\x00R\x06policy\x12A\n" +
 	"\n" +
@@ -6793,7 +8498,10 @@ const file_command_proto_rawDesc = "" +
 	"remembered\x18\n" +
 	" \x01(\v2\x1f.sealedge.command.v1.RememberedH\x00R\n" +
 	"remembered\x122\n" +
-	"\x04peer\x18\v \x01(\v2\x1c.sealedge.command.v1.GTPPeerH\x00R\x04peer\x12\x18\n" +
+	"\x04peer\x18\v \x01(\v2\x1c.sealedge.command.v1.GTPPeerH\x00R\x04peer\x125\n" +
+	"\x06former\x18\f \x01(\v2\x1b.sealedge.command.v1.PolicyH\x00R\x06former\x125\n" +
+	"\x06change\x18\r \x01(\v2\x1b.sealedge.command.v1.ChangeH\x00R\x06change\x122\n" +
+	"\x05token\x18\x0e \x01(\v2\x1a.sealedge.command.v1.TokenH\x00R\x05token\x12\x18\n" +
 	"\x06digest\x18\x0f \x01(\fH\x00R\x06digestB\b\n" +
 	"\x06record\"\xcd\x01\n" +
 	"\n" +
@@ -6809,7 +8517,7 @@ const file_command_proto_rawDesc = "" +
 	"\n" +
 	"RaiseLevel\x12\x14\n" +
 	"\x05level\x18\x01 \x01(\rR\x05level\x12\x14\n" +
-	"\x05nodes\x18\x02 \x03(\tR\x05nodes*\xca\x05\n" +
+	"\x05nodes\x18\x02 \x03(\tR\x05nodes*\x83\a\n" +
 	"\x04Type\x12\x14\n" +
 	"\x10TYPE_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
@@ -6820,7 +8528,9 @@ const file_command_proto_rawDesc = "" +
 	"PUT_BARREL\x10\x04\x12\x11\n" +
 	"\rREVOKE_BARREL\x10\x05\x12\r\n" +
 	"\tCHECK_OUT\x10\x06\x12\f\n" +
-	"\bCHECK_IN\x10\a\x12\x10\n" +
+	"\bCHECK_IN\x10\a\x12\x12\n" +
+	"\x0eSUSPEND_DEVICE\x10\b\x12\x11\n" +
+	"\rRESUME_DEVICE\x10\t\x12\x10\n" +
 	"\fOPEN_SESSION\x10\n" +
 	"\x12\x12\n" +
 	"\x0eMODIFY_SESSION\x10\v\x12\x14\n" +
@@ -6828,7 +8538,8 @@ const file_command_proto_rawDesc = "" +
 	"\vSELECT_PATH\x10\r\x12\x0e\n" +
 	"\n" +
 	"CLOSE_PATH\x10\x0e\x12\x11\n" +
-	"\rRELEASE_PATHS\x10\x0f\x12\x13\n" +
+	"\rRELEASE_PATHS\x10\x0f\x12\x0f\n" +
+	"\vPUT_DEVICES\x10\x10\x12\x13\n" +
 	"\x0fACQUIRE_ADDRESS\x10\x14\x12\x18\n" +
 	"\x14BUMP_RESTART_COUNTER\x10\x15\x12\x12\n" +
 	"\x0eASSIGN_ADDRESS\x10\x16\x12\x15\n" +
@@ -6849,14 +8560,21 @@ const file_command_proto_rawDesc = "" +
 	"EXPIRE_USE\x10'\x12\x13\n" +
 	"\x0fRECORD_DECISION\x10(\x12\x0f\n" +
 	"\vRELEASE_USE\x10*\x12\x13\n" +
-	"\x0fCONFIRM_RELEASE\x10+\x12\x0e\n" +
+	"\x0fCONFIRM_RELEASE\x10+\x12\x10\n" +
+	"\fRECORD_CALLS\x10,\x12\x0e\n" +
 	"\n" +
 	"CHECKPOINT\x102\x12\x0f\n" +
 	"\vRAISE_LEVEL\x103\x12\x0f\n" +
 	"\vRAISE_EPOCH\x10<\x12\x14\n" +
 	"\x10RECONCILE_BARREL\x10=\x12\x11\n" +
 	"\rEXCUSE_BARREL\x10>\x12\x0f\n" +
-	"\vCLOSE_EPOCH\x10?*\xb9\x01\n" +
+	"\vCLOSE_EPOCH\x10?\x12\x12\n" +
+	"\x0ePROPOSE_CHANGE\x10F\x12\x12\n" +
+	"\x0eAPPROVE_CHANGE\x10G\x12\x11\n" +
+	"\rREJECT_CHANGE\x10H\x12\x11\n" +
+	"\rREVIEW_CHANGE\x10I\x12\r\n" +
+	"\tPUT_TOKEN\x10P\x12\x10\n" +
+	"\fREVOKE_TOKEN\x10Q*\xb9\x01\n" +
 	"\x04Code\x12\x14\n" +
 	"\x10CODE_UNSPECIFIED\x10\x00\x12\x06\n" +
 	"\x02OK\x10\x01\x12\f\n" +
@@ -6899,7 +8617,12 @@ const file_command_proto_rawDesc = "" +
 	"Suspension\x12\x18\n" +
 	"\x14SUSPENSION_UNCHANGED\x10\x00\x12\x10\n" +
 	"\fSUSPEND_PATH\x10\x01\x12\x0f\n" +
-	"\vRESUME_PATH\x10\x02B.Z,github.com/sealedge/sealedge/cluster/commandb\x06proto3"
+	"\vRESUME_PATH\x10\x02*T\n" +
+	"\vChangeState\x12\x1c\n" +
+	"\x18CHANGE_STATE_UNSPECIFIED\x10\x00\x12\v\n" +
+	"\aPENDING\x10\x01\x12\f\n" +
+	"\bIN_FORCE\x10\x02\x12\f\n" +
+	"\bREJECTED\x10\x03B.Z,github.com/sealedge/sealedge/cluster/commandb\x06proto3"
 
 var (
 	file_command_proto_rawDescOnce sync.Once
@@ -6913,8 +8636,8 @@ func file_command_proto_rawDescGZIP() []byte {
 	return file_command_proto_rawDescData
 }
 
-var file_command_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
-var file_command_proto_msgTypes = make([]protoimpl.MessageInfo, 66)
+var file_command_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
+var file_command_proto_msgTypes = make([]protoimpl.MessageInfo, 83)
 var file_command_proto_goTypes = []any{
 	(Type)(0),                  // 0: sealedge.command.v1.Type
 	(Code)(0),                  // 1: sealedge.command.v1.Code
@@ -6923,121 +8646,157 @@ var file_command_proto_goTypes = []any{
 	(OrderState)(0),            // 4: sealedge.command.v1.OrderState
 	(UseState)(0),              // 5: sealedge.command.v1.UseState
 	(Suspension)(0),            // 6: sealedge.command.v1.Suspension
-	(*Command)(nil),            // 7: sealedge.command.v1.Command
-	(*Result)(nil),             // 8: sealedge.command.v1.Result
-	(*Subscriber)(nil),         // 9: sealedge.command.v1.Subscriber
-	(*Credentials)(nil),        // 10: sealedge.command.v1.Credentials
-	(*Barrel)(nil),             // 11: sealedge.command.v1.Barrel
-	(*FTEID)(nil),              // 12: sealedge.command.v1.FTEID
-	(*GTPPath)(nil),            // 13: sealedge.command.v1.GTPPath
-	(*GTPPeer)(nil),            // 14: sealedge.command.v1.GTPPeer
-	(*WireGuardPath)(nil),      // 15: sealedge.command.v1.WireGuardPath
-	(*Session)(nil),            // 16: sealedge.command.v1.Session
-	(*AddressLease)(nil),       // 17: sealedge.command.v1.AddressLease
-	(*Pool)(nil),               // 18: sealedge.command.v1.Pool
-	(*Policy)(nil),             // 19: sealedge.command.v1.Policy
-	(*GatewayAddress)(nil),     // 20: sealedge.command.v1.GatewayAddress
-	(*Order)(nil),              // 21: sealedge.command.v1.Order
-	(*Stamp)(nil),              // 22: sealedge.command.v1.Stamp
-	(*Use)(nil),                // 23: sealedge.command.v1.Use
-	(*UseRelease)(nil),         // 24: sealedge.command.v1.UseRelease
-	(*Lock)(nil),               // 25: sealedge.command.v1.Lock
-	(*AuditEntry)(nil),         // 26: sealedge.command.v1.AuditEntry
-	(*PutPolicy)(nil),          // 27: sealedge.command.v1.PutPolicy
-	(*PutSubscriber)(nil),      // 28: sealedge.command.v1.PutSubscriber
-	(*RevokeSubscriber)(nil),   // 29: sealedge.command.v1.RevokeSubscriber
-	(*PutBarrel)(nil),          // 30: sealedge.command.v1.PutBarrel
-	(*RevokeBarrel)(nil),       // 31: sealedge.command.v1.RevokeBarrel
-	(*Revocation)(nil),         // 32: sealedge.command.v1.Revocation
-	(*CheckOut)(nil),           // 33: sealedge.command.v1.CheckOut
-	(*CheckIn)(nil),            // 34: sealedge.command.v1.CheckIn
-	(*OpenSession)(nil),        // 35: sealedge.command.v1.OpenSession
-	(*Opened)(nil),             // 36: sealedge.command.v1.Opened
-	(*ModifySession)(nil),      // 37: sealedge.command.v1.ModifySession
-	(*ReleasePaths)(nil),       // 38: sealedge.command.v1.ReleasePaths
-	(*Released)(nil),           // 39: sealedge.command.v1.Released
-	(*AttachWireGuard)(nil),    // 40: sealedge.command.v1.AttachWireGuard
-	(*SelectPath)(nil),         // 41: sealedge.command.v1.SelectPath
-	(*ClosePath)(nil),          // 42: sealedge.command.v1.ClosePath
-	(*Closed)(nil),             // 43: sealedge.command.v1.Closed
-	(*AcquireAddress)(nil),     // 44: sealedge.command.v1.AcquireAddress
-	(*AssignAddress)(nil),      // 45: sealedge.command.v1.AssignAddress
-	(*SurrenderAddress)(nil),   // 46: sealedge.command.v1.SurrenderAddress
-	(*MoveAddress)(nil),        // 47: sealedge.command.v1.MoveAddress
-	(*BumpRestartCounter)(nil), // 48: sealedge.command.v1.BumpRestartCounter
-	(*ReserveUses)(nil),        // 49: sealedge.command.v1.ReserveUses
-	(*RecordReceipt)(nil),      // 50: sealedge.command.v1.RecordReceipt
-	(*RecordEvidence)(nil),     // 51: sealedge.command.v1.RecordEvidence
-	(*SettleUse)(nil),          // 52: sealedge.command.v1.SettleUse
-	(*Disconnect)(nil),         // 53: sealedge.command.v1.Disconnect
-	(*AckLock)(nil),            // 54: sealedge.command.v1.AckLock
-	(*SuspendOrder)(nil),       // 55: sealedge.command.v1.SuspendOrder
-	(*ResumeOrder)(nil),        // 56: sealedge.command.v1.ResumeOrder
-	(*MarkOverdue)(nil),        // 57: sealedge.command.v1.MarkOverdue
-	(*ExpireUse)(nil),          // 58: sealedge.command.v1.ExpireUse
-	(*RecordDecision)(nil),     // 59: sealedge.command.v1.RecordDecision
-	(*ReleaseUse)(nil),         // 60: sealedge.command.v1.ReleaseUse
-	(*ConfirmRelease)(nil),     // 61: sealedge.command.v1.ConfirmRelease
-	(*Checkpoint)(nil),         // 62: sealedge.command.v1.Checkpoint
-	(*Epoch)(nil),              // 63: sealedge.command.v1.Epoch
-	(*RaiseEpoch)(nil),         // 64: sealedge.command.v1.RaiseEpoch
-	(*ReconcileBarrel)(nil),    // 65: sealedge.command.v1.ReconcileBarrel
-	(*Excuse)(nil),             // 66: sealedge.command.v1.Excuse
-	(*ExcuseBarrel)(nil),       // 67: sealedge.command.v1.ExcuseBarrel
-	(*CloseEpoch)(nil),         // 68: sealedge.command.v1.CloseEpoch
-	(*SnapshotHeader)(nil),     // 69: sealedge.command.v1.SnapshotHeader
-	(*SnapshotRecord)(nil),     // 70: sealedge.command.v1.SnapshotRecord
-	(*Remembered)(nil),         // 71: sealedge.command.v1.Remembered
-	(*RaiseLevel)(nil),         // 72: sealedge.command.v1.RaiseLevel
+	(ChangeState)(0),           // 7: sealedge.command.v1.ChangeState
+	(*Command)(nil),            // 8: sealedge.command.v1.Command
+	(*Result)(nil),             // 9: sealedge.command.v1.Result
+	(*Subscriber)(nil),         // 10: sealedge.command.v1.Subscriber
+	(*Credentials)(nil),        // 11: sealedge.command.v1.Credentials
+	(*Barrel)(nil),             // 12: sealedge.command.v1.Barrel
+	(*FTEID)(nil),              // 13: sealedge.command.v1.FTEID
+	(*GTPPath)(nil),            // 14: sealedge.command.v1.GTPPath
+	(*GTPPeer)(nil),            // 15: sealedge.command.v1.GTPPeer
+	(*WireGuardPath)(nil),      // 16: sealedge.command.v1.WireGuardPath
+	(*Session)(nil),            // 17: sealedge.command.v1.Session
+	(*AddressLease)(nil),       // 18: sealedge.command.v1.AddressLease
+	(*Pool)(nil),               // 19: sealedge.command.v1.Pool
+	(*Policy)(nil),             // 20: sealedge.command.v1.Policy
+	(*GatewayAddress)(nil),     // 21: sealedge.command.v1.GatewayAddress
+	(*Order)(nil),              // 22: sealedge.command.v1.Order
+	(*Stamp)(nil),              // 23: sealedge.command.v1.Stamp
+	(*Use)(nil),                // 24: sealedge.command.v1.Use
+	(*UseRelease)(nil),         // 25: sealedge.command.v1.UseRelease
+	(*Lock)(nil),               // 26: sealedge.command.v1.Lock
+	(*AuditEntry)(nil),         // 27: sealedge.command.v1.AuditEntry
+	(*PutPolicy)(nil),          // 28: sealedge.command.v1.PutPolicy
+	(*PutSubscriber)(nil),      // 29: sealedge.command.v1.PutSubscriber
+	(*RevokeSubscriber)(nil),   // 30: sealedge.command.v1.RevokeSubscriber
+	(*PutBarrel)(nil),          // 31: sealedge.command.v1.PutBarrel
+	(*RevokeBarrel)(nil),       // 32: sealedge.command.v1.RevokeBarrel
+	(*Revocation)(nil),         // 33: sealedge.command.v1.Revocation
+	(*CheckOut)(nil),           // 34: sealedge.command.v1.CheckOut
+	(*CheckIn)(nil),            // 35: sealedge.command.v1.CheckIn
+	(*OpenSession)(nil),        // 36: sealedge.command.v1.OpenSession
+	(*Opened)(nil),             // 37: sealedge.command.v1.Opened
+	(*ModifySession)(nil),      // 38: sealedge.command.v1.ModifySession
+	(*ReleasePaths)(nil),       // 39: sealedge.command.v1.ReleasePaths
+	(*Released)(nil),           // 40: sealedge.command.v1.Released
+	(*AttachWireGuard)(nil),    // 41: sealedge.command.v1.AttachWireGuard
+	(*SelectPath)(nil),         // 42: sealedge.command.v1.SelectPath
+	(*ClosePath)(nil),          // 43: sealedge.command.v1.ClosePath
+	(*Closed)(nil),             // 44: sealedge.command.v1.Closed
+	(*AcquireAddress)(nil),     // 45: sealedge.command.v1.AcquireAddress
+	(*AssignAddress)(nil),      // 46: sealedge.command.v1.AssignAddress
+	(*SurrenderAddress)(nil),   // 47: sealedge.command.v1.SurrenderAddress
+	(*MoveAddress)(nil),        // 48: sealedge.command.v1.MoveAddress
+	(*BumpRestartCounter)(nil), // 49: sealedge.command.v1.BumpRestartCounter
+	(*ReserveUses)(nil),        // 50: sealedge.command.v1.ReserveUses
+	(*RecordReceipt)(nil),      // 51: sealedge.command.v1.RecordReceipt
+	(*RecordEvidence)(nil),     // 52: sealedge.command.v1.RecordEvidence
+	(*SettleUse)(nil),          // 53: sealedge.command.v1.SettleUse
+	(*Disconnect)(nil),         // 54: sealedge.command.v1.Disconnect
+	(*AckLock)(nil),            // 55: sealedge.command.v1.AckLock
+	(*SuspendOrder)(nil),       // 56: sealedge.command.v1.SuspendOrder
+	(*ResumeOrder)(nil),        // 57: sealedge.command.v1.ResumeOrder
+	(*MarkOverdue)(nil),        // 58: sealedge.command.v1.MarkOverdue
+	(*ExpireUse)(nil),          // 59: sealedge.command.v1.ExpireUse
+	(*RecordDecision)(nil),     // 60: sealedge.command.v1.RecordDecision
+	(*ReleaseUse)(nil),         // 61: sealedge.command.v1.ReleaseUse
+	(*ConfirmRelease)(nil),     // 62: sealedge.command.v1.ConfirmRelease
+	(*Checkpoint)(nil),         // 63: sealedge.command.v1.Checkpoint
+	(*Epoch)(nil),              // 64: sealedge.command.v1.Epoch
+	(*RaiseEpoch)(nil),         // 65: sealedge.command.v1.RaiseEpoch
+	(*ReconcileBarrel)(nil),    // 66: sealedge.command.v1.ReconcileBarrel
+	(*Excuse)(nil),             // 67: sealedge.command.v1.Excuse
+	(*ExcuseBarrel)(nil),       // 68: sealedge.command.v1.ExcuseBarrel
+	(*CloseEpoch)(nil),         // 69: sealedge.command.v1.CloseEpoch
+	(*PutDevices)(nil),         // 70: sealedge.command.v1.PutDevices
+	(*DeviceChange)(nil),       // 71: sealedge.command.v1.DeviceChange
+	(*DevicesPut)(nil),         // 72: sealedge.command.v1.DevicesPut
+	(*DeviceOutcome)(nil),      // 73: sealedge.command.v1.DeviceOutcome
+	(*SuspendDevice)(nil),      // 74: sealedge.command.v1.SuspendDevice
+	(*ResumeDevice)(nil),       // 75: sealedge.command.v1.ResumeDevice
+	(*Change)(nil),             // 76: sealedge.command.v1.Change
+	(*Approval)(nil),           // 77: sealedge.command.v1.Approval
+	(*ProposeChange)(nil),      // 78: sealedge.command.v1.ProposeChange
+	(*ApproveChange)(nil),      // 79: sealedge.command.v1.ApproveChange
+	(*RejectChange)(nil),       // 80: sealedge.command.v1.RejectChange
+	(*ReviewChange)(nil),       // 81: sealedge.command.v1.ReviewChange
+	(*Token)(nil),              // 82: sealedge.command.v1.Token
+	(*PutToken)(nil),           // 83: sealedge.command.v1.PutToken
+	(*RevokeToken)(nil),        // 84: sealedge.command.v1.RevokeToken
+	(*RecordCalls)(nil),        // 85: sealedge.command.v1.RecordCalls
+	(*Call)(nil),               // 86: sealedge.command.v1.Call
+	(*SnapshotHeader)(nil),     // 87: sealedge.command.v1.SnapshotHeader
+	(*SnapshotRecord)(nil),     // 88: sealedge.command.v1.SnapshotRecord
+	(*Remembered)(nil),         // 89: sealedge.command.v1.Remembered
+	(*RaiseLevel)(nil),         // 90: sealedge.command.v1.RaiseLevel
 }
 var file_command_proto_depIdxs = []int32{
 	0,  // 0: sealedge.command.v1.Command.type:type_name -> sealedge.command.v1.Type
 	1,  // 1: sealedge.command.v1.Result.code:type_name -> sealedge.command.v1.Code
 	2,  // 2: sealedge.command.v1.Subscriber.state:type_name -> sealedge.command.v1.DeviceState
-	10, // 3: sealedge.command.v1.Subscriber.credentials:type_name -> sealedge.command.v1.Credentials
+	11, // 3: sealedge.command.v1.Subscriber.credentials:type_name -> sealedge.command.v1.Credentials
 	2,  // 4: sealedge.command.v1.Barrel.state:type_name -> sealedge.command.v1.DeviceState
-	66, // 5: sealedge.command.v1.Barrel.excuse:type_name -> sealedge.command.v1.Excuse
-	12, // 6: sealedge.command.v1.GTPPath.peer_c:type_name -> sealedge.command.v1.FTEID
-	12, // 7: sealedge.command.v1.GTPPath.peer_u:type_name -> sealedge.command.v1.FTEID
-	13, // 8: sealedge.command.v1.Session.gtp:type_name -> sealedge.command.v1.GTPPath
-	15, // 9: sealedge.command.v1.Session.wireguard:type_name -> sealedge.command.v1.WireGuardPath
+	67, // 5: sealedge.command.v1.Barrel.excuse:type_name -> sealedge.command.v1.Excuse
+	13, // 6: sealedge.command.v1.GTPPath.peer_c:type_name -> sealedge.command.v1.FTEID
+	13, // 7: sealedge.command.v1.GTPPath.peer_u:type_name -> sealedge.command.v1.FTEID
+	14, // 8: sealedge.command.v1.Session.gtp:type_name -> sealedge.command.v1.GTPPath
+	16, // 9: sealedge.command.v1.Session.wireguard:type_name -> sealedge.command.v1.WireGuardPath
 	3,  // 10: sealedge.command.v1.Session.active:type_name -> sealedge.command.v1.PathKind
-	18, // 11: sealedge.command.v1.Policy.pools:type_name -> sealedge.command.v1.Pool
+	19, // 11: sealedge.command.v1.Policy.pools:type_name -> sealedge.command.v1.Pool
 	4,  // 12: sealedge.command.v1.Order.state:type_name -> sealedge.command.v1.OrderState
 	5,  // 13: sealedge.command.v1.Use.state:type_name -> sealedge.command.v1.UseState
-	22, // 14: sealedge.command.v1.Use.stamps:type_name -> sealedge.command.v1.Stamp
-	24, // 15: sealedge.command.v1.Use.release:type_name -> sealedge.command.v1.UseRelease
-	18, // 16: sealedge.command.v1.PutPolicy.pools:type_name -> sealedge.command.v1.Pool
-	9,  // 17: sealedge.command.v1.PutSubscriber.subscriber:type_name -> sealedge.command.v1.Subscriber
-	11, // 18: sealedge.command.v1.PutBarrel.barrel:type_name -> sealedge.command.v1.Barrel
-	16, // 19: sealedge.command.v1.Revocation.sessions:type_name -> sealedge.command.v1.Session
-	13, // 20: sealedge.command.v1.OpenSession.gtp:type_name -> sealedge.command.v1.GTPPath
-	16, // 21: sealedge.command.v1.Opened.session:type_name -> sealedge.command.v1.Session
-	16, // 22: sealedge.command.v1.Opened.replaced:type_name -> sealedge.command.v1.Session
-	12, // 23: sealedge.command.v1.ModifySession.peer_c:type_name -> sealedge.command.v1.FTEID
-	12, // 24: sealedge.command.v1.ModifySession.peer_u:type_name -> sealedge.command.v1.FTEID
+	23, // 14: sealedge.command.v1.Use.stamps:type_name -> sealedge.command.v1.Stamp
+	25, // 15: sealedge.command.v1.Use.release:type_name -> sealedge.command.v1.UseRelease
+	19, // 16: sealedge.command.v1.PutPolicy.pools:type_name -> sealedge.command.v1.Pool
+	10, // 17: sealedge.command.v1.PutSubscriber.subscriber:type_name -> sealedge.command.v1.Subscriber
+	12, // 18: sealedge.command.v1.PutBarrel.barrel:type_name -> sealedge.command.v1.Barrel
+	17, // 19: sealedge.command.v1.Revocation.sessions:type_name -> sealedge.command.v1.Session
+	14, // 20: sealedge.command.v1.OpenSession.gtp:type_name -> sealedge.command.v1.GTPPath
+	17, // 21: sealedge.command.v1.Opened.session:type_name -> sealedge.command.v1.Session
+	17, // 22: sealedge.command.v1.Opened.replaced:type_name -> sealedge.command.v1.Session
+	13, // 23: sealedge.command.v1.ModifySession.peer_c:type_name -> sealedge.command.v1.FTEID
+	13, // 24: sealedge.command.v1.ModifySession.peer_u:type_name -> sealedge.command.v1.FTEID
 	6,  // 25: sealedge.command.v1.ModifySession.suspension:type_name -> sealedge.command.v1.Suspension
-	16, // 26: sealedge.command.v1.Released.sessions:type_name -> sealedge.command.v1.Session
+	17, // 26: sealedge.command.v1.Released.sessions:type_name -> sealedge.command.v1.Session
 	3,  // 27: sealedge.command.v1.SelectPath.path:type_name -> sealedge.command.v1.PathKind
 	3,  // 28: sealedge.command.v1.ClosePath.path:type_name -> sealedge.command.v1.PathKind
-	16, // 29: sealedge.command.v1.Closed.session:type_name -> sealedge.command.v1.Session
-	63, // 30: sealedge.command.v1.SnapshotHeader.epoch:type_name -> sealedge.command.v1.Epoch
-	19, // 31: sealedge.command.v1.SnapshotRecord.policy:type_name -> sealedge.command.v1.Policy
-	9,  // 32: sealedge.command.v1.SnapshotRecord.subscriber:type_name -> sealedge.command.v1.Subscriber
-	11, // 33: sealedge.command.v1.SnapshotRecord.barrel:type_name -> sealedge.command.v1.Barrel
-	16, // 34: sealedge.command.v1.SnapshotRecord.session:type_name -> sealedge.command.v1.Session
-	17, // 35: sealedge.command.v1.SnapshotRecord.lease:type_name -> sealedge.command.v1.AddressLease
-	20, // 36: sealedge.command.v1.SnapshotRecord.address:type_name -> sealedge.command.v1.GatewayAddress
-	21, // 37: sealedge.command.v1.SnapshotRecord.order:type_name -> sealedge.command.v1.Order
-	23, // 38: sealedge.command.v1.SnapshotRecord.use:type_name -> sealedge.command.v1.Use
-	25, // 39: sealedge.command.v1.SnapshotRecord.lock:type_name -> sealedge.command.v1.Lock
-	71, // 40: sealedge.command.v1.SnapshotRecord.remembered:type_name -> sealedge.command.v1.Remembered
-	14, // 41: sealedge.command.v1.SnapshotRecord.peer:type_name -> sealedge.command.v1.GTPPeer
-	42, // [42:42] is the sub-list for method output_type
-	42, // [42:42] is the sub-list for method input_type
-	42, // [42:42] is the sub-list for extension type_name
-	42, // [42:42] is the sub-list for extension extendee
-	0,  // [0:42] is the sub-list for field type_name
+	17, // 29: sealedge.command.v1.Closed.session:type_name -> sealedge.command.v1.Session
+	71, // 30: sealedge.command.v1.PutDevices.changes:type_name -> sealedge.command.v1.DeviceChange
+	29, // 31: sealedge.command.v1.DeviceChange.subscriber:type_name -> sealedge.command.v1.PutSubscriber
+	31, // 32: sealedge.command.v1.DeviceChange.barrel:type_name -> sealedge.command.v1.PutBarrel
+	34, // 33: sealedge.command.v1.DeviceChange.check_out:type_name -> sealedge.command.v1.CheckOut
+	35, // 34: sealedge.command.v1.DeviceChange.check_in:type_name -> sealedge.command.v1.CheckIn
+	73, // 35: sealedge.command.v1.DevicesPut.outcomes:type_name -> sealedge.command.v1.DeviceOutcome
+	1,  // 36: sealedge.command.v1.DeviceOutcome.code:type_name -> sealedge.command.v1.Code
+	28, // 37: sealedge.command.v1.Change.policy:type_name -> sealedge.command.v1.PutPolicy
+	70, // 38: sealedge.command.v1.Change.devices:type_name -> sealedge.command.v1.PutDevices
+	77, // 39: sealedge.command.v1.Change.approvals:type_name -> sealedge.command.v1.Approval
+	7,  // 40: sealedge.command.v1.Change.state:type_name -> sealedge.command.v1.ChangeState
+	28, // 41: sealedge.command.v1.ProposeChange.policy:type_name -> sealedge.command.v1.PutPolicy
+	70, // 42: sealedge.command.v1.ProposeChange.devices:type_name -> sealedge.command.v1.PutDevices
+	82, // 43: sealedge.command.v1.PutToken.token:type_name -> sealedge.command.v1.Token
+	86, // 44: sealedge.command.v1.RecordCalls.calls:type_name -> sealedge.command.v1.Call
+	64, // 45: sealedge.command.v1.SnapshotHeader.epoch:type_name -> sealedge.command.v1.Epoch
+	20, // 46: sealedge.command.v1.SnapshotRecord.policy:type_name -> sealedge.command.v1.Policy
+	10, // 47: sealedge.command.v1.SnapshotRecord.subscriber:type_name -> sealedge.command.v1.Subscriber
+	12, // 48: sealedge.command.v1.SnapshotRecord.barrel:type_name -> sealedge.command.v1.Barrel
+	17, // 49: sealedge.command.v1.SnapshotRecord.session:type_name -> sealedge.command.v1.Session
+	18, // 50: sealedge.command.v1.SnapshotRecord.lease:type_name -> sealedge.command.v1.AddressLease
+	21, // 51: sealedge.command.v1.SnapshotRecord.address:type_name -> sealedge.command.v1.GatewayAddress
+	22, // 52: sealedge.command.v1.SnapshotRecord.order:type_name -> sealedge.command.v1.Order
+	24, // 53: sealedge.command.v1.SnapshotRecord.use:type_name -> sealedge.command.v1.Use
+	26, // 54: sealedge.command.v1.SnapshotRecord.lock:type_name -> sealedge.command.v1.Lock
+	89, // 55: sealedge.command.v1.SnapshotRecord.remembered:type_name -> sealedge.command.v1.Remembered
+	15, // 56: sealedge.command.v1.SnapshotRecord.peer:type_name -> sealedge.command.v1.GTPPeer
+	20, // 57: sealedge.command.v1.SnapshotRecord.former:type_name -> sealedge.command.v1.Policy
+	76, // 58: sealedge.command.v1.SnapshotRecord.change:type_name -> sealedge.command.v1.Change
+	82, // 59: sealedge.command.v1.SnapshotRecord.token:type_name -> sealedge.command.v1.Token
+	60, // [60:60] is the sub-list for method output_type
+	60, // [60:60] is the sub-list for method input_type
+	60, // [60:60] is the sub-list for extension type_name
+	60, // [60:60] is the sub-list for extension extendee
+	0,  // [0:60] is the sub-list for field type_name
 }
 
 func init() { file_command_proto_init() }
@@ -7046,6 +8805,12 @@ func file_command_proto_init() {
 		return
 	}
 	file_command_proto_msgTypes[63].OneofWrappers = []any{
+		(*DeviceChange_Subscriber)(nil),
+		(*DeviceChange_Barrel)(nil),
+		(*DeviceChange_CheckOut)(nil),
+		(*DeviceChange_CheckIn)(nil),
+	}
+	file_command_proto_msgTypes[80].OneofWrappers = []any{
 		(*SnapshotRecord_Policy)(nil),
 		(*SnapshotRecord_Subscriber)(nil),
 		(*SnapshotRecord_Barrel)(nil),
@@ -7057,6 +8822,9 @@ func file_command_proto_init() {
 		(*SnapshotRecord_Lock)(nil),
 		(*SnapshotRecord_Remembered)(nil),
 		(*SnapshotRecord_Peer)(nil),
+		(*SnapshotRecord_Former)(nil),
+		(*SnapshotRecord_Change)(nil),
+		(*SnapshotRecord_Token)(nil),
 		(*SnapshotRecord_Digest)(nil),
 	}
 	type x struct{}
@@ -7064,8 +8832,8 @@ func file_command_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_command_proto_rawDesc), len(file_command_proto_rawDesc)),
-			NumEnums:      7,
-			NumMessages:   66,
+			NumEnums:      8,
+			NumMessages:   83,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -286,8 +286,12 @@ func (m *Machine) carryOut(c *command.Command, payload proto.Message) outcome {
 		return m.excuseBarrel(p, c.Actor)
 	case *command.CloseEpoch:
 		return m.closeEpoch(p, c.Actor)
-	case *command.RecordDecision, *command.Checkpoint, *command.RaiseLevel:
+	case *command.RecordDecision, *command.Checkpoint, *command.RaiseLevel, *command.RecordCalls:
 		return done(nil, "")
+	case *command.PutDevices, *command.SuspendDevice, *command.ResumeDevice,
+		*command.ProposeChange, *command.ApproveChange, *command.RejectChange, *command.ReviewChange,
+		*command.PutToken, *command.RevokeToken:
+		return invalid("%s is defined, and nothing proposes it yet", c.Type)
 	}
 	// Decode knows no other payload; TestEveryCommandIsCarriedOut holds the two
 	// lists together.
