@@ -40,6 +40,12 @@ type Rules struct {
 	// either way.
 	ClockTolerance time.Duration
 	Fallback       Fallback
+	// Table holds the document's rules in their order.
+	Table     []Rule
+	Locations map[string]Location
+	Zone      *time.Location // of the hours of rules; nil: UTC
+	Hotspot   []HotspotDevice
+	Control   ChangeControl
 	// Sources tells where the document says it: "policy.yaml:12" by the path of
 	// the key ("spec.sealTypes.company.level"). It may be nil.
 	Sources map[string]string
@@ -94,6 +100,10 @@ type Admission struct {
 	PLMNs       []ident.PLMN // serving networks allowed; empty: any
 	RATs        []RAT        // radio access types allowed; empty: any
 	RequireIMEI bool         // refuse a handset that doesn't tell its IMEI, even when none is bound
+	Handset     HandsetBinding
+	TACs        []string // of the handsets that HandsetPool takes
+	// Credentials are what a terminal must have shown on a path: all of them.
+	Credentials map[PathKind]Credentials
 }
 
 // Level is what a barrel must verify before it unlocks. The lower its number,
