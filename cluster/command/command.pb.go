@@ -5976,6 +5976,7 @@ type DeviceChange struct {
 	//	*DeviceChange_Barrel
 	//	*DeviceChange_CheckOut
 	//	*DeviceChange_CheckIn
+	//	*DeviceChange_Resume
 	Change isDeviceChange_Change `protobuf_oneof:"change"`
 	// What is there already, but for what the machine sets, is left as it is, whatever
 	// its version: the outcome is OK and unchanged.
@@ -6057,6 +6058,15 @@ func (x *DeviceChange) GetCheckIn() *CheckIn {
 	return nil
 }
 
+func (x *DeviceChange) GetResume() *ResumeDevice {
+	if x != nil {
+		if x, ok := x.Change.(*DeviceChange_Resume); ok {
+			return x.Resume
+		}
+	}
+	return nil
+}
+
 func (x *DeviceChange) GetIdempotent() bool {
 	if x != nil {
 		return x.Idempotent
@@ -6084,6 +6094,10 @@ type DeviceChange_CheckIn struct {
 	CheckIn *CheckIn `protobuf:"bytes,4,opt,name=check_in,json=checkIn,proto3,oneof"`
 }
 
+type DeviceChange_Resume struct {
+	Resume *ResumeDevice `protobuf:"bytes,6,opt,name=resume,proto3,oneof"`
+}
+
 func (*DeviceChange_Subscriber) isDeviceChange_Change() {}
 
 func (*DeviceChange_Barrel) isDeviceChange_Change() {}
@@ -6091,6 +6105,8 @@ func (*DeviceChange_Barrel) isDeviceChange_Change() {}
 func (*DeviceChange_CheckOut) isDeviceChange_Change() {}
 
 func (*DeviceChange_CheckIn) isDeviceChange_Change() {}
+
+func (*DeviceChange_Resume) isDeviceChange_Change() {}
 
 // DevicesPut has an outcome for each, in their order.
 type DevicesPut struct {
@@ -6351,13 +6367,14 @@ type Change struct {
 	EndReason  string                 `protobuf:"bytes,17,opt,name=end_reason,json=endReason,proto3" json:"end_reason,omitempty"`
 	Revision   uint64                 `protobuf:"varint,18,opt,name=revision,proto3" json:"revision,omitempty"` // of the policy that it became
 	// Broken glass: in force without the approvals, to be reviewed by another person.
-	BreakGlass    bool   `protobuf:"varint,19,opt,name=break_glass,json=breakGlass,proto3" json:"break_glass,omitempty"`
-	ReviewDue     int64  `protobuf:"varint,20,opt,name=review_due,json=reviewDue,proto3" json:"review_due,omitempty"`
-	ReviewedBy    string `protobuf:"bytes,21,opt,name=reviewed_by,json=reviewedBy,proto3" json:"reviewed_by,omitempty"` // empty: not yet
-	Reviewed      int64  `protobuf:"varint,22,opt,name=reviewed,proto3" json:"reviewed,omitempty"`
-	Review        string `protobuf:"bytes,23,opt,name=review,proto3" json:"review,omitempty"` // what the reviewer says of it
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	BreakGlass     bool   `protobuf:"varint,19,opt,name=break_glass,json=breakGlass,proto3" json:"break_glass,omitempty"`
+	ReviewDue      int64  `protobuf:"varint,20,opt,name=review_due,json=reviewDue,proto3" json:"review_due,omitempty"`
+	ReviewedBy     string `protobuf:"bytes,21,opt,name=reviewed_by,json=reviewedBy,proto3" json:"reviewed_by,omitempty"` // empty: not yet
+	Reviewed       int64  `protobuf:"varint,22,opt,name=reviewed,proto3" json:"reviewed,omitempty"`
+	Review         string `protobuf:"bytes,23,opt,name=review,proto3" json:"review,omitempty"`                                        // what the reviewer says of it
+	PolicyRevision uint64 `protobuf:"varint,24,opt,name=policy_revision,json=policyRevision,proto3" json:"policy_revision,omitempty"` // the policy by which needed was decided, and that it is for
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Change) Reset() {
@@ -6549,6 +6566,13 @@ func (x *Change) GetReview() string {
 		return x.Review
 	}
 	return ""
+}
+
+func (x *Change) GetPolicyRevision() uint64 {
+	if x != nil {
+		return x.PolicyRevision
+	}
+	return 0
 }
 
 // Approval is one person's signed yes.
@@ -8346,14 +8370,15 @@ const file_command_proto_rawDesc = "" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\"I\n" +
 	"\n" +
 	"PutDevices\x12;\n" +
-	"\achanges\x18\x01 \x03(\v2!.sealedge.command.v1.DeviceChangeR\achanges\"\xb1\x02\n" +
+	"\achanges\x18\x01 \x03(\v2!.sealedge.command.v1.DeviceChangeR\achanges\"\xee\x02\n" +
 	"\fDeviceChange\x12D\n" +
 	"\n" +
 	"subscriber\x18\x01 \x01(\v2\".sealedge.command.v1.PutSubscriberH\x00R\n" +
 	"subscriber\x128\n" +
 	"\x06barrel\x18\x02 \x01(\v2\x1e.sealedge.command.v1.PutBarrelH\x00R\x06barrel\x12<\n" +
 	"\tcheck_out\x18\x03 \x01(\v2\x1d.sealedge.command.v1.CheckOutH\x00R\bcheckOut\x129\n" +
-	"\bcheck_in\x18\x04 \x01(\v2\x1c.sealedge.command.v1.CheckInH\x00R\acheckIn\x12\x1e\n" +
+	"\bcheck_in\x18\x04 \x01(\v2\x1c.sealedge.command.v1.CheckInH\x00R\acheckIn\x12;\n" +
+	"\x06resume\x18\x06 \x01(\v2!.sealedge.command.v1.ResumeDeviceH\x00R\x06resume\x12\x1e\n" +
 	"\n" +
 	"idempotent\x18\x05 \x01(\bR\n" +
 	"idempotentB\b\n" +
@@ -8373,7 +8398,7 @@ const file_command_proto_rawDesc = "" +
 	"\fResumeDevice\x12\x12\n" +
 	"\x04imsi\x18\x01 \x01(\tR\x04imsi\x12\x16\n" +
 	"\x06barrel\x18\x02 \x01(\tR\x06barrel\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xf5\x05\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"\x9e\x06\n" +
 	"\x06Change\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x126\n" +
 	"\x06policy\x18\x02 \x01(\v2\x1e.sealedge.command.v1.PutPolicyR\x06policy\x129\n" +
@@ -8404,7 +8429,8 @@ const file_command_proto_rawDesc = "" +
 	"\vreviewed_by\x18\x15 \x01(\tR\n" +
 	"reviewedBy\x12\x1a\n" +
 	"\breviewed\x18\x16 \x01(\x03R\breviewed\x12\x16\n" +
-	"\x06review\x18\x17 \x01(\tR\x06review\"j\n" +
+	"\x06review\x18\x17 \x01(\tR\x06review\x12'\n" +
+	"\x0fpolicy_revision\x18\x18 \x01(\x04R\x0epolicyRevision\"j\n" +
 	"\bApproval\x12\x0e\n" +
 	"\x02by\x18\x01 \x01(\tR\x02by\x12\x0e\n" +
 	"\x02at\x18\x02 \x01(\x03R\x02at\x12 \n" +
@@ -8767,36 +8793,37 @@ var file_command_proto_depIdxs = []int32{
 	31, // 32: sealedge.command.v1.DeviceChange.barrel:type_name -> sealedge.command.v1.PutBarrel
 	34, // 33: sealedge.command.v1.DeviceChange.check_out:type_name -> sealedge.command.v1.CheckOut
 	35, // 34: sealedge.command.v1.DeviceChange.check_in:type_name -> sealedge.command.v1.CheckIn
-	73, // 35: sealedge.command.v1.DevicesPut.outcomes:type_name -> sealedge.command.v1.DeviceOutcome
-	1,  // 36: sealedge.command.v1.DeviceOutcome.code:type_name -> sealedge.command.v1.Code
-	28, // 37: sealedge.command.v1.Change.policy:type_name -> sealedge.command.v1.PutPolicy
-	70, // 38: sealedge.command.v1.Change.devices:type_name -> sealedge.command.v1.PutDevices
-	77, // 39: sealedge.command.v1.Change.approvals:type_name -> sealedge.command.v1.Approval
-	7,  // 40: sealedge.command.v1.Change.state:type_name -> sealedge.command.v1.ChangeState
-	28, // 41: sealedge.command.v1.ProposeChange.policy:type_name -> sealedge.command.v1.PutPolicy
-	70, // 42: sealedge.command.v1.ProposeChange.devices:type_name -> sealedge.command.v1.PutDevices
-	82, // 43: sealedge.command.v1.PutToken.token:type_name -> sealedge.command.v1.Token
-	86, // 44: sealedge.command.v1.RecordCalls.calls:type_name -> sealedge.command.v1.Call
-	64, // 45: sealedge.command.v1.SnapshotHeader.epoch:type_name -> sealedge.command.v1.Epoch
-	20, // 46: sealedge.command.v1.SnapshotRecord.policy:type_name -> sealedge.command.v1.Policy
-	10, // 47: sealedge.command.v1.SnapshotRecord.subscriber:type_name -> sealedge.command.v1.Subscriber
-	12, // 48: sealedge.command.v1.SnapshotRecord.barrel:type_name -> sealedge.command.v1.Barrel
-	17, // 49: sealedge.command.v1.SnapshotRecord.session:type_name -> sealedge.command.v1.Session
-	18, // 50: sealedge.command.v1.SnapshotRecord.lease:type_name -> sealedge.command.v1.AddressLease
-	21, // 51: sealedge.command.v1.SnapshotRecord.address:type_name -> sealedge.command.v1.GatewayAddress
-	22, // 52: sealedge.command.v1.SnapshotRecord.order:type_name -> sealedge.command.v1.Order
-	24, // 53: sealedge.command.v1.SnapshotRecord.use:type_name -> sealedge.command.v1.Use
-	26, // 54: sealedge.command.v1.SnapshotRecord.lock:type_name -> sealedge.command.v1.Lock
-	89, // 55: sealedge.command.v1.SnapshotRecord.remembered:type_name -> sealedge.command.v1.Remembered
-	15, // 56: sealedge.command.v1.SnapshotRecord.peer:type_name -> sealedge.command.v1.GTPPeer
-	20, // 57: sealedge.command.v1.SnapshotRecord.former:type_name -> sealedge.command.v1.Policy
-	76, // 58: sealedge.command.v1.SnapshotRecord.change:type_name -> sealedge.command.v1.Change
-	82, // 59: sealedge.command.v1.SnapshotRecord.token:type_name -> sealedge.command.v1.Token
-	60, // [60:60] is the sub-list for method output_type
-	60, // [60:60] is the sub-list for method input_type
-	60, // [60:60] is the sub-list for extension type_name
-	60, // [60:60] is the sub-list for extension extendee
-	0,  // [0:60] is the sub-list for field type_name
+	75, // 35: sealedge.command.v1.DeviceChange.resume:type_name -> sealedge.command.v1.ResumeDevice
+	73, // 36: sealedge.command.v1.DevicesPut.outcomes:type_name -> sealedge.command.v1.DeviceOutcome
+	1,  // 37: sealedge.command.v1.DeviceOutcome.code:type_name -> sealedge.command.v1.Code
+	28, // 38: sealedge.command.v1.Change.policy:type_name -> sealedge.command.v1.PutPolicy
+	70, // 39: sealedge.command.v1.Change.devices:type_name -> sealedge.command.v1.PutDevices
+	77, // 40: sealedge.command.v1.Change.approvals:type_name -> sealedge.command.v1.Approval
+	7,  // 41: sealedge.command.v1.Change.state:type_name -> sealedge.command.v1.ChangeState
+	28, // 42: sealedge.command.v1.ProposeChange.policy:type_name -> sealedge.command.v1.PutPolicy
+	70, // 43: sealedge.command.v1.ProposeChange.devices:type_name -> sealedge.command.v1.PutDevices
+	82, // 44: sealedge.command.v1.PutToken.token:type_name -> sealedge.command.v1.Token
+	86, // 45: sealedge.command.v1.RecordCalls.calls:type_name -> sealedge.command.v1.Call
+	64, // 46: sealedge.command.v1.SnapshotHeader.epoch:type_name -> sealedge.command.v1.Epoch
+	20, // 47: sealedge.command.v1.SnapshotRecord.policy:type_name -> sealedge.command.v1.Policy
+	10, // 48: sealedge.command.v1.SnapshotRecord.subscriber:type_name -> sealedge.command.v1.Subscriber
+	12, // 49: sealedge.command.v1.SnapshotRecord.barrel:type_name -> sealedge.command.v1.Barrel
+	17, // 50: sealedge.command.v1.SnapshotRecord.session:type_name -> sealedge.command.v1.Session
+	18, // 51: sealedge.command.v1.SnapshotRecord.lease:type_name -> sealedge.command.v1.AddressLease
+	21, // 52: sealedge.command.v1.SnapshotRecord.address:type_name -> sealedge.command.v1.GatewayAddress
+	22, // 53: sealedge.command.v1.SnapshotRecord.order:type_name -> sealedge.command.v1.Order
+	24, // 54: sealedge.command.v1.SnapshotRecord.use:type_name -> sealedge.command.v1.Use
+	26, // 55: sealedge.command.v1.SnapshotRecord.lock:type_name -> sealedge.command.v1.Lock
+	89, // 56: sealedge.command.v1.SnapshotRecord.remembered:type_name -> sealedge.command.v1.Remembered
+	15, // 57: sealedge.command.v1.SnapshotRecord.peer:type_name -> sealedge.command.v1.GTPPeer
+	20, // 58: sealedge.command.v1.SnapshotRecord.former:type_name -> sealedge.command.v1.Policy
+	76, // 59: sealedge.command.v1.SnapshotRecord.change:type_name -> sealedge.command.v1.Change
+	82, // 60: sealedge.command.v1.SnapshotRecord.token:type_name -> sealedge.command.v1.Token
+	61, // [61:61] is the sub-list for method output_type
+	61, // [61:61] is the sub-list for method input_type
+	61, // [61:61] is the sub-list for extension type_name
+	61, // [61:61] is the sub-list for extension extendee
+	0,  // [0:61] is the sub-list for field type_name
 }
 
 func init() { file_command_proto_init() }
@@ -8809,6 +8836,7 @@ func file_command_proto_init() {
 		(*DeviceChange_Barrel)(nil),
 		(*DeviceChange_CheckOut)(nil),
 		(*DeviceChange_CheckIn)(nil),
+		(*DeviceChange_Resume)(nil),
 	}
 	file_command_proto_msgTypes[80].OneofWrappers = []any{
 		(*SnapshotRecord_Policy)(nil),
