@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sealedge/sealedge/cluster/command"
 )
@@ -13,9 +14,10 @@ import (
 func TestRecordNamesEveryMistake(t *testing.T) {
 	_, err := Terminal{
 		IMSI: "46", MSISDN: "x", IMEIs: []string{"35693803564380", "1"}, StaticAddress: "fe80::1", StaticPrefix6: "fe80::/64",
+		Groups: []string{"b", "no spaces", "b"}, AnnouncedIMEI: "1", AnnouncedUntil: time.Time{},
 		Credentials: &Credentials{Password: "short"}, WireGuardPublicKey: "AAAA", DeviceCertSHA256: "zz",
 	}.Record()
-	for _, field := range []string{"imsi", "msisdn", "imeis[1]", "apns", "static_address", "static_prefix6", "credentials.user", "credentials.password", "wireguard_public_key", "device_cert_sha256"} {
+	for _, field := range []string{"imsi", "msisdn", "imeis[1]", "apns", "static_address", "static_prefix6", "groups[1]", "groups[2]", "announced_imei", "announced_until", "credentials.user", "credentials.password", "wireguard_public_key", "device_cert_sha256"} {
 		if err == nil || !strings.Contains(err.Error(), field+": ") {
 			t.Errorf("terminal: %q is not named in: %v", field, err)
 		}
@@ -32,13 +34,14 @@ func TestDevicesRoundTrip(t *testing.T) {
 	term := Terminal{
 		IMSI: "460010000000001", MSISDN: "8613800000001", IMEIs: []string{"35693803564380"}, APNs: []string{"seal.corp"},
 		StaticAddress: "10.90.0.7", StaticPrefix6: "fd00:90:0:7::/64", WiFiMAC: "02:00:00:00:00:01", Label: "phone 1",
+		Groups: []string{"head-office", "finance"}, AnnouncedIMEI: "35693803564381", AnnouncedUntil: time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC),
 		DeviceCertSHA256: strings.Repeat("ab", 32), WireGuardPublicKey: strings.Repeat("A", 43) + "=",
 	}
 	s, err := term.Record()
 	if err != nil {
 		t.Fatal(err)
 	}
-	term.State = "active"
+	term.State, term.Groups = "active", []string{"finance", "head-office"}
 	if got, want := TerminalOf(s), term; marshal(t, got) != marshal(t, want) {
 		t.Errorf("terminal: got %s, want %s", marshal(t, got), marshal(t, want))
 	}

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
+	"time"
 
 	"github.com/sealedge/sealedge/cluster/command"
 	"github.com/sealedge/sealedge/policy/ident"
@@ -25,6 +27,11 @@ type Terminal struct {
 	DeviceCertSHA256   string   `json:"device_cert_sha256,omitempty" yaml:"device_cert_sha256,omitempty"`
 	WireGuardPublicKey string   `json:"wireguard_public_key,omitempty" yaml:"wireguard_public_key,omitempty"`
 	Label              string   `json:"label,omitempty" yaml:"label,omitempty"`
+	Groups             []string `json:"groups,omitempty" yaml:"groups,omitempty"` // that the policy's rules name
+	// AnnouncedIMEI is the handset that the SIM is going to be in: until
+	// AnnouncedUntil it may take the bound one's place, and does so once.
+	AnnouncedIMEI  string    `json:"announced_imei,omitempty" yaml:"announced_imei,omitempty"`
+	AnnouncedUntil time.Time `json:"announced_until,omitzero" yaml:"announced_until,omitempty"`
 	// Credentials in a request: absent or null keeps those that are stored, {}
 	// removes them.
 	Credentials *Credentials `json:"credentials,omitempty" yaml:"credentials,omitempty"`
@@ -144,8 +151,30 @@ func (t Terminal) Record() (*command.Subscriber, error) {
 		m.add("static_prefix6", err)
 		s.StaticPrefix6 = p.Addr().AsSlice()
 	}
+	s.Groups = groups(&m, t.Groups)
+	s.AnnouncedImei = optional(&m, "announced_imei", t.AnnouncedIMEI, ident.ParseIMEI)
+	if (t.AnnouncedIMEI == "") != t.AnnouncedUntil.IsZero() {
+		m.add("announced_until", errors.New("announced_imei and announced_until go together"))
+	}
+	if !t.AnnouncedUntil.IsZero() {
+		s.AnnouncedUntil = t.AnnouncedUntil.UnixNano()
+	}
 	t.Credentials.check(&m)
 	return s, m.err()
+}
+
+// groups checks the names of groups, and sorts them.
+func groups(m *mistakes, names []string) []string {
+	sorted := slices.Sorted(slices.Values(names))
+	for i, name := range names {
+		switch {
+		case !ident.PlainName(name):
+			m.add(fmt.Sprintf("groups[%d]", i), fmt.Errorf(`%q can't name a group; use lower-case letters, digits and dashes, such as "head-office"`, name))
+		case slices.Index(names, name) != i:
+			m.add(fmt.Sprintf("groups[%d]", i), fmt.Errorf("%q is there twice; remove one", name))
+		}
+	}
+	return sorted
 }
 
 // parsePrefix6 reads the /64 of a terminal.
@@ -172,6 +201,7 @@ func TerminalOf(s *command.Subscriber, leases ...*command.AddressLease) Terminal
 		WireGuardPublicKey: base64.StdEncoding.EncodeToString(s.WireguardPublicKey),
 		Label:              s.Label, State: stateText(s.State), Version: s.Version,
 		RevokeReason: s.RevokeReason, Credentials: credentialsOf(s.Credentials),
+		Groups: s.Groups, AnnouncedIMEI: s.AnnouncedImei, AnnouncedUntil: timeOf(s.AnnouncedUntil),
 	}
 	for _, l := range leases {
 		switch a := l.GetAddress(); {

@@ -58,7 +58,7 @@ func (p *parser) carriers(v document.Value) {
 
 // carrierName checks a name that stands in counters and logs.
 func carrierName(s string) (string, error) {
-	if !plainName(s) {
+	if !ident.PlainName(s) {
 		return "", fmt.Errorf(`%q can't name a carrier; use lower-case letters, digits and dashes, such as "carrier-a"`, s)
 	}
 	return s, nil

@@ -10,6 +10,7 @@ import (
 
 	"github.com/sealedge/sealedge/policy"
 	"github.com/sealedge/sealedge/policy/document"
+	"github.com/sealedge/sealedge/policy/ident"
 )
 
 // What applies unless the document says otherwise.
@@ -78,7 +79,7 @@ func (p *parser) sealTypes(v document.Value) {
 	p.source(v, "spec", "sealTypes")
 	p.rules.SealTypes = map[string]policy.SealType{}
 	for name, item := range v.Map().All() {
-		if !plainName(name) {
+		if !ident.PlainName(name) {
 			item.Report(`use lower-case letters, digits and dashes, such as "legal-representative"`, "%q can't name a seal type", name)
 		}
 		key := []string{"spec", "sealTypes", name}
@@ -102,11 +103,6 @@ func (p *parser) sealTypes(v document.Value) {
 	if v.Present() && len(p.rules.SealTypes) == 0 {
 		v.Report("add at least one", "there are no seal types")
 	}
-}
-
-// plainName tells whether a name can stand in a reason, a counter or a log as it is.
-func plainName(s string) bool {
-	return s != "" && len(s) <= 32 && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-") == "" && strings.Trim(s, "-") == s
 }
 
 // level reads the number of a level that the document has.

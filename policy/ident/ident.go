@@ -279,6 +279,12 @@ func (o OrderNo) IsZero() bool { return o.s == "" }
 // LogValue is the whole number: it names a paper, not a person.
 func (o OrderNo) LogValue() slog.Value { return slog.StringValue(o.s) }
 
+// PlainName tells whether a name that people give can stand in a reason, a counter or
+// a log as it is: 1 to 32 lower-case letters, digits and dashes inside.
+func PlainName(s string) bool {
+	return s != "" && len(s) <= 32 && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-") == "" && strings.Trim(s, "-") == s
+}
+
 func code(s string, most int, extra string) (string, bool) {
 	if s == "" || len(s) > most {
 		return "", false
