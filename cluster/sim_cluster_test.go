@@ -180,10 +180,10 @@ func (n *simNode) start() {
 		if !n.disk.hurts() && !crashed(store) {
 			n.sim.failf("%s ended though nothing was wrong with its disk: %v", n.name, err)
 		}
-		store.crash()
+		store.crash(false)
 		go n.crash("watchdog", false, store)
 	}
-	store = n.disk.open(exit)
+	store = n.disk.open(exit, func(power bool) { n.sim.net.crash(n.name, power) })
 	cfg := n.cfg
 	cfg.store, cfg.listener = store, n.sim.net.listen(n.name)
 	cfg.Fatal = exit
@@ -236,8 +236,7 @@ func (n *simNode) crash(why string, power bool, only *simStore) {
 	n.mu.Unlock()
 	n.sim.logf("%s crashes (%s, power lost: %v)", n.name, why, power)
 	written := n.auditSizes()
-	store.crash()
-	n.sim.net.crash(n.name, power)
+	store.crash(power)
 	n.disk.crashed()
 	go func() {
 		defer close(closing)
