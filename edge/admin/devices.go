@@ -22,12 +22,16 @@ func samePath(r *http.Request, name, inBody string) *problem {
 	return nil
 }
 
-func (s *Server) barrels(*http.Request, Caller) (any, *problem) {
-	list := []adminapi.Barrel{}
+func (s *Server) barrels(r *http.Request, _ Caller) (any, *problem) {
+	p, bad := pageOf(r, textKey)
+	if bad != nil {
+		return nil, bad
+	}
+	var list adminapi.List[adminapi.Barrel]
 	s.cfg.Cluster.View(func(m *state.Machine) {
-		for b := range m.Barrels() {
-			list = append(list, adminapi.BarrelOf(b, s.cfg.Alive(b.Id)))
-		}
+		list = show(p, m.BarrelsAfter(p.after), (*command.Barrel).GetId, func(b *command.Barrel) adminapi.Barrel {
+			return adminapi.BarrelOf(b, s.cfg.Alive(b.Id))
+		})
 	})
 	return list, nil
 }

@@ -95,7 +95,11 @@ func TestDocumentListsEveryField(t *testing.T) {
 		delete(documented, typ.Name())
 	}
 	delete(documented, "Problem") // edge/wire's, as the phone API documents it
-	for name := range documented {
+	delete(documented, "Next")    // no object
+	for name, fields := range documented {
+		if strings.HasSuffix(name, "List") && slices.Equal(fields, []string{"items", "next"}) {
+			continue // adminapi.List
+		}
 		t.Errorf("schema %s is no message", name)
 	}
 }

@@ -14,12 +14,14 @@ import (
 	"github.com/sealedge/sealedge/edge/adminapi"
 )
 
-func (s *Server) orders(*http.Request, Caller) (any, *problem) {
-	list := []adminapi.Order{}
+func (s *Server) orders(r *http.Request, _ Caller) (any, *problem) {
+	p, bad := pageOf(r, textKey)
+	if bad != nil {
+		return nil, bad
+	}
+	var list adminapi.List[adminapi.Order]
 	s.cfg.Cluster.View(func(m *state.Machine) {
-		for o := range m.Orders() {
-			list = append(list, adminapi.OrderOf(o))
-		}
+		list = show(p, m.OrdersAfter(p.after), (*command.Order).GetNumber, adminapi.OrderOf)
 	})
 	return list, nil
 }
@@ -57,34 +59,44 @@ func (s *Server) orderChange(r *http.Request, c Caller, change func(number, reas
 	return adminapi.OrderOf(out), nil
 }
 
-func (s *Server) uses(*http.Request, Caller) (any, *problem) {
-	list := []adminapi.Use{}
+func (s *Server) uses(r *http.Request, _ Caller) (any, *problem) {
+	p, bad := pageOf(r, numberKey)
+	if bad != nil {
+		return nil, bad
+	}
+	var list adminapi.List[adminapi.Use]
 	s.cfg.Cluster.View(func(m *state.Machine) {
-		for u := range m.Uses() {
-			list = append(list, adminapi.UseOf(u))
-		}
+		list = show(p, m.UsesAfter(p.after), (*command.Use).GetId, adminapi.UseOf)
 	})
 	return list, nil
 }
 
-func (s *Server) sessions(*http.Request, Caller) (any, *problem) {
-	list := []adminapi.Session{}
+func (s *Server) sessions(r *http.Request, _ Caller) (any, *problem) {
+	p, bad := pageOf(r, numberKey)
+	if bad != nil {
+		return nil, bad
+	}
+	var list adminapi.List[adminapi.Session]
 	s.cfg.Cluster.View(func(m *state.Machine) {
-		for ses := range m.Sessions() {
-			list = append(list, adminapi.SessionOf(ses))
-		}
+		list = show(p, m.SessionsAfter(p.after), (*command.Session).GetId, adminapi.SessionOf)
 	})
 	return list, nil
 }
 
-func (s *Server) peers(*http.Request, Caller) (any, *problem) {
-	list := []adminapi.Peer{}
+func (s *Server) peers(r *http.Request, _ Caller) (any, *problem) {
+	p, bad := pageOf(r, addressKey)
+	if bad != nil {
+		return nil, bad
+	}
+	address := func(p *command.GTPPeer) netip.Addr {
+		a, _ := netip.AddrFromSlice(p.Address) // the state has no others
+		return a
+	}
+	var list adminapi.List[adminapi.Peer]
 	s.cfg.Cluster.View(func(m *state.Machine) {
-		for p := range m.Peers() {
-			if a, ok := netip.AddrFromSlice(p.Address); ok {
-				list = append(list, adminapi.PeerOf(p, m.SessionsByPeer(a)))
-			}
-		}
+		list = show(p, m.PeersAfter(p.after), address, func(p *command.GTPPeer) adminapi.Peer {
+			return adminapi.PeerOf(p, m.SessionsByPeer(address(p)))
+		})
 	})
 	return list, nil
 }

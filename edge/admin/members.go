@@ -22,7 +22,7 @@ type Membership interface {
 }
 
 func (s *Server) members(*http.Request, Caller) (any, *problem) {
-	return s.cfg.Membership.Members(), nil
+	return adminapi.Whole(s.cfg.Membership.Members()), nil
 }
 
 // removeMember is for a dead node, or one that is taken out of service. What was

@@ -27,7 +27,9 @@ func (s *Server) status(*http.Request, Caller) (any, *problem) {
 
 func (s *Server) counters(*http.Request, Caller) (any, *problem) { return s.cfg.Counters(), nil }
 
-func (s *Server) procedures(*http.Request, Caller) (any, *problem) { return s.cfg.Procedures(), nil }
+func (s *Server) procedures(*http.Request, Caller) (any, *problem) {
+	return adminapi.Whole(s.cfg.Procedures()), nil
+}
 
 func (s *Server) stepDown(r *http.Request, _ Caller) (any, *problem) {
 	ctx, cancel := context.WithTimeout(r.Context(), 10*time.Second)

@@ -230,7 +230,7 @@ func (s *Server) proposeAs(r *http.Request, c Caller, id string, payload, record
 func (s *Server) proposeOnce(r *http.Request, c Caller, id string, payload, record proto.Message) (command.Code, *problem) {
 	ctx, cancel := context.WithTimeout(r.Context(), 10*time.Second)
 	defer cancel()
-	res, err := s.cfg.Cluster.Propose(ctx, command.New(clientOf(c), id, c.Actor(), payload))
+	res, err := s.proposeWhenKnown(ctx, command.New(clientOf(c), id, c.Actor(), payload))
 	if err != nil {
 		return command.Code_CODE_UNSPECIFIED, problemOf(err)
 	}

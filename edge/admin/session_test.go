@@ -3,7 +3,6 @@ package admin
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"net/http"
 	"net/url"
 	"strings"
@@ -61,13 +60,9 @@ func TestEndSession(t *testing.T) {
 	last := &lastProposed{oneNode: n}
 	s.cfg.Cluster = last
 
-	w := s.send(t, operator, "GET", "/v1/sessions", "", "")
-	var list []adminapi.Session
-	if err := json.Unmarshal(w.Body.Bytes(), &list); err != nil {
-		t.Fatal(err)
-	}
+	list := pageAt[adminapi.Session](t, s, "/v1/sessions").Items
 	if len(list) != 1 || list[0].ID != id || strings.Join(list[0].Paths, " ") != "gtp wireguard" || list[0].Protocol != "WireGuard" || list[0].Peer != "198.51.100.1" || list[0].RAT != "EUTRAN" {
-		t.Fatalf("sessions: %s", w.Body)
+		t.Fatalf("sessions: %+v", list)
 	}
 	if w := s.send(t, operator, "DELETE", "/v1/sessions/1?reason="+url.QueryEscape("phone lost\n"), "", ""); w.Code != http.StatusNoContent {
 		t.Fatalf("%d %s", w.Code, w.Body)

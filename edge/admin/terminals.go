@@ -25,12 +25,16 @@ func terminalOf(m *state.Machine, s *command.Subscriber) adminapi.Terminal {
 	return adminapi.TerminalOf(s, leases...)
 }
 
-func (s *Server) terminals(*http.Request, Caller) (any, *problem) {
-	list := []adminapi.Terminal{}
+func (s *Server) terminals(r *http.Request, _ Caller) (any, *problem) {
+	p, bad := pageOf(r, textKey)
+	if bad != nil {
+		return nil, bad
+	}
+	var list adminapi.List[adminapi.Terminal]
 	s.cfg.Cluster.View(func(m *state.Machine) {
-		for r := range m.Subscribers() {
-			list = append(list, terminalOf(m, r))
-		}
+		list = show(p, m.SubscribersAfter(p.after), (*command.Subscriber).GetImsi, func(s *command.Subscriber) adminapi.Terminal {
+			return terminalOf(m, s)
+		})
 	})
 	return list, nil
 }

@@ -76,8 +76,10 @@ func (s *site) terminals(ctx context.Context, c *carrier.Carrier, subs []carrier
 // awaitBarrels waits until the leader has heard from n barrels.
 func (s *site) awaitBarrels(ctx context.Context, n int) error {
 	for begin := time.Now(); ; {
-		var list []adminapi.Barrel
-		if err := patient(ctx, func() error { return s.admin.call(ctx, "GET", "/v1/barrels", nil, &list) }); err != nil {
+		list, err := adminapi.All[adminapi.Barrel]("/v1/barrels", func(path string, into any) error {
+			return patient(ctx, func() error { return s.admin.call(ctx, "GET", path, nil, into) })
+		})
+		if err != nil {
 			return err
 		}
 		alive := 0

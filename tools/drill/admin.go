@@ -171,8 +171,10 @@ func (a *Admin) healthy(ctx context.Context) error {
 	return nil
 }
 
-func (a *Admin) sessions(ctx context.Context) (list []adminapi.Session, err error) {
-	return list, a.call(ctx, http.MethodGet, "/v1/sessions", nil, &list)
+func (a *Admin) sessions(ctx context.Context) ([]adminapi.Session, error) {
+	return adminapi.All[adminapi.Session]("/v1/sessions", func(path string, into any) error {
+		return a.call(ctx, http.MethodGet, path, nil, into)
+	})
 }
 
 // stepDown asks the leader to hand over; address is by node name.

@@ -93,7 +93,7 @@ func (w *world) members() (all []adminapi.Member) {
 	w.Helper()
 	w.until("the leader tells the members", func() bool {
 		n := w.holding()
-		return n >= 0 && w.ask(n, "/v1/cluster/members", &all) == nil
+		return n >= 0 && askAll(w.site, n, "/v1/cluster/members", &all) == nil
 	})
 	return all
 }

@@ -236,7 +236,7 @@ func (s *shift) stampAndBeRefused() {
 	}
 	var all []adminapi.Order
 	s.until("the ledger answers", func() bool {
-		return slices.ContainsFunc([]int{0, 1, 2}, func(n int) bool { return s.ask(n, "/v1/orders", &all) == nil })
+		return slices.ContainsFunc([]int{0, 1, 2}, func(n int) bool { return askAll(s.site, n, "/v1/orders", &all) == nil })
 	})
 	if i := slices.IndexFunc(all, func(o adminapi.Order) bool { return o.Number == order }); i < 0 || all[i].Confirmed != 2 || all[i].Reserved != 0 {
 		s.Errorf("ledger: %+v", all)
@@ -251,7 +251,7 @@ func (s *shift) nothingIsLost(name string) {
 	s.mu.Unlock()
 	for n := range s.nodes {
 		var all []adminapi.Terminal
-		s.until("node answers", func() bool { return s.ask(n, "/v1/terminals", &all) == nil })
+		s.until("node answers", func() bool { return askAll(s.site, n, "/v1/terminals", &all) == nil })
 		has := map[string]bool{}
 		for _, t := range all {
 			has[t.IMSI] = true

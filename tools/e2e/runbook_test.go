@@ -140,7 +140,7 @@ func (s *site) operate(book string, words []string) {
 	if words[0] == "start" {
 		s.until(book+": all nodes are members and agree", func() bool {
 			var members []adminapi.Member
-			return s.holder() != nil && s.ask(0, "/v1/cluster/members", &members) == nil && len(members) == len(s.nodes) && s.caughtUp()
+			return s.holder() != nil && askAll(s, 0, "/v1/cluster/members", &members) == nil && len(members) == len(s.nodes) && s.caughtUp()
 		})
 	}
 }

@@ -234,6 +234,12 @@ func (s *site) ask(node int, path string, out any) error {
 	return json.NewDecoder(answer.Body).Decode(out)
 }
 
+// askAll has a node tell a whole list.
+func askAll[T any](s *site, node int, path string, all *[]T) (err error) {
+	*all, err = adminapi.All[T](path, func(path string, into any) error { return s.ask(node, path, into) })
+	return err
+}
+
 // counters is what the holder has counted, by part and reason.
 func (s *site) counters() map[string]uint64 {
 	s.Helper()

@@ -28,8 +28,8 @@ func barrelList(c *cli.Context) error {
 	if _, err := arguments(c); err != nil {
 		return err
 	}
-	var list []adminapi.Barrel
-	if err := get(c, "/v1/barrels", &list); err != nil {
+	list, err := all[adminapi.Barrel](c, "/v1/barrels")
+	if err != nil {
 		return err
 	}
 	var rows [][]string

@@ -147,8 +147,8 @@ func clusterMembers(c *cli.Context) error {
 	if !led {
 		one = cl
 	}
-	var members []adminapi.Member
-	if err := one.call(c.Context, http.MethodGet, "/v1/cluster/members", nil, &members); err != nil {
+	members, err := allOf[adminapi.Member](c.Context, one, "/v1/cluster/members")
+	if err != nil {
 		return err
 	}
 	var rows [][]string

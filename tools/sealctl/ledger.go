@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -18,6 +19,19 @@ func get(c *cli.Context, path string, out any) error {
 		return err
 	}
 	return cl.call(c.Context, http.MethodGet, path, nil, out)
+}
+
+// all reads a whole list, page after page.
+func all[T any](c *cli.Context, path string) ([]T, error) {
+	cl, err := newClient(c)
+	if err != nil {
+		return nil, err
+	}
+	return allOf[T](c.Context, cl, path)
+}
+
+func allOf[T any](ctx context.Context, cl *client, path string) ([]T, error) {
+	return adminapi.All[T](path, func(path string, into any) error { return cl.call(ctx, http.MethodGet, path, nil, into) })
 }
 
 // post sends a change and says on standard error that it is done.
@@ -50,8 +64,8 @@ func orderList(c *cli.Context) error {
 	if _, err := arguments(c); err != nil {
 		return err
 	}
-	var list []adminapi.Order
-	if err := get(c, "/v1/orders", &list); err != nil {
+	list, err := all[adminapi.Order](c, "/v1/orders")
+	if err != nil {
 		return err
 	}
 	var rows [][]string
@@ -89,8 +103,8 @@ func useList(c *cli.Context) error {
 	if _, err := arguments(c); err != nil {
 		return err
 	}
-	var list []adminapi.Use
-	if err := get(c, "/v1/uses", &list); err != nil {
+	list, err := all[adminapi.Use](c, "/v1/uses")
+	if err != nil {
 		return err
 	}
 	var rows [][]string

@@ -38,8 +38,8 @@ func useNamed(c *cli.Context, cl *client) (u adminapi.Use, id string, err error)
 	if err != nil {
 		return u, "", err
 	}
-	var list []adminapi.Use
-	if err := cl.call(c.Context, http.MethodGet, "/v1/uses", nil, &list); err != nil {
+	list, err := allOf[adminapi.Use](c.Context, cl, "/v1/uses")
+	if err != nil {
 		return u, "", err
 	}
 	for _, u := range list {

@@ -32,8 +32,8 @@ func sessionList(c *cli.Context) error {
 	if _, err := arguments(c); err != nil {
 		return err
 	}
-	var list []adminapi.Session
-	if err := get(c, "/v1/sessions", &list); err != nil {
+	list, err := all[adminapi.Session](c, "/v1/sessions")
+	if err != nil {
 		return err
 	}
 	var rows [][]string
@@ -76,8 +76,8 @@ func peers(c *cli.Context) error {
 	if _, err := arguments(c); err != nil {
 		return err
 	}
-	var list []adminapi.Peer
-	if err := get(c, "/v1/peers", &list); err != nil {
+	list, err := all[adminapi.Peer](c, "/v1/peers")
+	if err != nil {
 		return err
 	}
 	var rows [][]string

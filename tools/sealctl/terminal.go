@@ -14,8 +14,8 @@ func deviceList(c *cli.Context) error {
 	if _, err := arguments(c); err != nil {
 		return err
 	}
-	var list []adminapi.Terminal
-	if err := get(c, "/v1/terminals", &list); err != nil {
+	list, err := all[adminapi.Terminal](c, "/v1/terminals")
+	if err != nil {
 		return err
 	}
 	return showTerminals(c, list, list)

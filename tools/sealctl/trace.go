@@ -164,8 +164,8 @@ func listProcedures(c *cli.Context) error {
 	if _, err := arguments(c); err != nil {
 		return err
 	}
-	var list []adminapi.Procedure
-	if err := get(c, "/v1/procedures", &list); err != nil {
+	list, err := all[adminapi.Procedure](c, "/v1/procedures")
+	if err != nil {
 		return err
 	}
 	var rows [][]string

@@ -185,8 +185,8 @@ func (s *site) divide(ctx context.Context) error {
 
 // live lists the live sessions by IMSI.
 func (s *site) live(ctx context.Context) (map[string]adminapi.Session, error) {
-	var list []adminapi.Session
-	if err := s.call(ctx, "GET", "/v1/sessions", nil, &list); err != nil {
+	list, err := adminapi.All[adminapi.Session]("/v1/sessions", func(path string, into any) error { return s.call(ctx, "GET", path, nil, into) })
+	if err != nil {
 		return nil, err
 	}
 	live := map[string]adminapi.Session{}
