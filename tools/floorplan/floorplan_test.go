@@ -25,6 +25,7 @@ var floors = map[string]int{
 	"policy/document":     1,
 	"apn/gtp":             1,
 	"cluster/command":     1,
+	"cluster/merkle":      1,
 	"edge/grant":          1,
 	"edge/keywrap":        1,
 	"edge/wire":           1,
@@ -32,10 +33,11 @@ var floors = map[string]int{
 
 	"policy/bundle": 2,
 	"cluster/state": 2,
-	"edge/adminapi": 2,
+	"cluster/chain": 2,
 
 	"apn/session":    3,
 	"cluster/backup": 3,
+	"edge/adminapi":  3,
 	"edge/sealuse":   3,
 	"edge/usetest":   3,
 
@@ -82,6 +84,7 @@ var homes = map[string][]string{
 	"modernc.org/sqlite":              {"tools/sealserver"},
 	"github.com/veraison/go-cose":     {"edge/grant"},
 	"golang.org/x/crypto/argon2":      {"tools/sealserver"},
+	"golang.org/x/mod":                {"cluster/merkle"},
 	"github.com/rogpeppe/go-internal": {},
 }
 
