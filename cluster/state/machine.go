@@ -22,6 +22,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/sealedge/sealedge/cluster/command"
+	"github.com/sealedge/sealedge/cluster/merkle"
 )
 
 // ErrOutOfOrder: an entry was applied twice, or an older one after a newer.
@@ -42,6 +43,8 @@ type Machine struct {
 
 	auditSeq  uint64
 	auditHead [32]byte
+	treeFirst uint64 // sequence number of the tree's first leaf; 0: there is no tree yet
+	tree      merkle.Frontier
 
 	policy *command.Policy
 	epoch  *command.Epoch // nil: the first
@@ -309,3 +312,4 @@ func (m *Machine) link(index, term uint64, raw, result []byte) *command.AuditEnt
 		PrevHash: prev[:], Hash: hash[:], Sequence: m.auditSeq,
 	}
 }
+	m.growTree()

@@ -53,6 +53,9 @@ func ReadSnapshot(r io.Reader) (*Machine, error) {
 		return nil, refused("epoch %d was raised", m.epoch.Number)
 	}
 
+	if err := m.restoreTree(h); err != nil {
+		return nil, err
+	}
 	var last place
 	for {
 		record := new(command.SnapshotRecord)

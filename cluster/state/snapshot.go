@@ -49,6 +49,7 @@ func (m *Machine) writeBody(w io.Writer) (sum [32]byte, err error) {
 	out := newFrames(w, h)
 	err = out.write(&command.SnapshotHeader{
 		Version: snapshotVersion, LastIndex: m.index, Clock: m.clock, Level: m.level,
+		AuditTreeFirst: m.treeFirst, AuditTree: m.tree.Subtrees(),
 		NextSession: m.nextSession, NextUse: m.nextUse, NextLock: m.nextLock,
 		ReleaseSeq: m.releaseSeq, NextChargingId: m.nextChargingID,
 		AuditSequence: m.auditSeq, AuditHead: m.auditHead[:], Epoch: m.epoch,
