@@ -66,6 +66,14 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 				},
 				Action: initialize,
 			},
+			{
+				Name: "operator", Usage: "issue a certificate for one more person, who administers the cluster with sealctl", ArgsUsage: "DIR",
+				Flags: []cli.Flag{
+					&cli.StringFlag{Name: "name", Required: true, Usage: "`NAME` of the person, as it is to stand in the audit chain"},
+					&cli.StringSliceFlag{Name: "role", Required: true, Usage: "`ROLE`: " + strings.Join(setup.Roles, ", ") + "; may be repeated"},
+				},
+				Action: addOperator,
+			},
 			{Name: "check-config", Usage: "explain every mistake of a configuration", ArgsUsage: "FILE", Flags: []cli.Flag{set}, Action: checkConfig},
 			restoreCommand(), recoverCommand(),
 			{
@@ -175,6 +183,19 @@ func initialize(c *cli.Context) error {
 	}
 	fmt.Fprintf(w, "\nThen put the first policy in force:\n\n  sealctl --context %s policy apply %s\n\n", l.Context, l.Policy)
 	fmt.Fprintf(w, "Keep %s off these machines: who has it can make nodes and operators.\n", filepath.Join(dir, "pki", "ca-key.pem"))
+	return nil
+}
+
+func addOperator(c *cli.Context) error {
+	dir, err := argument(c, "DIR")
+	if err != nil {
+		return err
+	}
+	context, err := setup.AddOperator(dir, c.String("name"), c.StringSlice("role"), time.Now())
+	if err != nil {
+		return mistake{err}
+	}
+	fmt.Fprintf(c.App.Writer, "Made %s for %s. Hand it over, and keep no copy: with it one acts as that person.\n\n  sealctl --context %s cluster status\n", filepath.Dir(context), c.String("name"), context)
 	return nil
 }
 

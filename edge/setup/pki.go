@@ -53,8 +53,8 @@ func parties(o Options) []identity {
 		{name: "seal-server-client", common: "seal server", uri: "sealedge://seal-server", usages: client},
 		{
 			// The first operator may do everything; further ones need not.
-			name: "operator", common: "operator", uri: "sealedge://operator/operator", usages: client,
-			units: []string{"viewer", "operator", "seal-administrator", "auditor", "backup"},
+			name: firstOperator, common: firstOperator, uri: "sealedge://operator/" + firstOperator, usages: client,
+			units: Roles,
 		},
 	}
 	for n, host := range o.Hosts {
@@ -83,7 +83,7 @@ func identities(o Options) ([]file, error) {
 		IsCA: true, BasicConstraintsValid: true, MaxPathLenZero: true,
 		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
 	}
-	files, err := issue("ca", ca, ca, caKey, caKey)
+	files, err := signed("ca", ca, ca, caKey, caKey)
 	if err != nil {
 		return nil, err
 	}
@@ -92,23 +92,7 @@ func identities(o Options) ([]file, error) {
 		if err != nil {
 			return nil, err
 		}
-		cert := &x509.Certificate{
-			Subject:   pkix.Name{CommonName: id.common, Organization: []string{"sealedge"}, OrganizationalUnit: id.units},
-			NotBefore: o.Now.Add(-backdate), NotAfter: o.Now.AddDate(0, 0, leafDays),
-			KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: id.usages, BasicConstraintsValid: true,
-			DNSNames: id.dns,
-		}
-		for _, a := range id.ips {
-			cert.IPAddresses = append(cert.IPAddresses, net.IP(a.AsSlice()))
-		}
-		if id.uri != "" {
-			u, err := url.Parse(id.uri)
-			if err != nil {
-				return nil, err
-			}
-			cert.URIs = []*url.URL{u}
-		}
-		pair, err := issue(id.name, cert, ca, key, caKey)
+		pair, err := issue(id, ca, key, caKey, o.Now)
 		if err != nil {
 			return nil, err
 		}
@@ -117,8 +101,29 @@ func identities(o Options) ([]file, error) {
 	return files, nil
 }
 
-// issue signs a certificate and gives it and its key as files.
-func issue(name string, cert, parent *x509.Certificate, key, signer *ecdsa.PrivateKey) ([]file, error) {
+// template is the certificate of an identity before it is signed.
+func (id identity) template(now time.Time) (*x509.Certificate, error) {
+	cert := &x509.Certificate{
+		Subject:   pkix.Name{CommonName: id.common, Organization: []string{"sealedge"}, OrganizationalUnit: id.units},
+		NotBefore: now.Add(-backdate), NotAfter: now.AddDate(0, 0, leafDays),
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: id.usages, BasicConstraintsValid: true,
+		DNSNames: id.dns,
+	}
+	for _, a := range id.ips {
+		cert.IPAddresses = append(cert.IPAddresses, net.IP(a.AsSlice()))
+	}
+	if id.uri != "" {
+		u, err := url.Parse(id.uri)
+		if err != nil {
+			return nil, err
+		}
+		cert.URIs = []*url.URL{u}
+	}
+	return cert, nil
+}
+
+// signed signs a certificate and gives it and its key as files of the pki directory.
+func signed(name string, cert, parent *x509.Certificate, key, signer *ecdsa.PrivateKey) ([]file, error) {
 	der, err := x509.CreateCertificate(rand.Reader, cert, parent, key.Public(), signer)
 	if err != nil {
 		return nil, err

@@ -139,7 +139,7 @@ func Init(dir string, o Options) (*Layout, error) {
 		}
 		files = append(files, more...)
 	}
-	if err := write(dir, files); err != nil {
+	if err := write(dir, []string{"pki", "data"}, files); err != nil {
 		return nil, err
 	}
 	at := func(name string) string { return filepath.Join(dir, name) }
@@ -155,8 +155,9 @@ func Init(dir string, o Options) (*Layout, error) {
 
 func nodeName(n int) string { return fmt.Sprintf("node%d", n+1) }
 
-// write makes the files, all or none of them.
-func write(dir string, files []file) (err error) {
+// write makes the files, and before them the private directories that they are in,
+// in an empty directory: all or none.
+func write(dir string, private []string, files []file) (err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
@@ -175,12 +176,9 @@ func write(dir string, files []file) (err error) {
 			}
 		}
 	}()
-	for _, sub := range []struct {
-		name string
-		mode os.FileMode
-	}{{"pki", 0o700}, {"data", 0o700}} {
-		path := filepath.Join(dir, sub.name)
-		if err := os.Mkdir(path, sub.mode); err != nil {
+	for _, sub := range private {
+		path := filepath.Join(dir, sub)
+		if err := os.Mkdir(path, 0o700); err != nil {
 			return err
 		}
 		made = append(made, path)

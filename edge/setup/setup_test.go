@@ -214,6 +214,42 @@ func TestCertificates(t *testing.T) {
 	}
 }
 
+// A further operator's directory is whole in itself, and the certificate says what
+// its owner may do.
+func TestAddOperator(t *testing.T) {
+	dir, _ := initialise(t, setup.Options{})
+	context, err := setup.AddOperator(dir, "li.wei", []string{"seal-administrator", "viewer"}, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := filepath.Join(t.TempDir(), "elsewhere")
+	if err := os.Rename(filepath.Dir(context), at); err != nil {
+		t.Fatal(err)
+	}
+	pair, err := tls.LoadX509KeyPair(filepath.Join(at, "cert.pem"), filepath.Join(at, "key.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	ca, err := os.ReadFile(filepath.Join(at, "ca.pem"))
+	if err != nil || !roots.AppendCertsFromPEM(ca) {
+		t.Fatal(err)
+	}
+	if _, err := pair.Leaf.Verify(x509.VerifyOptions{Roots: roots, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}); err != nil {
+		t.Error(err)
+	}
+	if u, ou := pair.Leaf.URIs[0].String(), pair.Leaf.Subject.OrganizationalUnit; u != "sealedge://operator/li.wei" || len(ou) != 2 || !slices.Contains(ou, "seal-administrator") || !slices.Contains(ou, "viewer") {
+		t.Errorf("%s, %v", u, ou)
+	}
+	text, err := os.ReadFile(filepath.Join(at, "sealctl.yaml"))
+	if err != nil || !strings.Contains(string(text), "- 127.0.1.1:7443") || strings.Contains(string(text), dir) {
+		t.Errorf("%s, %v", text, err)
+	}
+	if info, err := os.Stat(filepath.Join(at, "key.pem")); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info, err)
+	}
+}
+
 // The halves of a key pair that go to different places belong together.
 func TestSharedKeys(t *testing.T) {
 	dir, l := initialise(t, setup.Options{})

@@ -9,7 +9,7 @@ import (
 // A disk that fills up half-way leaves nothing that looks like a cluster.
 func TestWriteAllOrNothing(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "made")
-	err := write(dir, []file{
+	err := write(dir, []string{"pki", "data"}, []file{
 		{name: "policy.yaml", content: []byte("x")},
 		{name: "pki/a-key.pem", content: []byte("x"), private: true},
 		{name: "nowhere/b.pem", content: []byte("x")}, // can't be written
