@@ -306,10 +306,10 @@ func (m *Machine) link(index, term uint64, raw, result []byte) *command.AuditEnt
 	prev := m.auditHead
 	m.auditHead = AuditHash(prev, index, term, raw, result)
 	m.auditSeq++
+	m.growTree()
 	hash := m.auditHead
 	return &command.AuditEntry{
 		Index: index, Term: term, Command: raw, Result: result,
 		PrevHash: prev[:], Hash: hash[:], Sequence: m.auditSeq,
 	}
 }
-	m.growTree()
