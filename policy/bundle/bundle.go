@@ -84,6 +84,11 @@ func (p *parser) document(root document.Value) {
 		p.sealTypes(spec.Need("sealTypes", "sealTypes: {company: {level: 1, maxCount: 10, maxWindow: 72h}}"))
 		p.servers(spec)
 		p.fallback(spec.Get("fallback"))
+		p.zone(spec.Get("timeZone"))
+		p.locations(spec.Get("locations"))
+		p.hotspot(spec.Get("hotspot"))
+		p.control(spec.Get("changeControl"))
+		p.table(spec.Get("rules")) // after all that rules name
 		spec.Close()
 	}
 	top.Close()

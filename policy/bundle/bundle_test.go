@@ -32,7 +32,7 @@ func TestDefault(t *testing.T) {
 			Name: apn, MTU: 1400, AMBRUpKbps: 100_000, AMBRDownKbps: 100_000,
 			GatewayAddress: netip.MustParseAddr("10.90.0.1"), Pools: []netip.Prefix{netip.MustParsePrefix("10.90.0.0/16")},
 		}},
-		Admission: policy.Admission{PLMNs: []ident.PLMN{plmn}, RequireIMEI: true},
+		Admission: policy.Admission{PLMNs: []ident.PLMN{plmn}, RequireIMEI: true, Handset: policy.HandsetListed},
 		Levels:    map[int]policy.Level{1: {Methods: policy.MethodFingerprint | policy.MethodFace}, 2: {Methods: policy.MethodFingerprint}},
 		SealTypes: map[string]policy.SealType{
 			"company": minutes(1, 20, 72*time.Hour), "finance": minutes(1, 20, 72*time.Hour), "contract": minutes(1, 50, 168*time.Hour),
@@ -41,7 +41,13 @@ func TestDefault(t *testing.T) {
 		Servers:        []policy.Server{{Host: "127.0.2.1", Port: 8443}},
 		ClockTolerance: 2 * time.Minute,
 		Fallback:       policy.Fallback{Allowed: true},
-		Sources:        rules.Sources,
+		Zone:           time.UTC,
+		Control: policy.ChangeControl{
+			Approvals: map[policy.Touch]uint32{
+				policy.TouchTightening: 0, policy.TouchDevices: 0, policy.TouchReach: 1, policy.TouchSeals: 1, policy.TouchLevels: 2, policy.TouchControl: 2,
+			}, Lifetime: 24 * time.Hour, BreakGlass: true, ReviewWithin: 72 * time.Hour,
+		},
+		Sources: rules.Sources,
 	}
 	if !reflect.DeepEqual(rules, want) {
 		t.Errorf("got  %+v\nwant %+v", rules, want)
@@ -158,6 +164,10 @@ spec:
 	if err != nil {
 		t.Fatal(err)
 	}
+	if c := rules.Control; c.BreakGlass || c.Lifetime != 24*time.Hour || c.ReviewWithin != 72*time.Hour ||
+		c.Approvals[policy.TouchLevels] != 2 || c.Approvals[policy.TouchSeals] != 1 || c.Approvals[policy.TouchDevices] != 0 {
+		t.Errorf("%+v", c)
+	}
 	if rules.Fallback.Allowed || rules.ClockTolerance != 2*time.Minute || rules.Admission.RequireIMEI {
 		t.Errorf("%+v", rules)
 	}
@@ -193,6 +203,11 @@ func FuzzParse(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(whole)
+	table, err := os.ReadFile("testdata/rules.yaml")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(table)
 	f.Add([]byte("apiVersion: sealedge.dev/v1\nkind: Policy\nspec: {levels: {1: {methods: [face]}}}"))
 	f.Fuzz(func(t *testing.T, doc []byte) {
 		rules, pools, err := Parse("f", doc)
@@ -224,6 +239,7 @@ func FuzzParse(f *testing.F) {
 				t.Fatalf("carrier %+v", c)
 			}
 		}
+		checkTable(t, rules)
 		if len(rules.APNs) == 0 || len(rules.Servers) == 0 || rules.ClockTolerance <= 0 || len(pools) == 0 {
 			t.Fatalf("%+v", rules)
 		}
@@ -254,5 +270,38 @@ func checkPool(t *testing.T, rules *policy.Rules, p *command.Pool) {
 		if g := apn.GatewayAddress6; prefix.Contains(g) && !excluded[slash64(g)] {
 			t.Fatalf("pool %v gives %v away", p, g)
 		}
+	}
+}
+
+// checkTable holds what the decisions ask of rules.
+func checkTable(t *testing.T, rules *policy.Rules) {
+	t.Helper()
+	seen := map[string]bool{}
+	for _, r := range rules.Table {
+		if !ident.PlainName(r.ID) || seen[r.ID] || r.Action.String() == "" || r.Action == 0 || !r.Permit && r.Require != (policy.Require{}) {
+			t.Fatalf("rule %+v", r)
+		}
+		seen[r.ID] = true
+		for _, name := range r.Match.Locations {
+			if l := rules.Locations[name]; len(l.TAIs)+len(l.ECGIs) == 0 {
+				t.Fatalf("rule %s names location %q: %+v", r.ID, name, l)
+			}
+		}
+		for _, name := range r.Match.SealTypes {
+			if _, ok := rules.SealTypes[name]; !ok {
+				t.Fatalf("rule %s names seal type %q", r.ID, name)
+			}
+		}
+		if h := r.Match.Hours; h != nil && (h.Days == [7]bool{} || h.From == h.To || h.From < 0 || h.From >= 24*60 || h.To < 0 || h.To > 24*60) {
+			t.Fatalf("rule %s: %+v", r.ID, h)
+		}
+	}
+	for _, touch := range policy.Touches() {
+		if c := rules.Control; c.Approvals[touch] > c.Approvals[policy.TouchControl] || c.Lifetime <= 0 || c.ReviewWithin <= 0 {
+			t.Fatalf("%+v", c)
+		}
+	}
+	if rules.Zone == nil {
+		t.Fatal("no zone")
 	}
 }
