@@ -147,8 +147,10 @@ func carrierWords(c *policy.Carrier) string {
 		some bool
 		list string
 	}{
-		{"imsiPrefixes", len(c.IMSIPrefixes) > 0, words(c.IMSIPrefixes)}, {"plmns", len(c.PLMNs) > 0, words(c.PLMNs)},
-		{"rats", len(c.RATs) > 0, words(c.RATs)}, {"versions", len(c.Versions) > 0, words(c.Versions)},
+		{"imsiPrefixes", len(c.IMSIPrefixes) > 0, words(c.IMSIPrefixes)},
+		{"plmns", len(c.PLMNs) > 0, words(c.PLMNs)},
+		{"rats", len(c.RATs) > 0, words(c.RATs)},
+		{"versions", len(c.Versions) > 0, words(c.Versions)},
 	} {
 		if part.some {
 			b.WriteString(" " + part.name + " " + part.list)
