@@ -235,6 +235,8 @@ func (m *Machine) carryOut(c *command.Command, payload proto.Message) outcome {
 		return m.checkOut(p)
 	case *command.CheckIn:
 		return m.checkIn(p)
+	case *command.PutDevices:
+		return m.putDevices(p)
 	case *command.OpenSession:
 		return m.openSession(p)
 	case *command.ModifySession:
@@ -291,7 +293,7 @@ func (m *Machine) carryOut(c *command.Command, payload proto.Message) outcome {
 		return m.closeEpoch(p, c.Actor)
 	case *command.RecordDecision, *command.Checkpoint, *command.RaiseLevel, *command.RecordCalls:
 		return done(nil, "")
-	case *command.PutDevices, *command.SuspendDevice, *command.ResumeDevice,
+	case *command.SuspendDevice, *command.ResumeDevice,
 		*command.ProposeChange, *command.ApproveChange, *command.RejectChange, *command.ReviewChange,
 		*command.PutToken, *command.RevokeToken:
 		return invalid("%s is defined, and nothing proposes it yet", c.Type)

@@ -123,6 +123,7 @@ func (s *script) step(line string) {
 var results = map[string]string{
 	"PutPolicy": "Policy", "PutSubscriber": "Subscriber", "RevokeSubscriber": "Revocation",
 	"PutBarrel": "Barrel", "RevokeBarrel": "Revocation", "CheckOut": "Barrel", "CheckIn": "Barrel",
+	"PutDevices":  "DevicesPut",
 	"OpenSession": "Opened", "ModifySession": "Session", "AttachWireGuard": "Opened", "SelectPath": "Session", "ClosePath": "Closed", "ReleasePaths": "Released",
 	"AcquireAddress": "GatewayAddress", "BumpRestartCounter": "GatewayAddress",
 	"AssignAddress": "GatewayAddress", "SurrenderAddress": "GatewayAddress", "MoveAddress": "GatewayAddress",
@@ -447,6 +448,15 @@ func (l *testLog) fill(payload proto.Message, named map[string]bool) {
 		set("base_version", version(p.Subscriber.GetImsi()))
 	case *command.PutBarrel:
 		set("base_version", m.Barrel(p.Barrel.GetId()).GetVersion())
+	case *command.PutDevices:
+		for _, c := range p.Changes {
+			if s := c.GetSubscriber(); s != nil && !named["changes"] {
+				s.BaseVersion = version(s.Subscriber.GetImsi())
+			}
+			if b := c.GetBarrel(); b != nil && !named["changes"] {
+				b.BaseVersion = m.Barrel(b.Barrel.GetId()).GetVersion()
+			}
+		}
 	case *command.OpenSession:
 		set("policy_revision", m.PolicyRevision())
 		set("subscriber_version", version(p.Imsi))
