@@ -176,14 +176,15 @@ func (w *world) subscriber() *command.Subscriber {
 
 // next makes a payload. Preconditions are filled in right, mostly.
 func (w *world) next() proto.Message {
+	if w.choose(25) == 0 {
+		return w.token()
+	}
 	var p proto.Message
 	switch w.choose(40) {
 	case 0:
 		p = &command.PutPolicy{Pools: w.pools()}
-	case 1, 2:
+	case 1, 2, 3:
 		p = &command.PutSubscriber{Subscriber: w.subscriber()}
-	case 3:
-		p = w.devices()
 	case 4:
 		if !w.rarely() {
 			p = &command.PutSubscriber{Subscriber: w.subscriber()}
@@ -218,7 +219,7 @@ func (w *world) next() proto.Message {
 			&command.AssignAddress{Name: "gw", Node: "n2", Granted: true}, &command.SurrenderAddress{Name: "gw", Node: "n2", To: "n1"}, &command.MoveAddress{Name: "gw", To: "n1", Home: true})
 	case 19, 20, 21:
 		count := uint32(1 + w.choose(3))
-		b := w.custody()
+		b := w.barrel()
 		p = &command.ReserveUses{Order: w.order(), Barrel: b, Imsi: w.log.m.Barrel(b).GetCheckedOutTo(), Count: count, Permitted: uint32(w.choose(12)), EvidenceSeconds: uint32(w.choose(2) * 60)}
 	case 22, 23:
 		return w.stamp()
@@ -304,10 +305,8 @@ func (w *world) confirmRelease() proto.Message {
 
 // openUse is the number of an unsettled use, mostly.
 func (w *world) openUse() uint64 {
-	for range 3 {
-		if u := w.log.m.OpenUseOfBarrel(w.barrel()); u != nil {
-			return u.Id
-		}
+	if u := w.log.m.OpenUseOfBarrel(w.barrel()); u != nil {
+		return u.Id
 	}
 	return w.useID()
 }

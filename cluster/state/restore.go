@@ -173,6 +173,10 @@ func (m *Machine) restore(r *command.SnapshotRecord) (place, error) {
 		at = place{kind: 11, name: pair{string(k[:]), ""}}
 		clash = !ok || !bytes.Equal(k.address(), r.Peer.Address) // one form of each address
 		m.peers.set(k, r.Peer)
+	case *command.SnapshotRecord_Token:
+		at = place{kind: 14, name: pair{r.Token.Id, ""}}
+		clash = !validToken(r.Token)
+		m.tokens.set(r.Token.Id, r.Token)
 	default:
 		return at, refused("a record of an unknown kind")
 	}

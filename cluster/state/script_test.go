@@ -123,13 +123,13 @@ func (s *script) step(line string) {
 var results = map[string]string{
 	"PutPolicy": "Policy", "PutSubscriber": "Subscriber", "RevokeSubscriber": "Revocation",
 	"PutBarrel": "Barrel", "RevokeBarrel": "Revocation", "CheckOut": "Barrel", "CheckIn": "Barrel",
-	"PutDevices":  "DevicesPut",
 	"OpenSession": "Opened", "ModifySession": "Session", "AttachWireGuard": "Opened", "SelectPath": "Session", "ClosePath": "Closed", "ReleasePaths": "Released",
 	"AcquireAddress": "GatewayAddress", "BumpRestartCounter": "GatewayAddress",
 	"AssignAddress": "GatewayAddress", "SurrenderAddress": "GatewayAddress", "MoveAddress": "GatewayAddress",
 	"ReserveUses": "Use", "RecordReceipt": "Use", "RecordEvidence": "Use", "SettleUse": "Use",
 	"Disconnect": "Lock", "AckLock": "Lock", "SuspendOrder": "Order", "ResumeOrder": "Order", "MarkOverdue": "Order", "ExpireUse": "Use",
 	"RecordDecision": "RecordDecision", "Checkpoint": "Checkpoint", "ReleaseUse": "Use", "ConfirmRelease": "Use",
+	"PutToken": "Token", "RevokeToken": "Token",
 	"RaiseEpoch": "Epoch", "ReconcileBarrel": "Use", "ExcuseBarrel": "Barrel", "CloseEpoch": "Epoch",
 }
 
@@ -191,6 +191,8 @@ func (s *script) ask(words []string, want string) {
 		got = m.Subscriber(key(1))
 	case "barrel":
 		got = m.Barrel(key(1))
+	case "token":
+		got = m.Token(key(1))
 	case "barrel-by-mac":
 		got = m.BarrelByMAC(key(1))
 	case "barrel-by-psk":
@@ -448,15 +450,6 @@ func (l *testLog) fill(payload proto.Message, named map[string]bool) {
 		set("base_version", version(p.Subscriber.GetImsi()))
 	case *command.PutBarrel:
 		set("base_version", m.Barrel(p.Barrel.GetId()).GetVersion())
-	case *command.PutDevices:
-		for _, c := range p.Changes {
-			if s := c.GetSubscriber(); s != nil && !named["changes"] {
-				s.BaseVersion = version(s.Subscriber.GetImsi())
-			}
-			if b := c.GetBarrel(); b != nil && !named["changes"] {
-				b.BaseVersion = m.Barrel(b.Barrel.GetId()).GetVersion()
-			}
-		}
 	case *command.OpenSession:
 		set("policy_revision", m.PolicyRevision())
 		set("subscriber_version", version(p.Imsi))

@@ -87,6 +87,8 @@ func (m *Machine) records() iter.Seq[*command.SnapshotRecord] {
 			r.Record = &command.SnapshotRecord_Remembered{Remembered: v}
 		}) && each(m.peers, yield, func(r *command.SnapshotRecord, v *command.GTPPeer) {
 			r.Record = &command.SnapshotRecord_Peer{Peer: v}
+		}) && each(m.tokens, yield, func(r *command.SnapshotRecord, v *command.Token) {
+			r.Record = &command.SnapshotRecord_Token{Token: v}
 		})
 	}
 }
