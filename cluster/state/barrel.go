@@ -33,6 +33,7 @@ func (m *Machine) putBarrel(p *command.PutBarrel) outcome {
 		}
 	}
 	b.Version, b.CheckedOutTo = old.GetVersion()+1, old.GetCheckedOutTo()
+	b.State, b.SuspendReason = keptState(old.GetState(), old.GetSuspendReason(), b.State), old.GetSuspendReason()
 	b.GrantCounter = max(b.GrantCounter, old.GetGrantCounter())
 	m.enlist(old, b)
 	m.indexBarrel(old, b)

@@ -78,6 +78,11 @@ func (m *Machine) putDevice(c *command.DeviceChange) *command.DeviceOutcome {
 	case *command.DeviceChange_CheckIn:
 		before = m.barrels.get(d.CheckIn.GetBarrel()).GetVersion()
 		o = m.checkIn(d.CheckIn)
+	case *command.DeviceChange_Resume:
+		if o = m.resumeDevice(d.Resume); !o.refused() {
+			version := m.subscribers.get(d.Resume.Imsi).GetVersion() + m.barrels.get(d.Resume.Barrel).GetVersion() // one of them is 0
+			return &command.DeviceOutcome{Code: command.Code_OK, Version: version}
+		}
 	default:
 		o = invalid("a change that says nothing")
 	}
@@ -99,6 +104,7 @@ func unchanged(version uint64) *command.DeviceOutcome {
 // but what the machine sets.
 func SameSubscriber(old, s *command.Subscriber) bool {
 	s = shallow(s)
+	s.State = keptState(old.State, old.SuspendReason, s.State)
 	s.Version, s.RevokeReason, s.SuspendReason = old.Version, old.RevokeReason, old.SuspendReason
 	return proto.Equal(old, s)
 }
@@ -110,6 +116,7 @@ func SameBarrel(old, b *command.Barrel) bool {
 		return false
 	}
 	b = shallow(b)
+	b.State = keptState(old.State, old.SuspendReason, b.State)
 	b.Version, b.RevokeReason, b.SuspendReason = old.Version, old.RevokeReason, old.SuspendReason
 	b.CheckedOutTo, b.GrantCounter = old.CheckedOutTo, old.GrantCounter
 	b.Epoch, b.Lifetime, b.Unaccounted = old.Epoch, old.Lifetime, old.Unaccounted

@@ -17,7 +17,7 @@ import (
 // out anew from the records alone, so that it finds a derived table that went
 // astray as well.
 func invariants(m *Machine) error {
-	for _, check := range []func(*Machine) error{ledgerHolds, addressesHold, peersHold, teidsHold, locksHold, memoryHolds, epochHolds} {
+	for _, check := range []func(*Machine) error{ledgerHolds, addressesHold, peersHold, teidsHold, locksHold, memoryHolds, epochHolds, changesHold} {
 		if err := check(m); err != nil {
 			return err
 		}
@@ -377,7 +377,7 @@ func changed(a, b *Machine) string {
 			return fmt.Sprintf("record %d of %d and %d", i, len(ra), len(rb))
 		}
 	}
-	if a.nextSession != b.nextSession || a.nextUse != b.nextUse || a.nextLock != b.nextLock ||
+	if a.nextSession != b.nextSession || a.nextUse != b.nextUse || a.nextLock != b.nextLock || a.nextChange != b.nextChange ||
 		a.nextChargingID != b.nextChargingID || a.releaseSeq != b.releaseSeq {
 		return "what is numbered next"
 	}

@@ -37,9 +37,9 @@ type Machine struct {
 	level uint32 // the highest command level applied
 	term  uint64 // of the entry that is being carried out
 
-	nextSession, nextUse, nextLock uint64 // the last id given
-	nextChargingID                 uint32 // the last given
-	releaseSeq                     uint64 // the last given
+	nextSession, nextUse, nextLock, nextChange uint64 // the last id given
+	nextChargingID                             uint32 // the last given
+	releaseSeq                                 uint64 // the last given
 
 	auditSeq  uint64
 	auditHead [32]byte
@@ -59,6 +59,8 @@ type Machine struct {
 	remembered  table[pair, *command.Remembered] // by client and request
 	peers       table[peerKey, *command.GTPPeer]
 	tokens      table[string, *command.Token]
+	former      table[uint64, *command.Policy] // by revision, see history.go
+	changes     table[uint64, *command.Change]
 	spaces      [len(families)]space // leases
 
 	// What follows is derived from the records: never in a snapshot, rebuilt
@@ -110,6 +112,8 @@ func New() *Machine {
 		remembered:  newTable[pair, *command.Remembered](comparePairs),
 		peers:       newTable[peerKey, *command.GTPPeer](comparePeers),
 		tokens:      newOrdered[string, *command.Token](),
+		former:      newOrdered[uint64, *command.Policy](),
+		changes:     newOrdered[uint64, *command.Change](),
 		spaces:      [...]space{newSpace(), newSpace()},
 
 		byWireGuardKey: newOrdered[string, string](),
@@ -142,6 +146,7 @@ func (m *Machine) Clone() *Machine {
 	c.addresses, c.orders, c.uses = m.addresses.clone(), m.orders.clone(), m.uses.clone()
 	c.locks, c.remembered, c.peers = m.locks.clone(), m.remembered.clone(), m.peers.clone()
 	c.tokens = m.tokens.clone()
+	c.former, c.changes = m.former.clone(), m.changes.clone()
 	c.byWireGuardKey, c.byMAC, c.byPSKIdentity = m.byWireGuardKey.clone(), m.byMAC.clone(), m.byPSKIdentity.clone()
 	c.byCert, c.checkouts, c.bySubscriber = m.byCert.clone(), m.checkouts.clone(), m.bySubscriber.clone()
 	c.teids, c.sessionsOfPeer, c.openOfOrder = m.teids.clone(), m.sessionsOfPeer.clone(), m.openOfOrder.clone()
@@ -238,6 +243,8 @@ func (m *Machine) carryOut(c *command.Command, payload proto.Message) outcome {
 		return m.checkOut(p)
 	case *command.CheckIn:
 		return m.checkIn(p)
+	case *command.PutDevices:
+		return m.putDevices(p)
 	case *command.OpenSession:
 		return m.openSession(p)
 	case *command.ModifySession:
@@ -298,9 +305,18 @@ func (m *Machine) carryOut(c *command.Command, payload proto.Message) outcome {
 		return m.closeEpoch(p, c.Actor)
 	case *command.RecordDecision, *command.Checkpoint, *command.RaiseLevel, *command.RecordCalls:
 		return done(nil, "")
-	case *command.PutDevices, *command.SuspendDevice, *command.ResumeDevice,
-		*command.ProposeChange, *command.ApproveChange, *command.RejectChange, *command.ReviewChange:
-		return invalid("%s is defined, and nothing proposes it yet", c.Type)
+	case *command.SuspendDevice:
+		return m.suspendDevice(p)
+	case *command.ResumeDevice:
+		return m.resumeDevice(p)
+	case *command.ProposeChange:
+		return m.proposeChange(p, c.Actor)
+	case *command.ApproveChange:
+		return m.approveChange(p, c.Actor)
+	case *command.RejectChange:
+		return m.rejectChange(p, c.Actor)
+	case *command.ReviewChange:
+		return m.reviewChange(p, c.Actor)
 	}
 	// Decode knows no other payload; TestEveryCommandIsCarriedOut holds the two
 	// lists together.

@@ -30,6 +30,7 @@ func (m *Machine) putPolicy(p *command.PutPolicy, actor string) outcome {
 		}
 	}
 	digest := sha256.Sum256(p.Document)
+	m.keepFormer()
 	m.policy = &command.Policy{
 		Revision: p.BaseRevision + 1, Document: p.Document, Digest: digest[:],
 		Pools: p.Pools, Applied: m.clock, Actor: actor,

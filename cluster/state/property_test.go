@@ -180,11 +180,17 @@ func (w *world) next() proto.Message {
 		return w.token()
 	}
 	var p proto.Message
-	switch w.choose(40) {
+	switch w.choose(44) {
+	case 40, 41, 42:
+		p = w.change()
+	case 43:
+		p = w.suspension()
 	case 0:
 		p = &command.PutPolicy{Pools: w.pools()}
-	case 1, 2, 3:
+	case 1, 2:
 		p = &command.PutSubscriber{Subscriber: w.subscriber()}
+	case 3:
+		p = w.devices()
 	case 4:
 		if !w.rarely() {
 			p = &command.PutSubscriber{Subscriber: w.subscriber()}
@@ -219,7 +225,7 @@ func (w *world) next() proto.Message {
 			&command.AssignAddress{Name: "gw", Node: "n2", Granted: true}, &command.SurrenderAddress{Name: "gw", Node: "n2", To: "n1"}, &command.MoveAddress{Name: "gw", To: "n1", Home: true})
 	case 19, 20, 21:
 		count := uint32(1 + w.choose(3))
-		b := w.barrel()
+		b := w.custody()
 		p = &command.ReserveUses{Order: w.order(), Barrel: b, Imsi: w.log.m.Barrel(b).GetCheckedOutTo(), Count: count, Permitted: uint32(w.choose(12)), EvidenceSeconds: uint32(w.choose(2) * 60)}
 	case 22, 23:
 		return w.stamp()
@@ -305,8 +311,10 @@ func (w *world) confirmRelease() proto.Message {
 
 // openUse is the number of an unsettled use, mostly.
 func (w *world) openUse() uint64 {
-	if u := w.log.m.OpenUseOfBarrel(w.barrel()); u != nil {
-		return u.Id
+	for range 3 {
+		if u := w.log.m.OpenUseOfBarrel(w.barrel()); u != nil {
+			return u.Id
+		}
 	}
 	return w.useID()
 }
@@ -337,7 +345,7 @@ func (w *world) step() {
 		request = fmt.Sprint("r", w.choose(40))
 	}
 	payload := w.next()
-	c := command.New(pick(w, "c1", "c2"), request, pick(w, "ann", "bob"), payload)
+	c := command.New(pick(w, "c1", "c2"), request, pick(w, "ann", "bob", "eve"), payload)
 	result := t.apply(c)
 	monotone(t, before, t.m)
 	w.grant(result, payload)
@@ -455,6 +463,7 @@ func TestRandomCommands(t *testing.T) {
 		"OPEN_SESSION CONFLICT", "OPEN_SESSION NO_ADDRESS", "MODIFY_SESSION INVALID", "RELEASE_PATHS INVALID", "OPEN_SESSION REVOKED", "RESERVE_USES EXHAUSTED", "RESERVE_USES SUSPENDED",
 		"paths released", "paths left for the next command", "former lease of IPv4", "former lease of IPv6",
 		"RESERVE_USES ENDED", "RESERVE_USES BUSY", "RECORD_RECEIPT DUPLICATE", "SETTLE_USE DUPLICATE", "CHECK_IN BUSY",
+		"APPROVE_CHANGE INVALID", "APPROVE_CHANGE CONFLICT", "APPROVE_CHANGE ENDED", "PROPOSE_CHANGE CONFLICT", "PROPOSE_CHANGE INVALID", "REVIEW_CHANGE ENDED",
 		"CONFIRM_RELEASE CONFLICT", "CONFIRM_RELEASE INVALID", "RELEASE_USE ENDED",
 	} {
 		if codes[want] == 0 {

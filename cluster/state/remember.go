@@ -41,6 +41,8 @@ func askedFor(c *command.Command, payload proto.Message) [32]byte {
 		b = command.Marshal(&command.AttachWireGuard{Imsi: p.Imsi, Apn: p.Apn, PublicKey: p.PublicKey, GatewayAddress: p.GatewayAddress})
 	case *command.ReserveUses:
 		b = command.Marshal(&command.ReserveUses{Order: p.Order, Barrel: p.Barrel, Imsi: p.Imsi, User: p.User})
+	case *command.ProposeChange:
+		b = command.Marshal(&command.ProposeChange{Policy: p.Policy, Devices: p.Devices, Reason: p.Reason, RollbackTo: p.RollbackTo, BreakGlass: p.BreakGlass})
 	}
 	h := sha256.New()
 	h.Write(binary.BigEndian.AppendUint32(nil, uint32(c.Type)))

@@ -48,14 +48,15 @@ func ReadSnapshot(r io.Reader) (*Machine, error) {
 	m.index, m.clock, m.level = h.LastIndex, h.Clock, h.Level
 	m.nextSession, m.nextUse, m.nextLock = h.NextSession, h.NextUse, h.NextLock
 	m.releaseSeq, m.nextChargingID = h.ReleaseSeq, h.NextChargingId
+	m.nextChange = h.NextChange
 	m.auditSeq, m.auditHead, m.epoch = h.AuditSequence, [32]byte(h.AuditHead), h.Epoch
 	if m.epoch != nil && m.epoch.Number < 2 {
 		return nil, refused("epoch %d was raised", m.epoch.Number)
 	}
-
 	if err := m.restoreTree(h); err != nil {
 		return nil, err
 	}
+
 	var last place
 	for {
 		record := new(command.SnapshotRecord)
@@ -173,6 +174,14 @@ func (m *Machine) restore(r *command.SnapshotRecord) (place, error) {
 		at = place{kind: 11, name: pair{string(k[:]), ""}}
 		clash = !ok || !bytes.Equal(k.address(), r.Peer.Address) // one form of each address
 		m.peers.set(k, r.Peer)
+	case *command.SnapshotRecord_Former:
+		at = place{kind: 12, id: r.Former.Revision}
+		clash = r.Former.Revision >= m.PolicyRevision()
+		m.former.set(r.Former.Revision, r.Former)
+	case *command.SnapshotRecord_Change:
+		at = place{kind: 13, id: r.Change.Id}
+		clash = r.Change.Id > m.nextChange || (r.Change.Policy == nil) == (r.Change.Devices == nil)
+		m.changes.set(r.Change.Id, r.Change)
 	case *command.SnapshotRecord_Token:
 		at = place{kind: 14, name: pair{r.Token.Id, ""}}
 		clash = !validToken(r.Token)

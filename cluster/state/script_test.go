@@ -123,12 +123,15 @@ func (s *script) step(line string) {
 var results = map[string]string{
 	"PutPolicy": "Policy", "PutSubscriber": "Subscriber", "RevokeSubscriber": "Revocation",
 	"PutBarrel": "Barrel", "RevokeBarrel": "Revocation", "CheckOut": "Barrel", "CheckIn": "Barrel",
+	"PutDevices":  "DevicesPut",
 	"OpenSession": "Opened", "ModifySession": "Session", "AttachWireGuard": "Opened", "SelectPath": "Session", "ClosePath": "Closed", "ReleasePaths": "Released",
 	"AcquireAddress": "GatewayAddress", "BumpRestartCounter": "GatewayAddress",
 	"AssignAddress": "GatewayAddress", "SurrenderAddress": "GatewayAddress", "MoveAddress": "GatewayAddress",
 	"ReserveUses": "Use", "RecordReceipt": "Use", "RecordEvidence": "Use", "SettleUse": "Use",
 	"Disconnect": "Lock", "AckLock": "Lock", "SuspendOrder": "Order", "ResumeOrder": "Order", "MarkOverdue": "Order", "ExpireUse": "Use",
 	"RecordDecision": "RecordDecision", "Checkpoint": "Checkpoint", "ReleaseUse": "Use", "ConfirmRelease": "Use",
+	"SuspendDevice": "Revocation", "ResumeDevice": "ResumeDevice",
+	"ProposeChange": "Change", "ApproveChange": "Change", "RejectChange": "Change", "ReviewChange": "Change", "RaiseLevel": "RaiseLevel",
 	"PutToken": "Token", "RevokeToken": "Token",
 	"RaiseEpoch": "Epoch", "ReconcileBarrel": "Use", "ExcuseBarrel": "Barrel", "CloseEpoch": "Epoch",
 }
@@ -187,6 +190,20 @@ func (s *script) ask(words []string, want string) {
 	switch words[0] {
 	case "policy":
 		got = m.Policy()
+	case "revision":
+		got = m.PolicyAt(id())
+	case "former":
+		for p := range m.FormerPolicies() {
+			list = append(list, fmt.Sprint(p.Revision))
+		}
+	case "change":
+		got = m.Change(id())
+	case "waiting": // changes
+		for c := range m.Changes() {
+			if m.Waits(c, s.log.now) {
+				list = append(list, fmt.Sprint(c.Id))
+			}
+		}
 	case "subscriber":
 		got = m.Subscriber(key(1))
 	case "barrel":
@@ -450,6 +467,33 @@ func (l *testLog) fill(payload proto.Message, named map[string]bool) {
 		set("base_version", version(p.Subscriber.GetImsi()))
 	case *command.PutBarrel:
 		set("base_version", m.Barrel(p.Barrel.GetId()).GetVersion())
+	case *command.ProposeChange:
+		set("policy_revision", m.PolicyRevision())
+		if p.Policy != nil && p.Policy.BaseRevision == 0 {
+			p.Policy.BaseRevision = m.PolicyRevision()
+		}
+		if p.Devices != nil {
+			l.fill(p.Devices, nil)
+		}
+		if p.Needed > 0 {
+			set("lifetime_seconds", uint32(3600))
+		}
+		if p.BreakGlass {
+			set("review_seconds", uint32(600))
+		}
+	case *command.ApproveChange:
+		set("digest", m.Change(p.Change).GetDigest())
+		set("certificate", []byte("certificate"))
+		set("signature", []byte("signature"))
+	case *command.PutDevices:
+		for _, c := range p.Changes {
+			if s := c.GetSubscriber(); s != nil && !named["changes"] {
+				s.BaseVersion = version(s.Subscriber.GetImsi())
+			}
+			if b := c.GetBarrel(); b != nil && !named["changes"] {
+				b.BaseVersion = m.Barrel(b.Barrel.GetId()).GetVersion()
+			}
+		}
 	case *command.OpenSession:
 		set("policy_revision", m.PolicyRevision())
 		set("subscriber_version", version(p.Imsi))

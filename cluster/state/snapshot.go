@@ -52,7 +52,7 @@ func (m *Machine) writeBody(w io.Writer) (sum [32]byte, err error) {
 		AuditTreeFirst: m.treeFirst, AuditTree: m.tree.Subtrees(),
 		NextSession: m.nextSession, NextUse: m.nextUse, NextLock: m.nextLock,
 		ReleaseSeq: m.releaseSeq, NextChargingId: m.nextChargingID,
-		AuditSequence: m.auditSeq, AuditHead: m.auditHead[:], Epoch: m.epoch,
+		AuditSequence: m.auditSeq, AuditHead: m.auditHead[:], Epoch: m.epoch, NextChange: m.nextChange,
 	})
 	for r := range m.records() {
 		if err != nil {
@@ -87,6 +87,10 @@ func (m *Machine) records() iter.Seq[*command.SnapshotRecord] {
 			r.Record = &command.SnapshotRecord_Remembered{Remembered: v}
 		}) && each(m.peers, yield, func(r *command.SnapshotRecord, v *command.GTPPeer) {
 			r.Record = &command.SnapshotRecord_Peer{Peer: v}
+		}) && each(m.former, yield, func(r *command.SnapshotRecord, v *command.Policy) {
+			r.Record = &command.SnapshotRecord_Former{Former: v}
+		}) && each(m.changes, yield, func(r *command.SnapshotRecord, v *command.Change) {
+			r.Record = &command.SnapshotRecord_Change{Change: v}
 		}) && each(m.tokens, yield, func(r *command.SnapshotRecord, v *command.Token) {
 			r.Record = &command.SnapshotRecord_Token{Token: v}
 		})

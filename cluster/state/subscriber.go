@@ -36,6 +36,7 @@ func (m *Machine) putSubscriber(p *command.PutSubscriber) outcome {
 	case len(s.DeviceCertSha256) != 0 && len(s.DeviceCertSha256) != 32:
 		return invalid("the SHA-256 of a certificate has 32 bytes")
 	}
+	s.State, s.SuspendReason = keptState(old.GetState(), old.GetSuspendReason(), s.State), old.GetSuspendReason()
 	if o := credible(s.Credentials); o.refused() {
 		return o
 	}
@@ -49,7 +50,7 @@ func (m *Machine) putSubscriber(p *command.PutSubscriber) outcome {
 	s.Version = old.GetVersion() + 1
 	m.indexSubscriber(old, s)
 	m.applyToSessions(s)
-	if s.State != command.DeviceState_ACTIVE {
+	if s.State != command.DeviceState_ACTIVE && s.SuspendReason == "" { // a SuspendDevice did it already
 		const reason = "the terminal is suspended"
 		for _, u := range slices.Collect(m.OpenUsesOf(s.Imsi)) {
 			m.stopUse(u, reason)
@@ -157,24 +158,7 @@ func (m *Machine) revokeSubscriber(p *command.RevokeSubscriber) outcome {
 	s := shallow(old)
 	s.State, s.RevokeReason, s.Version = command.DeviceState_REVOKED_DEVICE, p.Reason, old.Version+1
 	m.indexSubscriber(old, s)
-
-	answer.Sessions = slices.Collect(m.SessionsByIMSI(p.Imsi))
-	for _, session := range answer.Sessions {
-		m.endSession(session)
-	}
-	m.settleLeases(p.Imsi)
-	locked := map[string]bool{}
-	for _, u := range slices.Collect(m.OpenUsesOf(p.Imsi)) {
-		m.stopUse(u, p.Reason)
-		answer.Uses = append(answer.Uses, u.Id)
-		answer.Locks = append(answer.Locks, m.lockUse(u, p.Reason, "").Id)
-		locked[u.Barrel] = true
-	}
-	for _, b := range slices.Collect(m.BarrelsOf(p.Imsi)) {
-		if !locked[b.Id] {
-			answer.Locks = append(answer.Locks, m.lockBarrel(b, p.Reason, "").Id)
-		}
-	}
+	answer = m.endAll(p.Imsi, p.Reason)
 	// Locks that only this terminal had not acknowledged wait no more.
 	for _, l := range m.PendingLocks() {
 		if l.Imsi == p.Imsi {
