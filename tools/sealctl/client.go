@@ -1,22 +1,17 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
-	"github.com/spf13/viper"
 	"github.com/urfave/cli/v2"
 
 	"github.com/sealedge/sealedge/edge/wire"
@@ -25,75 +20,74 @@ import (
 // client talks to whichever node answers.
 type client struct {
 	addresses []string
+	answered  *atomic.Int32 // index of the address that did so last
 	http      *http.Client
-	stale     bool
+	token     string        // empty: a certificate says who calls
+	stale     bool          // reads need no quorum
+	patience  time.Duration // how long it goes on trying while no node can answer
+	verbose   bool          // say which node answered
 	stderr    io.Writer
 }
 
-// settings is a context file: where the cluster is and who the caller is.
-// Paths are relative to the file.
-type settings struct {
-	Addresses []string `mapstructure:"addresses"`
-	CA        string   `mapstructure:"ca"`
-	Cert      string   `mapstructure:"cert"`
-	Key       string   `mapstructure:"key"`
-}
+// nodeHeader is where a node says its name.
+const nodeHeader = "Sealedge-Node"
 
-// newClient reads the context: flags over environment over file.
+// newClient makes a client of what flags, environment and context say.
 func newClient(c *cli.Context) (*client, error) {
-	file := c.String("context")
-	v := viper.New()
-	v.SetConfigFile(file)
-	v.SetConfigType("yaml")
-	v.SetEnvPrefix("SEALCTL")
-	for _, k := range []string{"addresses", "ca", "cert", "key"} {
-		_ = v.BindEnv(k) // fails only without a key
-	}
-	const hint = "'sealedge init' writes sealctl.yaml; name it with --context FILE or SEALCTL_CONTEXT"
-	if err := v.ReadInConfig(); err != nil && !(errors.Is(err, os.ErrNotExist) && v.IsSet("addresses")) {
-		return nil, &hinted{exitUsage, fmt.Sprintf("the context %s cannot be read: %v", file, err), hint}
-	}
-	var s settings
-	if err := v.UnmarshalExact(&s); err != nil {
-		return nil, &hinted{exitUsage, fmt.Sprintf("the context %s is wrong: %v", file, err), "it has the keys addresses, ca, cert and key"}
-	}
-	if len(s.Addresses) == 0 {
-		return nil, &hinted{exitUsage, fmt.Sprintf("the context %s names no addresses", file), "list the nodes' admin addresses, such as 127.0.1.1:7443, under addresses"}
-	}
-	near := func(p string) string {
-		if p == "" || filepath.IsAbs(p) {
-			return p
-		}
-		return filepath.Join(filepath.Dir(file), p)
-	}
-	pem, err := os.ReadFile(near(s.CA))
+	s, from, err := resolve(c)
 	if err != nil {
-		return nil, &hinted{exitUsage, fmt.Sprintf("the cluster's CA certificate cannot be read: %v", err), "mend ca in " + file}
+		return nil, err
 	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(pem) {
-		return nil, &hinted{exitUsage, near(s.CA) + " holds no certificate", "mend ca in " + file}
-	}
-	pair, err := tls.LoadX509KeyPair(near(s.Cert), near(s.Key))
+	id, err := s.load(from)
 	if err != nil {
-		return nil, &hinted{exitUsage, fmt.Sprintf("your certificate cannot be read: %v", err), "mend cert and key in " + file}
+		return nil, err
+	}
+	conf := &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: id.roots}
+	if id.cert != nil {
+		conf.Certificates = []tls.Certificate{*id.cert}
 	}
 	return &client{
 		addresses: s.Addresses,
+		answered:  new(atomic.Int32),
+		token:     id.token,
 		stale:     c.Bool("stale"),
+		patience:  c.Duration("retry"),
+		verbose:   c.Bool("verbose"),
 		stderr:    c.App.ErrWriter,
 		http: &http.Client{Timeout: 5 * time.Minute, Transport: &http.Transport{
-			TLSClientConfig:       &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots, Certificates: []tls.Certificate{pair}},
+			TLSClientConfig:       conf,
 			TLSHandshakeTimeout:   3 * time.Second,
 			ResponseHeaderTimeout: 15 * time.Second,
 		}},
 	}, nil
 }
 
-// call sends a request to one node after the other until one answers with
-// something else than "no quorum" or "outcome unknown", and decodes the answer
-// into out (nil: none). All tries of one call carry one idempotency key, so a
-// change whose answer was lost is carried out once.
+// at is a client of one node alone.
+func (c *client) at(addr string) *client {
+	one := *c
+	one.addresses, one.answered = []string{addr}, new(atomic.Int32)
+	return &one
+}
+
+// once is a client that doesn't try again: for what is asked of one node, and for
+// what must not happen twice.
+func (c *client) once() *client {
+	one := *c
+	one.patience = 0
+	return &one
+}
+
+// certificate is what the caller can sign with. A token can't.
+func (c *client) certificate() (tls.Certificate, error) {
+	conf := c.http.Transport.(*http.Transport).TLSClientConfig
+	if len(conf.Certificates) == 0 {
+		return tls.Certificate{}, &hinted{exitUsage, "this takes your certificate, and the context has a token", "use a context with cert and key: what you sign has to be yours"}
+	}
+	return conf.Certificates[0], nil
+}
+
+// call sends a request (see persist) and decodes the answer into out (nil: none).
+// A change whose answer was lost is carried out once.
 func (c *client) call(ctx context.Context, method, path string, in, out any) error {
 	resp, err := c.do(ctx, method, path, in)
 	if err != nil {
@@ -126,38 +120,7 @@ func (c *client) do(ctx context.Context, method, path string, in any) (*http.Res
 		}
 		path += sep + "stale=true"
 	}
-	key := rand.Text()
-	var last error
-	for _, addr := range c.addresses {
-		req, err := http.NewRequestWithContext(ctx, method, "https://"+addr+path, bytes.NewReader(body))
-		if err != nil {
-			return nil, err
-		}
-		req.Header.Set("Content-Type", "application/json")
-		req.Header.Set("Idempotency-Key", key)
-		resp, err := c.http.Do(req)
-		if err != nil {
-			last = unreachable(addr, err)
-			continue
-		}
-		if resp.StatusCode < 400 {
-			return resp, nil
-		}
-		p := problemIn(resp)
-		if p.Code != wire.CodeNoQuorum && p.Code != wire.CodeOutcomeUnknown {
-			return nil, p
-		}
-		last = p
-	}
-	return nil, last
-}
-
-func unreachable(addr string, err error) error {
-	var cert *tls.CertificateVerificationError
-	if errors.As(err, &cert) {
-		return &hinted{exitDenied, fmt.Sprintf("%s is not who it should be: %v", addr, cert), "the context's ca must be the cluster's; somebody may be in between"}
-	}
-	return &hinted{exitNoLeader, fmt.Sprintf("no node answered; the last tried was %s: %v", addr, err), "see that the nodes run and that the context's addresses are theirs"}
+	return c.persist(ctx, request{method: method, path: path, body: body, key: rand.Text()})
 }
 
 func problemIn(resp *http.Response) *wire.Problem {

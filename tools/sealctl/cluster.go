@@ -57,7 +57,7 @@ func clusterStatus(c *cli.Context) error {
 	var rows [][]string
 	alive := 0
 	for _, addr := range cl.addresses {
-		one := &client{addresses: []string{addr}, http: cl.http, stale: true, stderr: cl.stderr}
+		one := cl.at(addr).once()
 		s := new(adminapi.Status)
 		if err := one.call(c.Context, http.MethodGet, "/v1/status", nil, s); err != nil {
 			all = append(all, answer{Address: addr, Error: err.Error()})
@@ -124,7 +124,8 @@ func leader(c *cli.Context) (*client, string, error) {
 // leader returns a client of the node that leads, and its name.
 func (cl *client) leader(ctx context.Context) (*client, string, error) {
 	for _, addr := range cl.addresses {
-		one := &client{addresses: []string{addr}, http: cl.http, stale: true, stderr: cl.stderr}
+		one := cl.at(addr).once()
+		one.stale = true
 		var s adminapi.Status
 		if err := one.call(ctx, http.MethodGet, "/v1/status", nil, &s); err == nil && s.IsLeader {
 			return one, s.Node, nil

@@ -9,16 +9,34 @@ import (
 	"github.com/sealedge/sealedge/edge/wire"
 )
 
-// Exit codes.
+// Exit codes. What they mean stands in exitCodes.
 const (
-	exitOK           = 0 // done
-	exitFailed       = 1 // something else went wrong; the words say what
-	exitUsage        = 2 // the command line is not understood; nothing was sent
-	exitDenied       = 4 // the gateway refused: role, certificate, or what was asked for
-	exitConflict     = 6 // somebody changed it meanwhile, or its state forbids it
-	exitNoLeader     = 7 // no node answered, or the cluster has no quorum
-	exitVerification = 8 // an audit chain does not verify
+	exitOK           = 0
+	exitFailed       = 1
+	exitUsage        = 2
+	exitChanges      = 3
+	exitDenied       = 4
+	exitApproval     = 5
+	exitConflict     = 6
+	exitNoLeader     = 7
+	exitVerification = 8
 )
+
+// exitCodes is what scripts may rely on; help and docs/cli.md are made of it.
+var exitCodes = []struct {
+	code    int
+	meaning string
+}{
+	{exitOK, "done"},
+	{exitFailed, "something else went wrong; the words say what"},
+	{exitUsage, "the command line, the context or a file is not understood; nothing was sent"},
+	{exitChanges, "there are differences, and nothing was changed: a plan or a diff found them"},
+	{exitDenied, "the gateway refused: your role, your certificate or token, or what was asked for"},
+	{exitApproval, "proposed, and waiting for other persons' approval"},
+	{exitConflict, "somebody changed it meanwhile, or its state forbids it"},
+	{exitNoLeader, "no node answered in time, or the cluster has no quorum"},
+	{exitVerification, "an audit chain, a proof or a signature does not verify"},
+}
 
 // hinted is an error with an exit code and what to do next.
 type hinted struct {
@@ -70,7 +88,7 @@ func exitCode(err error) int {
 		return exitFailed
 	}
 	switch p.Status {
-	case http.StatusServiceUnavailable:
+	case http.StatusServiceUnavailable, http.StatusTooManyRequests, http.StatusBadGateway, http.StatusGatewayTimeout:
 		return exitNoLeader
 	case http.StatusConflict, http.StatusPreconditionFailed:
 		return exitConflict

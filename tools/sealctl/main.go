@@ -13,12 +13,17 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/urfave/cli/v2"
 )
 
 // version is set by the linker.
 var version = "unknown"
+
+func init() {
+	cli.VersionFlag = &cli.BoolFlag{Name: "version", Usage: "print the version"} // -v is --verbose
+}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -30,7 +35,10 @@ func main() {
 // run is main without the process: it returns the exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	app := newApp(stdout, stderr)
-	err := app.RunContext(ctx, flagsFirst(app, args))
+	args, err := arrange(app, args)
+	if err == nil {
+		err = app.RunContext(ctx, args)
+	}
 	if err == nil {
 		return exitOK
 	}
@@ -46,29 +54,30 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 func newApp(stdout, stderr io.Writer) *cli.App {
 	app := &cli.App{
-		Name:                   "sealctl",
-		Usage:                  "administer seals, devices and the gateway cluster",
-		Version:                version,
-		Writer:                 stdout,
-		ErrWriter:              stderr,
-		Suggest:                true,
-		UseShortOptionHandling: true,
-		HideHelpCommand:        true,
-		EnableBashCompletion:   true,
-		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "context", Usage: "`FILE` that says where the cluster is and who you are", EnvVars: []string{"SEALCTL_CONTEXT"}, Value: "sealctl.yaml"},
+		Name:            "sealctl",
+		Usage:           "administer seals, devices and the gateway cluster",
+		Version:         version,
+		Writer:          stdout,
+		ErrWriter:       stderr,
+		HideHelpCommand: true,
+		Flags: append(settingFlags(),
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "`FORMAT`: table, json or yaml", Value: "table"},
 			&cli.BoolFlag{Name: "stale", Usage: "read what the node knows, without asking the cluster (works without a quorum)"},
+			&cli.DurationFlag{Name: "retry", Usage: "`HOW` long to go on trying while no node can answer", Value: 5 * time.Second, EnvVars: []string{"SEALCTL_RETRY"}},
 			&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "do not ask before something that cannot be taken back"},
-		},
+			&cli.BoolFlag{Name: "no-input", Usage: "never ask: what would need an answer is a usage error, unless --yes gives it"},
+			&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "say which node answered what"},
+		),
 		Commands: []*cli.Command{
 			deviceCommand(), barrelCommand(), orderCommand(), useCommand(), sessionCommand(), peersCommand(), traceCommand(), proceduresCommand(),
 			policyCommand(), auditCommand(), clusterCommand(), drillCommand(), backupCommand(), epochCommand(),
 		},
-		CommandNotFound: func(c *cli.Context, name string) {},
-		ExitErrHandler:  func(*cli.Context, error) {}, // run decides
-		OnUsageError:    usageError,
-		Action:          needCommand,
+		ExitErrHandler: func(*cli.Context, error) {}, // run decides
+		OnUsageError:   usageError,
+		Before:         checkOutput,
+		Action:         needCommand,
+
+		CustomAppHelpTemplate: cli.AppHelpTemplate + exitCodeHelp(),
 	}
 	for _, c := range app.Commands {
 		prepare(c)
@@ -90,16 +99,10 @@ func prepare(c *cli.Command) {
 
 func usageError(_ *cli.Context, err error, _ bool) error { return usage(err.Error()) }
 
-// needCommand answers a group of commands that was called without one, or with
-// one that isn't there.
+// needCommand answers a group of commands that was called without one; arrange
+// has refused one that isn't there.
 func needCommand(c *cli.Context) error {
-	if name := c.Args().First(); name != "" {
-		err := fmt.Sprintf("there is no command %q here", name)
-		if s := cli.SuggestCommand(c.App.Commands, name); s != "" {
-			return usage(err + ". " + s)
-		}
-		return usage(err)
-	}
+	c.App.Writer = c.App.ErrWriter // words, not data
 	_ = cli.ShowSubcommandHelp(c)
 	return usage("say which command")
 }

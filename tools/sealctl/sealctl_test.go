@@ -394,6 +394,7 @@ func (n *node) serve(env *testscript.Env) (stop func(), err error) {
 	write("policy.yaml", bundle.Default(bundle.Params{}))
 	write("down.yaml", []byte("addresses: [\"127.0.0.1:1\"]\nca: ca.pem\ncert: li.pem\nkey: li-key.pem\n"))
 	env.Setenv("SEALCTL_CONTEXT", "li.yaml")
+	env.Setenv("SEALCTL_RETRY", "0s")
 	return func() { cancel(); <-ended }, err
 }
 
