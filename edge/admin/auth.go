@@ -21,14 +21,19 @@ const (
 
 var roles = []Role{Viewer, Operator, SealAdministrator, Auditor, Backup}
 
-// Caller is an operator, known by his certificate.
+// Caller is an operator, known by his certificate, or by a token of his.
 type Caller struct {
 	Name  string
 	Roles []Role
+	// Token is the id of the token that was shown; empty: a certificate was.
+	Token string
 }
 
-// Actor is how the caller stands in the audit chain.
-func (c Caller) Actor() string { return "operator:" + c.Name }
+// actorPrefix is what operators begin with in the audit chain.
+const actorPrefix = "operator:"
+
+// Actor is how the caller stands in the audit chain, with a token just as without.
+func (c Caller) Actor() string { return actorPrefix + c.Name }
 
 // May tells whether the caller has the role. Who may change things may look at
 // them.
@@ -58,10 +63,18 @@ func callerOf(cert *x509.Certificate) (Caller, bool) {
 	return Caller{}, false
 }
 
-// authenticate returns the caller of a request.
-func authenticate(r *http.Request) (Caller, *problem) {
+// authenticate returns the caller of a request. A token counts before a
+// certificate: who sends one means it.
+func (s *Server) authenticate(r *http.Request) (Caller, *problem) {
+	if header := r.Header.Get("Authorization"); header != "" {
+		token, ok := strings.CutPrefix(header, "Bearer ")
+		if !ok {
+			return Caller{}, refuse(http.StatusUnauthorized, "token-invalid", "The Authorization header has no bearer token.", "", "Send 'Authorization: Bearer TOKEN'.")
+		}
+		return s.bearer(strings.TrimSpace(token))
+	}
 	if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 {
-		return Caller{}, refuse(http.StatusUnauthorized, "certificate-missing", "The request came without a client certificate.", "", "Use a context that names an operator's certificate and key.")
+		return Caller{}, refuse(http.StatusUnauthorized, "certificate-missing", "The request came without a client certificate and without a token.", "", "Use a context that names an operator's certificate and key, or a token.")
 	}
 	c, ok := callerOf(r.TLS.VerifiedChains[0][0])
 	if !ok {

@@ -81,6 +81,9 @@ func TestDocumentListsEveryField(t *testing.T) {
 		adminapi.CloseEpoch{},
 		adminapi.ExcuseBarrel{},
 		adminapi.Backup{},
+		adminapi.Token{},
+		adminapi.IssueToken{},
+		adminapi.IssuedToken{},
 	} {
 		typ := reflect.TypeOf(v)
 		var fields []string

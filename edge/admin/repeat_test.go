@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/sealedge/sealedge/cluster/command"
 	"github.com/sealedge/sealedge/cluster/state"
@@ -31,6 +32,9 @@ func (n *oneNode) Propose(_ context.Context, c *command.Command) (*command.Resul
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.index++
+	if c.LeaderTime == 0 {
+		c.LeaderTime = time.Now().UnixNano()
+	}
 	r, _, err := n.machine.Apply(n.index, 1, command.Marshal(c))
 	return r, err
 }

@@ -40,7 +40,7 @@ type Node interface {
 
 // Config is what a Server is made of.
 type Config struct {
-	TLS        *tls.Config // must require and verify client certificates
+	TLS        *tls.Config // ClientCAs are those of operators; a client may have a token instead
 	Cluster    Cluster
 	Node       Node
 	Membership Membership
@@ -56,6 +56,7 @@ type Config struct {
 	Backup func(ctx context.Context, w io.Writer, to []age.Recipient) error
 	Trace  Tracer
 	Logger *slog.Logger
+	Now    func() time.Time // nil: time.Now
 }
 
 // Server answers operators.
@@ -69,6 +70,9 @@ const maxBody = 4 << 20
 
 // New makes a server.
 func New(cfg Config) *Server {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
 	s := &Server{cfg: cfg, mux: http.NewServeMux()}
 	s.mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	s.mux.HandleFunc("GET /readyz", s.ready)
@@ -127,6 +131,10 @@ func (s *Server) routes() []route {
 
 		{"GET /v1/audit", Auditor, s.audit},
 
+		{"GET /v1/tokens", Viewer, s.tokens},
+		{"POST /v1/tokens", Viewer, s.issueToken},
+		{"DELETE /v1/tokens/{id}", Viewer, s.revokeToken},
+
 		{"GET /v1/epoch", Viewer, s.epoch},
 		{"POST /v1/epoch/close", SealAdministrator, s.closeEpoch},
 		{"POST /v1/barrels/{id}/excuse", SealAdministrator, s.excuseBarrel},
@@ -137,16 +145,21 @@ func (s *Server) routes() []route {
 // guard authenticates, authorizes, bounds and answers.
 func (s *Server) guard(rt route) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		caller, p := authenticate(r)
+		caller, p := s.authenticate(r)
 		if p == nil && !caller.May(rt.role) {
 			p = refuse(http.StatusForbidden, "role-missing", "This is for another role.",
 				fmt.Sprintf("%s has %v; this needs %s.", caller.Name, caller.Roles, rt.role), "Ask somebody who has the role, or have your certificate issued with it.")
 		}
 		if p == nil && r.Method == http.MethodGet && r.URL.Query().Get("stale") != "true" {
-			p = s.linearize(r)
+			if p = s.linearize(r); p == nil && caller.Token != "" {
+				_, p = s.authenticate(r) // it may have been revoked where this node hadn't heard of it
+			}
 		}
 		if p != nil {
 			s.cfg.Logger.Info("admin request refused", "operator", caller.Name, "path", r.URL.Path, "code", p.Code)
+			if p.Status == http.StatusUnauthorized {
+				w.Header().Set("WWW-Authenticate", "Bearer")
+			}
 			p.Write(w)
 			return
 		}
@@ -256,9 +269,11 @@ func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 
 // Serve answers on l until ctx ends, then finishes what is under way.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	operators := s.cfg.TLS.Clone()
+	operators.ClientAuth = tls.VerifyClientCertIfGiven // else there is a token, or the request is refused
 	hs := &http.Server{
 		Handler:           s.mux,
-		TLSConfig:         s.cfg.TLS,
+		TLSConfig:         operators,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       30 * time.Second,
 		IdleTimeout:       2 * time.Minute,
