@@ -3,7 +3,6 @@ package bundle
 import (
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/sealedge/sealedge/policy"
 )
@@ -33,7 +32,7 @@ func ruleWords(r *policy.Rule) string {
 	add("rats", len(m.RATs), words(m.RATs))
 	add("locations", len(m.Locations), words(m.Locations))
 	if m.Hours != nil {
-		b.WriteString(" hours " + hoursWords(m.Hours))
+		b.WriteString(" hours " + m.Hours.String())
 	}
 	add("sealTypes", len(m.SealTypes), words(m.SealTypes))
 	add("barrels", len(m.Barrels), words(m.Barrels))
@@ -45,30 +44,13 @@ func ruleWords(r *policy.Rule) string {
 	return b.String()
 }
 
-func hoursWords(h *policy.Hours) string {
-	var days []string
-	for d, on := range h.Days {
-		if on {
-			days = append(days, time.Weekday(d).String()[:3])
-		}
-	}
-	out := fmt.Sprintf("%s %02d:%02d-%02d:%02d", strings.Join(days, ","), h.From/60, h.From%60, h.To/60, h.To%60)
-	if !h.NotBefore.IsZero() {
-		out += " from " + h.NotBefore.Format(time.RFC3339)
-	}
-	if !h.NotAfter.IsZero() {
-		out += " until " + h.NotAfter.Format(time.RFC3339)
-	}
-	return out
-}
-
 func requireWords(q *policy.Require) string {
 	var parts []string
 	if q.Handset != 0 {
-		parts = append(parts, "handset "+bindingName(q.Handset))
+		parts = append(parts, "handset "+q.Handset.String())
 	}
 	if q.Credentials != 0 {
-		parts = append(parts, "credentials "+credentialNames(q.Credentials))
+		parts = append(parts, "credentials "+q.Credentials.String())
 	}
 	if q.Methods != 0 {
 		parts = append(parts, "methods "+q.Methods.String())
@@ -86,26 +68,4 @@ func requireWords(q *policy.Require) string {
 		parts = append(parts, "evidenceWithin "+q.EvidenceWithin.String())
 	}
 	return strings.Join(parts, ", ")
-}
-
-var bindingNames = [...]string{"listed", "listed", "exact", "pool", "first-use", "any"}
-
-// bindingName is the binding's name in documents; what isn't said is "listed".
-func bindingName(b policy.HandsetBinding) string {
-	if int(b) < len(bindingNames) {
-		return bindingNames[b]
-	}
-	return fmt.Sprintf("binding %d", b)
-}
-
-var credentialWords = [...]string{"sim", "wireguard", "certificate", "password", "pre-shared-key", "barrel-psk", "barrel-certificate"}
-
-func credentialNames(c policy.Credentials) string {
-	var out []string
-	for i, name := range credentialWords {
-		if c&(1<<i) != 0 {
-			out = append(out, name)
-		}
-	}
-	return "[" + strings.Join(out, ", ") + "]"
 }

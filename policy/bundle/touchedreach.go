@@ -167,11 +167,11 @@ func (c *comparison) admission() {
 	anyOf(c, policy.TouchReach, old.PLMNs, now.PLMNs, "spec", "admission", "plmns")
 	anyOf(c, policy.TouchReach, old.RATs, now.RATs, "spec", "admission", "rats")
 	c.note(unless(now.RequireIMEI, policy.TouchReach), fmt.Sprint(old.RequireIMEI), fmt.Sprint(now.RequireIMEI), "spec", "admission", "requireIMEI")
-	c.note(unless(bindingWithin(old.Handset, now.Handset), policy.TouchReach), bindingName(old.Handset), bindingName(now.Handset), "spec", "admission", "handset")
+	c.note(unless(bindingWithin(bindingOf(old), bindingOf(now)), policy.TouchReach), bindingOf(old).String(), bindingOf(now).String(), "spec", "admission", "handset")
 	c.note(unless(!pooled(c.old) || within(old.TACs, now.TACs), policy.TouchReach), words(old.TACs), words(now.TACs), "spec", "admission", "tacs")
 	for _, path := range keysOf(old.Credentials, now.Credentials) {
 		was, is := old.Credentials[path], now.Credentials[path]
-		c.note(unless(is&was == was, policy.TouchReach), credentialNames(was), credentialNames(is), "spec", "admission", "credentials", path.String())
+		c.note(unless(is&was == was, policy.TouchReach), was.String(), is.String(), "spec", "admission", "credentials", path.String())
 	}
 }
 
@@ -179,7 +179,6 @@ func (c *comparison) admission() {
 // old, now and later: what is bound on first use stays bound only as long as
 // the binding is asked for.
 func bindingWithin(old, now policy.HandsetBinding) bool {
-	old, now = max(old, policy.HandsetListed), max(now, policy.HandsetListed)
 	switch {
 	case old == now, old == policy.HandsetAny, now == policy.HandsetExact && old != policy.HandsetPool:
 		return true
@@ -204,9 +203,12 @@ func (c *comparison) hotspot() {
 		now[d.MAC.String()] = d.Role
 	}
 	for _, mac := range keysOf(old, now) {
-		c.note(unless(now[mac] == "", policy.TouchReach), old[mac], now[mac], "spec", "hotspot", mac)
+		c.note(unless(now[mac] == "", policy.TouchReach), old[mac], now[mac], "spec", "hotspot", "devices", mac)
 	}
 }
+
+// bindingOf is how handsets are bound when no rule says otherwise.
+func bindingOf(a policy.Admission) policy.HandsetBinding { return max(a.Handset, policy.HandsetListed) }
 
 // pooled tells whether the models of handsets matter anywhere.
 func pooled(r *policy.Rules) bool {

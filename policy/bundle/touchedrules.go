@@ -2,9 +2,7 @@ package bundle
 
 import (
 	"fmt"
-	"reflect"
 	"slices"
-	"time"
 
 	"github.com/sealedge/sealedge/policy"
 )
@@ -18,7 +16,7 @@ func touchOf(a policy.Action) policy.Touch {
 }
 
 // places compares the named locations and the time zone that rules refer to.
-// Whether a change of them widens depends on the rules: table judges that.
+// Whether a change of them widens depends on the rules: action judges that.
 func (c *comparison) places() {
 	for _, name := range keysOf(c.old.Locations, c.new.Locations) {
 		old, was := c.old.Locations[name]
@@ -35,68 +33,29 @@ func placeWords(l policy.Location, there bool) string {
 	return fmt.Sprintf("tais %s ecgis %s", words(l.TAIs), words(l.ECGIs))
 }
 
-func zoneName(z *time.Location) string {
-	if z == nil {
-		return "UTC"
-	}
-	return z.String()
-}
-
-// table compares the rules of each action.
+// table compares the rules of each action. When they let anything through that
+// was refused, or ask for less, each of them that differs is what did it.
 func (c *comparison) table() {
 	for _, a := range []policy.Action{policy.ActionAttach, policy.ActionHotspot, policy.ActionUse} {
-		c.action(a, c.sameRules(a))
+		touch := unless(tightens(c.old, c.new, a), touchOf(a))
+		was, is := byID(rulesOf(c.old, a)), byID(rulesOf(c.new, a))
+		before := len(c.out)
+		for _, id := range keysOf(was, is) {
+			c.note(touch, was[id], is[id], "spec", "rules", id)
+		}
+		if before == len(c.out) && touch != policy.TouchTightening {
+			c.note(touch, "what the "+a.String()+" rules name", "others by the same name", "spec", "rules")
+		}
 	}
 }
 
-// action notes each rule of an action that differs. tightens tells that the
-// rules as a whole allow nothing that they refused.
-func (c *comparison) action(a policy.Action, tightens bool) {
-	touch := unless(tightens, touchOf(a))
-	old, now := rulesOf(c.old, a), rulesOf(c.new, a)
-	byID := func(rules []policy.Rule) map[string]string {
-		m := map[string]string{}
-		for i, r := range rules {
-			m[r.ID] = fmt.Sprintf("%d. %s", i+1, ruleWords(&r))
-		}
-		return m
+// byID has the rules in words, with their place in the table.
+func byID(rules []policy.Rule) map[string]string {
+	m := map[string]string{}
+	for i := range rules {
+		m[rules[i].ID] = fmt.Sprintf("%d. %s", i+1, ruleWords(&rules[i]))
 	}
-	was, is := byID(old), byID(now)
-	before := len(c.out)
-	for _, id := range keysOf(was, is) {
-		c.note(touch, was[id], is[id], "spec", "rules", id)
-	}
-	if before == len(c.out) && !tightens {
-		c.note(touch, "what the "+a.String()+" rules refer to", "wider", "spec", "rules")
-	}
-}
-
-// sameRules tells whether the rules of an action and all that they refer to are
-// the same, or there are rules now where there were none.
-func (c *comparison) sameRules(a policy.Action) bool {
-	old, now := rulesOf(c.old, a), rulesOf(c.new, a)
-	if len(old) == 0 {
-		return true // without rules all is allowed that the rest of the document allows
-	}
-	if len(old) != len(now) {
-		return false
-	}
-	for i := range old {
-		x, y := old[i], now[i]
-		x.ID, x.Why, y.ID, y.Why = "", "", "", ""
-		if !reflect.DeepEqual(x, y) {
-			return false
-		}
-		for _, l := range x.Match.Locations {
-			if !reflect.DeepEqual(c.old.Locations[l], c.new.Locations[l]) {
-				return false
-			}
-		}
-		if x.Match.Hours != nil && zoneName(c.old.Zone) != zoneName(c.new.Zone) {
-			return false
-		}
-	}
-	return true
+	return m
 }
 
 // rulesOf are the rules for an action, in their order.

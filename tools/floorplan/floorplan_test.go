@@ -19,6 +19,8 @@ var floors = map[string]int{
 	"policy/ident": 0,
 	"docs/api":     0,
 
+	"policy/region": 0,
+
 	"policy":            1,
 	"policy/credential": 1,
 
