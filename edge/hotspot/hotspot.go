@@ -38,21 +38,45 @@ func (g *Guard) Associate(imsi string, report wire.Association) (wire.Associatio
 	if len(report.Hostname) > 255 {
 		return wire.AssociationAnswer{}, wire.NewProblem(wire.CodeBadRequest, "hostname: at most 255 bytes.")
 	}
-	var terminal *command.Subscriber
-	var barrel *command.Barrel
-	g.Records.View(func(m *state.Machine) { terminal, barrel = m.Subscriber(imsi), m.BarrelByMAC(mac.String()) })
-	switch report.Event {
-	case wire.EventLeave:
+	if report.Event == wire.EventLeave {
+		var barrel *command.Barrel
+		g.Records.View(func(m *state.Machine) { barrel = m.BarrelByMAC(mac.String()) })
 		return wire.AssociationAnswer{Allowed: false, Barrel: own(barrel, imsi)}, nil
-	case wire.EventJoin:
-	default:
+	}
+	if report.Event != wire.EventJoin {
 		return wire.AssociationAnswer{}, wire.NewProblem(wire.CodeBadRequest, `event: want "join" or "leave".`)
 	}
-	d := g.Rules().AllowHotspot(policy.HotspotRequest{MAC: mac, Barrel: sealuse.BarrelView(barrel), Terminal: sealuse.TerminalView(terminal)})
+	d, barrel := g.decide(imsi, mac)
 	if !d.Allowed {
 		return wire.AssociationAnswer{}, sealuse.FromDecision(d)
 	}
-	return wire.AssociationAnswer{Allowed: true, Barrel: barrel.GetId(), Reasons: sealuse.Reasons(d)}, nil
+	return wire.AssociationAnswer{Allowed: true, Barrel: barrel, Reasons: sealuse.Reasons(d)}, nil
+}
+
+// Judge tells whether a device may be on a terminal's hotspot: nil, or a
+// *wire.Problem with the reasons.
+func (g *Guard) Judge(imsi string, mac ident.MAC) error {
+	if d, _ := g.decide(imsi, mac); !d.Allowed {
+		return sealuse.FromDecision(d)
+	}
+	return nil
+}
+
+// decide also names the barrel that has the MAC.
+func (g *Guard) decide(imsi string, mac ident.MAC) (d policy.Decision, barrel string) {
+	rules := g.Rules()
+	g.Records.View(func(m *state.Machine) {
+		q := request(m, imsi, mac)
+		d, barrel = rules.AllowHotspot(q), q.Barrel.ID
+	})
+	return d, barrel
+}
+
+// request is what policy is asked about a device on a terminal's hotspot.
+func request(m *state.Machine, imsi string, mac ident.MAC) policy.HotspotRequest {
+	return policy.HotspotRequest{
+		MAC: mac, Barrel: sealuse.BarrelView(m.BarrelByMAC(mac.String())), Terminal: sealuse.TerminalView(m.Subscriber(imsi)),
+	}
 }
 
 // own names a barrel to the terminal that has it, and to no other.
