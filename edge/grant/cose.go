@@ -22,14 +22,25 @@ const (
 var (
 	encoding cbor.EncMode
 	decoding cbor.DecMode
+
+	decodingList cbor.DecMode // of an AllowList
 )
+
+// bounds are the most bytes that a message of the kind may have, and how its
+// payload is read.
+func (k kind) bounds() (size int, dec cbor.DecMode) {
+	if k == kindAllowList {
+		return MaxListSize, decodingList
+	}
+	return MaxSize, decoding
+}
 
 func init() {
 	var err error
 	if encoding, err = cbor.CoreDetEncOptions().EncMode(); err != nil {
 		panic(err)
 	}
-	decoding, err = cbor.DecOptions{
+	options := cbor.DecOptions{
 		DupMapKey:         cbor.DupMapKeyEnforcedAPF,
 		IndefLength:       cbor.IndefLengthForbidden,
 		TagsMd:            cbor.TagsForbidden,
@@ -37,8 +48,12 @@ func init() {
 		MaxArrayElements:  16,
 		MaxMapPairs:       32,
 		ExtraReturnErrors: cbor.ExtraDecErrorUnknownField,
-	}.DecMode()
-	if err != nil {
+	}
+	if decoding, err = options.DecMode(); err != nil {
+		panic(err)
+	}
+	options.MaxArrayElements = MaxDevices
+	if decodingList, err = options.DecMode(); err != nil {
 		panic(err)
 	}
 }
@@ -52,7 +67,7 @@ func KeyID(key ed25519.PublicKey) []byte {
 
 // SignerOf tells the kid of a message, unverified, to find the key by.
 func SignerOf(raw []byte) ([]byte, error) {
-	_, kid, err := parse(raw)
+	_, kid, err := parse(raw, MaxSize)
 	return kid, err
 }
 
@@ -87,9 +102,9 @@ func message(kid, payload []byte) *cose.Sign1Message {
 }
 
 // parse takes a message apart and refuses all that sign would not have made.
-func parse(raw []byte) (*cose.Sign1Message, []byte, error) {
-	if len(raw) > MaxSize {
-		return nil, nil, fmt.Errorf("%w: %d bytes, at most %d", ErrMalformed, len(raw), MaxSize)
+func parse(raw []byte, size int) (*cose.Sign1Message, []byte, error) {
+	if len(raw) > size {
+		return nil, nil, fmt.Errorf("%w: %d bytes, at most %d", ErrMalformed, len(raw), size)
 	}
 	m := new(cose.Sign1Message)
 	if err := m.UnmarshalCBOR(raw); err != nil {
@@ -113,7 +128,8 @@ func verify(k kind, raw []byte, key ed25519.PublicKey, payload any) error {
 	if len(key) != ed25519.PublicKeySize {
 		return fmt.Errorf("%w: public key of %d bytes", ErrKey, len(key))
 	}
-	m, kid, err := parse(raw)
+	size, dec := k.bounds()
+	m, kid, err := parse(raw, size)
 	if err != nil {
 		return err
 	}
@@ -127,7 +143,7 @@ func verify(k kind, raw []byte, key ed25519.PublicKey, payload any) error {
 	if err := m.Verify([]byte(k), verifier); err != nil {
 		return fmt.Errorf("%w: %v", ErrSignature, err)
 	}
-	if err := decoding.Unmarshal(m.Payload, payload); err != nil {
+	if err := dec.Unmarshal(m.Payload, payload); err != nil {
 		return fmt.Errorf("%w: %v", ErrContent, err)
 	}
 	if again, err := encoding.Marshal(payload); err != nil || !bytes.Equal(again, m.Payload) {

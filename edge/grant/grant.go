@@ -1,10 +1,11 @@
 // Package grant is what the gateway and the barrels sign: the grant that
-// unlocks a barrel, the receipt that a barrel gives for each stamping, and the
-// statement by which it settles a use.
+// unlocks a barrel, the receipt that a barrel gives for each stamping, the
+// statement by which it settles a use, and the list of the devices that may be on
+// a terminal's hotspot.
 //
 // Each is a COSE_Sign1 (RFC 9052 4.2) with EdDSA over Ed25519 (RFC 9053 2.2),
 // its payload CBOR in the core deterministic encoding (RFC 8949 4.2.1) with
-// integer keys; docs/api/grant.cddl is the grammar. The three kinds have
+// integer keys; docs/api/grant.cddl is the grammar. The kinds have
 // different external_aad, so that a signature on one is never one on another,
 // even by the same key.
 //
@@ -24,7 +25,7 @@ import (
 	"github.com/sealedge/sealedge/policy/ident"
 )
 
-// MaxSize is the most bytes that a signed message may have.
+// MaxSize is the most bytes that a signed message may have, other than an AllowList.
 const MaxSize = 2048
 
 // Errors of verifying. Each error of this package wraps one of them.

@@ -66,6 +66,10 @@ var kinds = []struct {
 		"settlement", barrel, func() ([]byte, error) { return SignStatement(statement(), barrel) },
 		func(b []byte, k ed25519.PublicKey) (any, error) { return VerifyStatement(b, k) }, statement(),
 	},
+	{
+		"hotspot-list", gateway, func() ([]byte, error) { return SignAllowList(allowList(), gateway) },
+		func(b []byte, k ed25519.PublicKey) (any, error) { return VerifyAllowList(b, k) }, allowList(),
+	},
 }
 
 // The bytes are in logs and in barrels that can't be changed: they stay.
@@ -139,7 +143,7 @@ func TestAnotherKeyIsNamed(t *testing.T) {
 	}
 }
 
-// One key may sign all three kinds, and still none passes for another, even
+// One key may sign all kinds, and still none passes for another, even
 // where the content would do.
 func TestDomainsAreSeparate(t *testing.T) {
 	s := statement()
@@ -152,8 +156,8 @@ func TestDomainsAreSeparate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rm, _, _ := parse(rb)
-	sm, _, _ := parse(sb)
+	rm, _, _ := parse(rb, MaxSize)
+	sm, _, _ := parse(sb, MaxSize)
 	if !bytes.Equal(rm.Payload, sm.Payload) {
 		t.Fatal("the payloads should be equal, else this test shows nothing")
 	}
@@ -274,6 +278,11 @@ func FuzzVerify(f *testing.F) {
 		if r, err := VerifyReceipt(raw, public(barrel)); err == nil {
 			if again, err := SignReceipt(r, barrel); err != nil || !bytes.Equal(again, raw) {
 				t.Fatalf("%x verifies to %+v, which signs to %x, %v", raw, r, again, err)
+			}
+		}
+		if l, err := VerifyAllowList(raw, public(gateway)); err == nil {
+			if again, err := SignAllowList(l, gateway); err != nil || !bytes.Equal(again, raw) {
+				t.Fatalf("%x verifies to %+v, which signs to %x, %v", raw, l, again, err)
 			}
 		}
 	})
