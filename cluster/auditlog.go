@@ -305,6 +305,10 @@ func (a *auditLog) close() error {
 // read calls fn with the entries first to last. Entries that are in a gap end it
 // with ErrAuditGap.
 func (a *auditLog) read(first, last uint64, fn func(*command.AuditEntry) error) error {
+	// The last may be of a batch that is not written yet.
+	if err := a.flush(); err != nil {
+		return err
+	}
 	a.mu.Lock()
 	entries := a.entries(first, last)
 	a.mu.Unlock()

@@ -50,6 +50,7 @@ type Node struct {
 	audit    *auditLog
 	auditGap signal        // a snapshot may have left a gap
 	filling  chan struct{} // holds one: gaps are filled by one goroutine at a time
+	proving  chan struct{} // holds one: who uses the file of the tree over the audit chain
 
 	proposals chan *proposal
 	pending   chan inFlight
@@ -98,7 +99,7 @@ func Open(cfg Config) (_ *Node, err error) {
 		return nil, err
 	}
 	n := &Node{
-		cfg: cfg, log: cfg.Logger, machine: state.New(), auditGap: make(signal, 1), filling: make(chan struct{}, 1),
+		cfg: cfg, log: cfg.Logger, machine: state.New(), auditGap: make(signal, 1), filling: make(chan struct{}, 1), proving: make(chan struct{}, 1),
 		addresses: map[string]*AddressLease{},
 		proposals: make(chan *proposal), pending: make(chan inFlight, 4096),
 		checkpoints: checkpoints{work: make(signal, 1)},

@@ -32,12 +32,24 @@ type Frontier struct {
 }
 
 // Append adds a leaf: the hash of an entry.
-func (f *Frontier) Append(entry Hash) {
+func (f *Frontier) Append(entry Hash) { f.grow(entry, func(tlog.Hash) {}) }
+
+// Grow is Append, and returns the nodes that come with the leaf: they stand at
+// position Count(f.Size()), as it was before, and on.
+func (f *Frontier) Grow(entry Hash) []Hash {
+	var nodes []Hash
+	f.grow(entry, func(h tlog.Hash) { nodes = append(nodes, Hash(h)) })
+	return nodes
+}
+
+func (f *Frontier) grow(entry Hash, made func(tlog.Hash)) {
 	h := tlog.RecordHash(entry[:])
+	made(h)
 	k := bits.TrailingZeros64(^f.size)
 	for i := range k {
 		h = tlog.NodeHash(f.nodes[i], h)
 		f.nodes[i] = tlog.Hash{}
+		made(h)
 	}
 	f.nodes[k] = h
 	f.size++
@@ -119,14 +131,22 @@ func (r reader) ReadHashes(positions []int64) ([]tlog.Hash, error) {
 // Count is how many nodes a tree of so many leaves has.
 func Count(size uint64) int64 { return tlog.StoredHashCount(int64(size)) }
 
-// NodesOf are the nodes that come with leaf number index (0 is the first) of this
-// entry: they stand at position Count(index) and on.
-func NodesOf(index uint64, entry Hash, before Nodes) ([]Hash, error) {
-	list, err := tlog.StoredHashes(int64(index), entry[:], reader{before})
-	if err != nil {
-		return nil, err
+// ReadFrontier is the tree of the first size leaves.
+func ReadFrontier(size uint64, of Nodes) (Frontier, error) {
+	f := Frontier{size: size}
+	from := uint64(0)
+	for k := bits.Len64(size) - 1; k >= 0; k-- {
+		if size>>k&1 == 0 {
+			continue
+		}
+		nodes, err := of.ReadNodes([]int64{tlog.StoredHashIndex(k, int64(from>>k))})
+		if err != nil {
+			return Frontier{}, err
+		}
+		f.nodes[k] = tlog.Hash(nodes[0])
+		from += 1 << k
 	}
-	return hashes(list), nil
+	return f, nil
 }
 
 // Root is the root of the first size leaves of a tree.

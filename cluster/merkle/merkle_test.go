@@ -26,12 +26,12 @@ func grow(t testing.TB, n int) (stored, []Hash) {
 	t.Helper()
 	var s stored
 	var leaves []Hash
+	var f Frontier
 	for i := range n {
-		nodes, err := NodesOf(uint64(i), entry(i), s)
-		if err != nil || int64(len(s)) != Count(uint64(i)) {
-			t.Fatal(err)
+		if int64(len(s)) != Count(uint64(i)) {
+			t.Fatalf("%d leaves have %d nodes", i, len(s))
 		}
-		s, leaves = append(s, nodes...), append(leaves, entry(i))
+		s, leaves = append(s, f.Grow(entry(i))...), append(leaves, entry(i))
 	}
 	return s, leaves
 }
@@ -66,6 +66,9 @@ func TestRootsAreThoseOfTheRFC(t *testing.T) {
 		read, err := FrontierOf(f.Size(), f.Subtrees())
 		if err != nil || read != f {
 			t.Fatalf("a frontier of %d leaves, written and read, is another: %v", n, err)
+		}
+		if read, err = ReadFrontier(f.Size(), s); err != nil || read != f {
+			t.Fatalf("the frontier of %d leaves, read from the nodes, is another: %v", n, err)
 		}
 		before := f
 		f.Append(leaves[n])
@@ -184,7 +187,7 @@ func TestUnreadableNodes(t *testing.T) {
 	if _, err := Root(4, failing{lost}); !errors.Is(err, lost) {
 		t.Error(err)
 	}
-	if _, err := NodesOf(3, entry(1), failing{lost}); !errors.Is(err, lost) {
+	if _, err := ReadFrontier(3, failing{lost}); !errors.Is(err, lost) {
 		t.Error(err)
 	}
 }
