@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/sealedge/sealedge/policy/ident"
 )
@@ -18,6 +19,9 @@ type AdmitRequest struct {
 	PLMN       ident.PLMN // the serving network
 	RAT        RAT
 	Path       PathKind
+	Place      Place
+	Now        time.Time   // by the cluster's clock; zero: not known
+	Shown      Credentials // what the terminal proved to be by
 }
 
 // Admit decides on an attach. Over the fallback path no network vouches for
@@ -31,6 +35,10 @@ func (r *Rules) Admit(q AdmitRequest) Decision {
 	listed := s.Found && !q.IMSI.IsZero() && s.IMSI == q.IMSI.String()
 	carrier := q.Path == PathGTP
 	told := !q.IMEI.IsZero()
+	f := q.facts()
+	by := r.rule(&f)
+	require := r.require(by)
+	h := r.handset(&q, require.Handset)
 	_, served := r.APNs[q.APN]
 
 	var t tally
@@ -38,14 +46,21 @@ func (r *Rules) Admit(q AdmitRequest) Decision {
 	t.judge(ruleSIMListed, listed)
 	t.judgeIf(listed, ruleSIMActive, s.State == StateActive)
 	t.judgeIf(listed && carrier, ruleMSISDN, q.MSISDN.IsZero() || s.MSISDN == "" || s.MSISDN == q.MSISDN.String())
-	t.judgeIf(carrier, ruleHandsetTold, told || !r.Admission.RequireIMEI && len(s.IMEIs) == 0)
-	t.judgeIf(listed && carrier && told, ruleHandsetBound, len(s.IMEIs) == 0 || slices.Contains(s.IMEIs, q.IMEI.String()))
+	t.judgeIf(carrier, ruleHandsetTold, told || !h.needed)
+	t.judgeIf(listed && carrier && told, ruleHandsetBound, h.bound)
+	t.judgeIf(listed && carrier && told && h.pooled, ruleHandsetPool, h.inPool)
 	t.judge(ruleAPNKnown, served)
 	t.judgeIf(listed, ruleAPNAllowed, slices.Contains(s.APNs, q.APN.String()) && !q.APN.IsZero())
 	t.judgeIf(carrier, rulePLMN, len(r.Admission.PLMNs) == 0 || slices.Contains(r.Admission.PLMNs, q.PLMN))
 	t.judgeIf(carrier, ruleRAT, len(r.Admission.RATs) == 0 || slices.Contains(r.Admission.RATs, q.RAT))
 	t.judge(rulePath, carrier || q.Path == PathWireGuard && r.Fallback.Allowed && s.HasWireGuard)
-	return r.decide(t, q.APN.String(), func(id ruleID) (Code, string) { return q.whyNot(r, id) })
+	asked := r.Admission.Credentials[q.Path] & q.Path.Attaching()
+	t.judgeIf(asked != 0, ruleCredentials, q.Shown.Has(asked))
+	t.judgeIf(by.any, rulePermits, r.permits(by))
+	t.judgeIf(require.Credentials != 0, ruleRequires, q.Shown.Has(require.Credentials))
+	d := r.decide(t, q.APN.String(), f, by, func(id ruleID) (Code, string) { return q.whyNot(r, id) })
+	d.BindHandset = d.Allowed && carrier && h.bind
+	return d
 }
 
 func (q AdmitRequest) whyNot(r *Rules, id ruleID) (Code, string) {
@@ -63,7 +78,13 @@ func (q AdmitRequest) whyNot(r *Rules, id ruleID) (Code, string) {
 	case ruleHandsetTold:
 		return CodeHandsetMissing, "the handset did not tell its IMEI, and the subscriber or policy asks for it"
 	case ruleHandsetBound:
-		return CodeHandsetNotBound, fmt.Sprintf("handset %s is not bound to the SIM; bound: %s", q.IMEI, strings.Join(q.Subscriber.IMEIs, ", "))
+		return CodeHandsetNotBound, fmt.Sprintf("handset %s is not bound to the SIM; bound: %s%s", q.IMEI, orNone(strings.Join(q.Subscriber.IMEIs, ", ")), q.announced())
+	case ruleHandsetPool:
+		return CodeHandsetNotInPool, fmt.Sprintf("handset %s is of model %s, which is not in the pool; in it: %s", q.IMEI, q.IMEI.TAC(), orNone(strings.Join(r.Admission.TACs, ", ")))
+	case ruleCredentials:
+		return CodeCredentialsMissing, fmt.Sprintf("over the %s path %s must be shown; shown: %s", q.Path, r.Admission.Credentials[q.Path]&q.Path.Attaching(), q.Shown)
+	case ruleRequires:
+		return CodeRuleRequires, r.requires(q.facts(), q.Shown)
 	case ruleAPNKnown:
 		return CodeAPNUnknown, fmt.Sprintf("APN %s is not served here", orNone(q.APN.String()))
 	case ruleAPNAllowed:

@@ -25,6 +25,12 @@ const (
 	CodePLMNNotAllowed      Code = "plmn-not-allowed"
 	CodeRATNotAllowed       Code = "rat-not-allowed"
 	CodeFallbackNotAllowed  Code = "fallback-not-allowed"
+	CodeHandsetNotInPool    Code = "handset-not-in-pool"
+	CodeCredentialsMissing  Code = "credentials-missing" // what the path asks for was not shown
+
+	CodeNoRule       Code = "no-rule"       // there are rules for it, and none matches
+	CodeRuleForbids  Code = "rule-forbids"  // the first that matches
+	CodeRuleRequires Code = "rule-requires" // what the first that matches asks for was not shown
 
 	CodeMACNotAllowed    Code = "mac-not-allowed"
 	CodeTerminalUnknown  Code = "terminal-unknown" // not listed, or not active
@@ -43,11 +49,14 @@ const (
 
 // Reason is what one rule said.
 type Reason struct {
-	Rule    string // stable id, e.g. "handset-bound"
+	Rule    string // stable id, e.g. "handset-bound"; of a rule of the document its own
 	Source  string // "policy.yaml:12" where the document governs the rule, else empty
 	OK      bool
 	Skipped bool   // there was nothing to judge; OK is false then
 	Text    string // for people
+	// Document: it is a rule of the document's table. OK is then the rule that
+	// decided, if it permits; one that doesn't match, or comes after, is skipped.
+	Document bool
 }
 
 // String is the reason on one line.
@@ -77,11 +86,16 @@ type Decision struct {
 	Allowed  bool
 	Code     Code   // of the first rule that failed; empty when allowed
 	Revision uint64 // of the rules that decided; 0 when there were none
+	// BindHandset: the handset is to become the subscriber's only one, on first
+	// use or as announced.
+	BindHandset bool
 
 	rules   *Rules
 	subject string // APN or seal type: whose keys of the document govern
 	tally   tally
 	denials []denial // of the failed rules, in their order
+	facts   facts
+	ruling  ruling
 }
 
 type denial struct {
@@ -99,7 +113,7 @@ func (d Decision) Reasons() []Reason {
 		if d.tally.judged&bit == 0 {
 			continue
 		}
-		reason := Reason{Rule: ruleTable[id].id, Source: d.rules.source(id, d.subject)}
+		reason := Reason{Rule: ruleTable[id].id, Source: d.rules.source(id, d.subject, d.ruling)}
 		switch {
 		case d.tally.failed&bit != 0:
 			reason.Text = d.denials[failed].text
@@ -111,7 +125,7 @@ func (d Decision) Reasons() []Reason {
 		}
 		out = append(out, reason)
 	}
-	return out
+	return append(out, d.trace()...)
 }
 
 // Denials returns the words of the rules that failed; none when allowed.
@@ -163,14 +177,17 @@ func (t *tally) judgeIf(there bool, id ruleID, ok bool) {
 
 // decide turns a tally into a decision; why gives the code and the words of a
 // rule that failed.
-func (r *Rules) decide(t tally, subject string, why func(ruleID) (Code, string)) Decision {
-	d := Decision{Allowed: t.failed == 0, rules: r, subject: subject, tally: t, Revision: r.Revision}
+func (r *Rules) decide(t tally, subject string, f facts, by ruling, why func(ruleID) (Code, string)) Decision {
+	d := Decision{Allowed: t.failed == 0, rules: r, subject: subject, tally: t, facts: f, ruling: by, Revision: r.Revision}
 	if d.Allowed {
 		return d
 	}
 	for id := range ruleID(len(ruleTable)) {
 		if t.failed&(1<<id) != 0 {
-			code, text := why(id)
+			code, text := r.whyNot(id, by)
+			if code == "" {
+				code, text = why(id)
+			}
 			d.denials = append(d.denials, denial{code, text})
 		}
 	}
@@ -187,13 +204,16 @@ func noPolicy() Decision {
 
 // source finds the line that governs a rule: of its key, or of the nearest key
 // above it that the document has.
-func (r *Rules) source(id ruleID, subject string) string {
+func (r *Rules) source(id ruleID, subject string, by ruling) string {
 	key := ruleTable[id].key
 	if r == nil || r.Sources == nil || key == "" {
 		return ""
 	}
 	key = strings.ReplaceAll(key, "*", subject)
 	key = strings.ReplaceAll(key, "#", strconv.Itoa(r.SealTypes[subject].Level))
+	if rule := r.decided(by); rule != nil {
+		key = strings.ReplaceAll(key, "@", rule.ID)
+	}
 	for {
 		if s, ok := r.Sources[key]; ok {
 			return s

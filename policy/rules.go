@@ -49,6 +49,8 @@ type Rules struct {
 	// Sources tells where the document says it: "policy.yaml:12" by the path of
 	// the key ("spec.sealTypes.company.level"). It may be nil.
 	Sources map[string]string
+
+	index *index // of Table and Hotspot; nil: they are walked
 }
 
 // APN is one private network.
@@ -201,6 +203,11 @@ type Subscriber struct {
 	APNs         []string
 	State        State
 	HasWireGuard bool // a WireGuard key is bound
+	Groups       []string
+	// AnnouncedIMEI may take the place of IMEIs before AnnouncedUntil. Empty: no
+	// swap is announced.
+	AnnouncedIMEI  string
+	AnnouncedUntil time.Time
 }
 
 // Barrel is the view of a barrel record. The zero value is "not on the list".

@@ -19,6 +19,8 @@ const (
 	ruleAPNAllowed
 	rulePLMN
 	ruleRAT
+	ruleHandsetPool
+	ruleCredentials
 	rulePath
 
 	ruleTerminalListed
@@ -26,6 +28,7 @@ const (
 	ruleAddressOwn
 	ruleServer
 	ruleClock
+	ruleDeviceListed
 	ruleBarrelListed
 	ruleBarrelActive
 	ruleBarrelCheckedOut
@@ -33,6 +36,8 @@ const (
 	ruleLedgerOpen
 	ruleSealTypeKnown
 	rulePathForLevel
+	rulePermits
+	ruleRequires
 
 	ruleServerPassed
 	ruleSealTypeMatches
@@ -45,7 +50,8 @@ const (
 )
 
 // ruleTable gives each rule its stable id, the key of the document that
-// governs it (* is the decision's APN or seal type, # the seal type's level)
+// governs it (* is the decision's APN or seal type, # the seal type's level, @ the
+// rule of the document that decided)
 // and its words when it holds.
 var ruleTable = [...]struct{ id, key, ok string }{
 	rulePolicy: {"policy-present", "", "a policy is in force"},
@@ -59,6 +65,8 @@ var ruleTable = [...]struct{ id, key, ok string }{
 	ruleAPNAllowed:   {"apn-allowed", "", "the subscriber may use the APN"},
 	rulePLMN:         {"plmn-allowed", "spec/admission/plmns", "the serving network is allowed"},
 	ruleRAT:          {"rat-allowed", "spec/admission/rats", "the radio access is allowed"},
+	ruleHandsetPool:  {"handset-in-pool", "spec/admission/tacs", "the handset is of a model of the pool"},
+	ruleCredentials:  {"credentials-shown", "spec/admission/credentials", "the terminal has shown what its path asks for"},
 	rulePath:         {"path-allowed", "spec/fallback/allowed", "the path is allowed"},
 
 	ruleTerminalListed:   {"terminal-listed", "", "the terminal is on the allow-list"},
@@ -66,6 +74,7 @@ var ruleTable = [...]struct{ id, key, ok string }{
 	ruleAddressOwn:       {"address-own", "", "the terminal address is the tunnel's own"},
 	ruleServer:           {"server-allowed", "spec/servers", "the seal server is an allowed one"},
 	ruleClock:            {"clock-within", "spec/clockTolerance", "the terminal's clock is within tolerance"},
+	ruleDeviceListed:     {"device-listed", "spec/hotspot/devices", "the device is one that may be on hotspots"},
 	ruleBarrelListed:     {"barrel-listed", "", "the barrel is on the allow-list"},
 	ruleBarrelActive:     {"barrel-active", "", "the barrel is active"},
 	ruleBarrelCheckedOut: {"barrel-checked-out", "", "the barrel is checked out with this terminal"},
@@ -73,6 +82,8 @@ var ruleTable = [...]struct{ id, key, ok string }{
 	ruleLedgerOpen:       {"ledger-open", "", "the ledger has nothing against the order"},
 	ruleSealTypeKnown:    {"seal-type-known", "spec/sealTypes/*", "policy knows the seal type"},
 	rulePathForLevel:     {"path-for-level", "spec/fallback/forbidLevels", "the path will do for the level of the seal"},
+	rulePermits:          {"rules-permit", "spec/rules/@", "the first rule that matches permits it"},
+	ruleRequires:         {"rule-met", "spec/rules/@/require", "what that rule requires was shown"},
 
 	ruleServerPassed:    {"server-passed", "", "the seal server passed the request"},
 	ruleSealTypeMatches: {"seal-type-matches", "", "the barrel holds the seal of the order"},

@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/sealedge/sealedge/policy/ident"
 )
 
 // Ledger is the view of an order in the gateway's own ledger. The zero value
@@ -45,6 +47,9 @@ type UseRequest struct {
 	BarrelAlive     bool // it heartbeats through the gateway
 	Ledger          Ledger
 	Answer          Answer // zero until the seal server was asked
+	APN             ident.APN
+	Access          Access
+	Shown           Credentials // what terminal, user and barrel proved to be by
 }
 
 // ScreenUse decides whether a request is fit to be put to the seal server
@@ -53,9 +58,11 @@ func (r *Rules) ScreenUse(q UseRequest) Decision {
 	if r == nil {
 		return noPolicy()
 	}
+	f := q.facts()
+	by := r.rule(&f)
 	var t tally
-	r.screen(&t, &q)
-	return r.decide(t, q.Barrel.SealType, func(id ruleID) (Code, string) { return q.whyNot(r, id) })
+	r.screen(&t, &q, by)
+	return r.decide(t, q.Barrel.SealType, f, by, func(id ruleID) (Code, string) { return q.whyNot(r, id) })
 }
 
 // PermitUse decides whether uses may be reserved and granted on the seal
@@ -64,29 +71,33 @@ func (r *Rules) PermitUse(q UseRequest) Decision {
 	if r == nil {
 		return noPolicy()
 	}
+	f := q.facts()
+	by := r.rule(&f)
 	var t tally
-	r.screen(&t, &q)
+	r.screen(&t, &q, by)
 	a := &q.Answer
 	kind, known := r.SealTypes[q.Barrel.SealType]
+	require := r.require(by)
+	kind = kind.stricter(require)
 	matches := a.Pass && a.SealType == q.Barrel.SealType
 	span := a.NotAfter.Sub(a.NotBefore)
 
 	t.judge(ruleServerPassed, a.Pass)
 	t.judgeIf(a.Pass, ruleSealTypeMatches, matches)
 	t.judgeIf(matches && known, ruleLevel, r.levelMet(kind, a.Level))
-	t.judgeIf(matches && known, ruleMethods, r.methodsMet(kind, a))
+	t.judgeIf(matches && known, ruleMethods, r.methodsMet(kind, require.Methods, a))
 	t.judgeIf(matches && known, ruleCount, a.Count > 0 && a.Count <= kind.MaxCount)
 	t.judgeIf(a.Pass, ruleWindowOpen, !a.NotBefore.IsZero() && !q.Now.Before(a.NotBefore) && q.Now.Before(a.NotAfter))
 	t.judgeIf(matches && known, ruleWindowLength, span > 0 && span <= kind.MaxWindow)
 	t.judgeIf(a.Pass, ruleUsesLeft, q.left() > 0)
-	return r.decide(t, q.Barrel.SealType, func(id ruleID) (Code, string) { return q.whyNot(r, id) })
+	return r.decide(t, q.Barrel.SealType, f, by, func(id ruleID) (Code, string) { return q.whyNot(r, id) })
 }
 
 // Terms returns what a use that PermitUse allowed is granted with: the methods
 // answered, all uses that the order has left, and an expiry by both the order's
 // window and policy. For any other request they are meaningless.
 func (r *Rules) Terms(q UseRequest) Terms {
-	kind := r.SealTypes[q.Answer.SealType]
+	kind, _ := r.ruled(&q)
 	methods, _ := ParseMethods(q.Answer.Methods)
 	expiry := q.Now.Add(kind.GrantLifetime)
 	if q.Answer.NotAfter.Before(expiry) {
@@ -98,7 +109,15 @@ func (r *Rules) Terms(q UseRequest) Terms {
 	}
 }
 
-func (r *Rules) screen(t *tally, q *UseRequest) {
+// ruled is the seal type as the rule that decides on a use has it, and the methods
+// that it asks for besides.
+func (r *Rules) ruled(q *UseRequest) (SealType, Methods) {
+	f := q.facts()
+	require := r.require(r.rule(&f))
+	return r.SealTypes[q.Barrel.SealType].stricter(require), require.Methods
+}
+
+func (r *Rules) screen(t *tally, q *UseRequest, by ruling) {
 	terminal, barrel := q.Terminal.Found, q.Barrel.Found
 	kind, known := r.SealTypes[q.Barrel.SealType]
 
@@ -115,6 +134,10 @@ func (r *Rules) screen(t *tally, q *UseRequest) {
 	t.judgeIf(q.Ledger.Found, ruleLedgerOpen, q.Ledger.State == StateActive && !q.Ledger.EvidenceOverdue)
 	t.judgeIf(barrel, ruleSealTypeKnown, known)
 	t.judgeIf(barrel && known, rulePathForLevel, r.pathFor(q.Path, kind.Level))
+	asked, required := r.Admission.Credentials[q.Path], r.require(by).Credentials
+	t.judgeIf(asked != 0, ruleCredentials, q.Shown.Has(asked))
+	t.judgeIf(by.any, rulePermits, r.permits(by))
+	t.judgeIf(required != 0, ruleRequires, q.Shown.Has(required))
 }
 
 // addressOwn tells whether the address that the request names is its tunnel's:
@@ -148,12 +171,12 @@ func (r *Rules) levelMet(kind SealType, answered int) bool {
 }
 
 // methodsMet: the methods answered are known and include those of the seal
-// type's level and of the level answered, whichever asks for more. A level
+// type's level, of the level answered and of the rule that decides. A level
 // without methods is no level.
-func (r *Rules) methodsMet(kind SealType, a *Answer) bool {
+func (r *Rules) methodsMet(kind SealType, besides Methods, a *Answer) bool {
 	want := r.Levels[kind.Level].Methods | r.Levels[a.Level].Methods
 	got, ok := ParseMethods(a.Methods)
-	return ok && want != 0 && got.Has(want)
+	return ok && want != 0 && got.Has(want|besides)
 }
 
 // left is what remains of the order: 0 when the ledger holds more than the

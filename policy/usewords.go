@@ -9,7 +9,7 @@ import (
 // whyNot gives the code and the words of a rule that a use request failed.
 func (q UseRequest) whyNot(r *Rules, id ruleID) (Code, string) {
 	a, b := q.Answer, q.Barrel
-	kind := r.SealTypes[b.SealType]
+	kind, besides := r.ruled(&q)
 	switch id {
 	case ruleTerminalListed:
 		return CodeTerminalUnknown, "the terminal is not on the allow-list"
@@ -36,6 +36,10 @@ func (q UseRequest) whyNot(r *Rules, id ruleID) (Code, string) {
 		return CodeLevelNotMet, fmt.Sprintf("policy has no seal type %q, which barrel %s holds", b.SealType, b.ID)
 	case rulePathForLevel:
 		return CodeLevelNotMet, fmt.Sprintf("seals of level %d are not used over this path (%s)", kind.Level, q.Path)
+	case ruleCredentials:
+		return CodeCredentialsMissing, fmt.Sprintf("over the %s path %s must be shown; missing: %s", q.Path, r.Admission.Credentials[q.Path], r.Admission.Credentials[q.Path]&^q.Shown)
+	case ruleRequires:
+		return CodeRuleRequires, r.requires(q.facts(), q.Shown)
 	case ruleServerPassed:
 		return CodeServerRefused, "the seal server refused: " + orNone(a.Words)
 	case ruleSealTypeMatches:
@@ -44,7 +48,7 @@ func (q UseRequest) whyNot(r *Rules, id ruleID) (Code, string) {
 		return CodeLevelNotMet, fmt.Sprintf("the seal server answered level %d; policy asks for level %d or stronger for the %s seal", a.Level, kind.Level, b.SealType)
 	case ruleMethods:
 		return CodeLevelNotMet, fmt.Sprintf("the seal server answered methods [%s]; policy asks for %s",
-			strings.Join(a.Methods, ", "), r.Levels[kind.Level].Methods|r.Levels[a.Level].Methods)
+			strings.Join(a.Methods, ", "), r.Levels[kind.Level].Methods|r.Levels[a.Level].Methods|besides)
 	case ruleCount:
 		return CodeLevelNotMet, fmt.Sprintf("the order permits %d stampings; policy allows 1 to %d for the %s seal", a.Count, kind.MaxCount, b.SealType)
 	case ruleWindowOpen:

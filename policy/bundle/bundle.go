@@ -36,6 +36,7 @@ func Parse(file string, doc []byte) (*policy.Rules, []*command.Pool, error) {
 	if err := d.Err(); err != nil {
 		return nil, nil, err
 	}
+	p.rules.Index()
 	return p.rules, p.compiled, nil
 }
 
