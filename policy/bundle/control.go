@@ -11,8 +11,8 @@ import (
 // maxApprovals bounds how many people are asked for one change.
 const maxApprovals = 9
 
-// defaultControl is how the policy is changed unless it says otherwise.
-func defaultControl() policy.ChangeControl {
+// DefaultControl is how the policy is changed where no policy says how.
+func DefaultControl() policy.ChangeControl {
 	return policy.ChangeControl{
 		Approvals: map[policy.Touch]uint32{
 			policy.TouchTightening: 0, policy.TouchDevices: 0, policy.TouchReach: 1, policy.TouchSeals: 1, policy.TouchLevels: 2, policy.TouchControl: 2,
@@ -25,7 +25,7 @@ func defaultControl() policy.ChangeControl {
 // control reads how the policy and the allow-list are changed.
 func (p *parser) control(v document.Value) {
 	p.source(v, "spec", "changeControl")
-	c := defaultControl()
+	c := DefaultControl()
 	m := v.Map()
 	approvals := m.Get("approvals")
 	p.source(approvals, "spec", "changeControl", "approvals")
