@@ -1,5 +1,7 @@
 package region
 
+import "math/bits"
+
 // Empty tells whether no request is in the box.
 func (s *Space) Empty(b Box) bool { return s.Witness(b) == nil }
 
@@ -78,12 +80,18 @@ func (s *Space) pick(d int, c Condition, allowed Set) ([]int, bool) {
 
 // first is the lowest value in all three sets.
 func first(a, b, c Set, size int) (int, bool) {
-	if !a.meets(b, c) {
-		return 0, false
-	}
-	for v := range size {
-		if a.Has(v) && b.Has(v) && c.Has(v) {
-			return v, true
+	for i := range (size + 63) / 64 {
+		w := ^uint64(0)
+		if rest := size - 64*i; rest < 64 {
+			w = 1<<rest - 1
+		}
+		for _, s := range [...]Set{a, b, c} {
+			if s != nil {
+				w &= s[i]
+			}
+		}
+		if w != 0 {
+			return 64*i + bits.TrailingZeros64(w), true
 		}
 	}
 	return 0, false

@@ -55,9 +55,11 @@ type Condition struct {
 // known.
 var ErrBudget = errors.New("too much to compute")
 
-// Budget is how many boxes may still be made. It has one owner.
+// Budget is how many steps may still be made: boxes compared, or made. It has one
+// owner.
 type Budget int
 
+// spend takes a step.
 func (b *Budget) spend() error {
 	if *b--; *b < 0 {
 		return ErrBudget
@@ -80,11 +82,29 @@ func (s *Space) Match(b Box, dim int, set Set) {
 
 // And is what is in both boxes. ok is false when that is nothing.
 func (s *Space) And(a, b Box) (Box, bool) {
+	if s.apart(a, b) {
+		return nil, false
+	}
 	out := make(Box, len(a))
 	for d := range a {
 		out[d] = Condition{a[d].Within.and(b[d].Within), s.join(d, a[d].Hits, b[d].Hits)}
 	}
 	return out, !s.Empty(out)
+}
+
+// apart tells, for most boxes that have nothing in common, that they haven't.
+func (s *Space) apart(a, b Box) bool {
+	for d := range a {
+		if s.Dims[d].Kind == One && !a[d].Within.meets(b[d].Within, nil) {
+			return true
+		}
+		for _, h := range b[d].Hits {
+			if !a[d].Within.meets(h, nil) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // join collects what is to be hit, leaving out what follows from another.
@@ -112,6 +132,9 @@ func (s *Space) implied(dim int, have []Set, h Set) bool {
 
 // Minus is what of a box is not in another, in boxes that are apart.
 func (s *Space) Minus(a, b Box, budget *Budget) ([]Box, error) {
+	if err := budget.spend(); err != nil {
+		return nil, err
+	}
 	if s.Empty(a) {
 		return nil, nil
 	}
