@@ -14,12 +14,12 @@ import (
 
 	"google.golang.org/protobuf/encoding/protodelim"
 
+	"github.com/sealedge/sealedge/cluster/chain"
 	"github.com/sealedge/sealedge/cluster/command"
 )
 
-// ErrAuditGap: entries of the audit chain are not on this node, because it took
-// over a snapshot instead of applying them, and no peer gave them yet.
-var ErrAuditGap = errors.New("part of the audit chain is not on this node")
+// ErrAuditGap is chain.ErrGap.
+var ErrAuditGap = chain.ErrGap
 
 // errAuditDiverged: this node's files and its log disagree about the past.
 var errAuditDiverged = errors.New("the audit files contradict the log: this node's data directory is damaged or was mixed from two; keep it for inspection, and start the node with an empty one")

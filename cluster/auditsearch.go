@@ -18,22 +18,6 @@ import (
 	"github.com/sealedge/sealedge/cluster/command"
 )
 
-// AuditQuery asks for entries of the audit chain.
-type AuditQuery struct {
-	chain.Query
-	From, To uint64 // sequence numbers, both included; To 0: the newest
-	Newest   bool   // begin with the newest
-	Limit    int    // of entries
-}
-
-// AuditFound answers an AuditQuery.
-type AuditFound struct {
-	Entries []*command.AuditEntry // in the order that was asked for
-	// Next is where to go on: From, or To when the newest come first. 0: that was
-	// all. A search that finds little ends after searchTime, too.
-	Next uint64
-}
-
 // Bounds of one search, beside the query's own.
 const (
 	searchTime  = 5 * time.Second
@@ -46,24 +30,24 @@ const (
 //
 // Entries that aren't on this node are fetched from its peers first; if that fails,
 // the error is ErrAuditGap.
-func (n *Node) AuditSearch(ctx context.Context, q AuditQuery) (AuditFound, error) {
+func (n *Node) AuditSearch(ctx context.Context, q chain.Search) (chain.Found, error) {
 	head := n.audit.tail().sequence
 	q.From = max(q.From, 1)
 	if q.To == 0 || q.To > head {
 		q.To = head
 	}
 	if q.From > q.To || q.Limit <= 0 {
-		return AuditFound{}, nil
+		return chain.Found{}, nil
 	}
 	if err := n.fillGaps(ctx, q.From); err != nil {
-		return AuditFound{}, err
+		return chain.Found{}, err
 	}
 	return n.audit.search(ctx, q, time.Now().Add(searchTime))
 }
 
 // search goes through the segments in the order that is asked for, until it has
 // enough or it is late.
-func (a *auditLog) search(ctx context.Context, q AuditQuery, until time.Time) (found AuditFound, err error) {
+func (a *auditLog) search(ctx context.Context, q chain.Search, until time.Time) (found chain.Found, err error) {
 	a.mu.Lock()
 	segments := slices.Clone(a.sealed)
 	if a.open != nil {
@@ -72,7 +56,7 @@ func (a *auditLog) search(ctx context.Context, q AuditQuery, until time.Time) (f
 	a.mu.Unlock()
 	// The last entries may be of a batch that is not written yet.
 	if err := a.flush(); err != nil {
-		return AuditFound{}, err
+		return chain.Found{}, err
 	}
 	next := q.From
 	if q.Newest {
@@ -85,7 +69,7 @@ func (a *auditLog) search(ctx context.Context, q AuditQuery, until time.Time) (f
 			continue
 		}
 		if err := ctx.Err(); err != nil {
-			return AuditFound{}, context.Cause(ctx)
+			return chain.Found{}, context.Cause(ctx)
 		}
 		if !time.Now().Before(until) || size > searchBytes {
 			found.Next = next
@@ -93,7 +77,7 @@ func (a *auditLog) search(ctx context.Context, q AuditQuery, until time.Time) (f
 		}
 		list, err := a.within(s, q)
 		if err != nil {
-			return AuditFound{}, err
+			return chain.Found{}, err
 		}
 		if q.Newest {
 			slices.Reverse(list)
@@ -115,7 +99,7 @@ func (a *auditLog) search(ctx context.Context, q AuditQuery, until time.Time) (f
 
 // within finds the entries of one segment, the oldest first: no more than the query
 // can use.
-func (a *auditLog) within(s segment, q AuditQuery) ([]*command.AuditEntry, error) {
+func (a *auditLog) within(s segment, q chain.Search) ([]*command.AuditEntry, error) {
 	f, err := os.Open(s.path)
 	if errors.Is(err, os.ErrNotExist) { // the open one was sealed meanwhile
 		a.mu.Lock()

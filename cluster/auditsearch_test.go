@@ -98,7 +98,7 @@ func TestSearchFindsWhatIsThere(t *testing.T) {
 	found := 0
 	for range 400 {
 		i := rng.IntN(n)
-		q := AuditQuery{
+		q := chain.Search{
 			Query:  chain.Query{Order: maybe(fmt.Sprintf("WO-%d", i/4)), Device: maybe(fmt.Sprintf("SB-%d", i/80)), Person: maybe(fmt.Sprintf("user%d", rng.IntN(50)))},
 			Newest: rng.IntN(2) == 0, Limit: 1 + rng.IntN(20),
 		}
@@ -136,7 +136,7 @@ func TestSearchFindsWhatIsThere(t *testing.T) {
 }
 
 // pages reads all that a query finds.
-func pages(t *testing.T, a *auditLog, q AuditQuery) (got []uint64) {
+func pages(t *testing.T, a *auditLog, q chain.Search) (got []uint64) {
 	t.Helper()
 	if q.To == 0 || q.To > a.tail().sequence {
 		q.To = a.tail().sequence
@@ -167,7 +167,7 @@ func pages(t *testing.T, a *auditLog, q AuditQuery) (got []uint64) {
 func TestSearchIsBoundedInTime(t *testing.T) {
 	a, _ := worked(t, 300, 9000)
 	for _, newest := range []bool{false, true} {
-		q := AuditQuery{Query: chain.Query{Order: "WO-40"}, From: 1, To: 300, Newest: newest, Limit: 10}
+		q := chain.Search{Query: chain.Query{Order: "WO-40"}, From: 1, To: 300, Newest: newest, Limit: 10}
 		f, err := a.search(context.Background(), q, time.Time{})
 		if err != nil || len(f.Entries) != 0 || f.Next == 0 {
 			t.Errorf("newest %t: %d entries, next %d, %v", newest, len(f.Entries), f.Next, err)
@@ -179,7 +179,7 @@ func TestSearchIsBoundedInTime(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	gone := errors.New("the client is gone")
 	cancel(gone)
-	if _, err := a.search(ctx, AuditQuery{From: 1, To: 300, Limit: 1}, late); !errors.Is(err, gone) {
+	if _, err := a.search(ctx, chain.Search{From: 1, To: 300, Limit: 1}, late); !errors.Is(err, gone) {
 		t.Error(err)
 	}
 }
@@ -191,7 +191,7 @@ func TestSearchWhileASegmentIsSealed(t *testing.T) {
 	if err := a.seal(); err != nil {
 		t.Fatal(err)
 	}
-	list, err := a.within(s, AuditQuery{From: 1, To: 20, Limit: 100})
+	list, err := a.within(s, chain.Search{From: 1, To: 20, Limit: 100})
 	if err != nil || len(list) != 20 {
 		t.Errorf("%d entries, %v", len(list), err)
 	}
@@ -204,7 +204,7 @@ func TestSearchInDamagedFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	q := AuditQuery{From: 1, To: 40, Limit: 100}
+	q := chain.Search{From: 1, To: 40, Limit: 100}
 	for name, damage := range map[string][]byte{
 		"cut":             whole[:len(whole)/2],
 		"a long record":   append([]byte{0xff, 0xff, 0xff, 0xff, 0x7f}, whole...),
@@ -250,15 +250,15 @@ func BenchmarkAuditSearch(b *testing.B) {
 	}
 	for _, c := range []struct {
 		name string
-		q    AuditQuery
+		q    chain.Search
 		want int
 	}{
-		{"order", AuditQuery{Query: chain.Query{Order: "WO-125000"}}, 4},
-		{"device", AuditQuery{Query: chain.Query{Device: "460010000006250"}}, 80},
-		{"person", AuditQuery{Query: chain.Query{Person: "user7"}}, 1000},
-		{"nobody", AuditQuery{Query: chain.Query{Person: "nobody"}}, 0},
-		{"hour", AuditQuery{Query: chain.Query{Since: searchStart.Add(500_000 * time.Second), Until: searchStart.Add(503_600 * time.Second)}}, 1000},
-		{"newest-of-type", AuditQuery{Query: chain.Query{Type: command.Type_SETTLE_USE}, Newest: true}, 1000},
+		{"order", chain.Search{Query: chain.Query{Order: "WO-125000"}}, 4},
+		{"device", chain.Search{Query: chain.Query{Device: "460010000006250"}}, 80},
+		{"person", chain.Search{Query: chain.Query{Person: "user7"}}, 1000},
+		{"nobody", chain.Search{Query: chain.Query{Person: "nobody"}}, 0},
+		{"hour", chain.Search{Query: chain.Query{Since: searchStart.Add(500_000 * time.Second), Until: searchStart.Add(503_600 * time.Second)}}, 1000},
+		{"newest-of-type", chain.Search{Query: chain.Query{Type: command.Type_SETTLE_USE}, Newest: true}, 1000},
 	} {
 		c.q.From, c.q.To, c.q.Limit = 1, n, 1000
 		b.Run(c.name, func(b *testing.B) {

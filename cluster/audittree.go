@@ -9,28 +9,18 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/sealedge/sealedge/cluster/chain"
 	"github.com/sealedge/sealedge/cluster/command"
 	"github.com/sealedge/sealedge/cluster/merkle"
 	"github.com/sealedge/sealedge/cluster/state"
 )
 
-// ErrNoTree: what is asked for isn't in the tree over the audit chain.
-var ErrNoTree = errors.New("that isn't in the tree over the audit chain")
-
 // errTreeDiverged: this node's files and its state disagree about the chain.
 var errTreeDiverged = errors.New("the tree over the audit files has another root than the state: compare the nodes' audit heads, and verify an export")
 
-// AuditProof is what shows that the tree over the audit chain holds something.
-type AuditProof struct {
-	First uint64 // sequence number of the entry that is the first leaf
-	Size  uint64 // leaves
-	Root  merkle.Hash
-	Path  []merkle.Hash
-}
-
 // AuditInclusion proves that an entry is in the tree over the chain up to another
 // one, both by their sequence numbers; upTo 0 is the newest.
-func (n *Node) AuditInclusion(ctx context.Context, sequence, upTo uint64) (AuditProof, error) {
+func (n *Node) AuditInclusion(ctx context.Context, sequence, upTo uint64) (chain.Proof, error) {
 	return n.auditProof(ctx, sequence, upTo, func(size, leaf uint64, nodes merkle.Nodes) ([]merkle.Hash, error) {
 		return merkle.ProveInclusion(size, leaf-1, nodes)
 	})
@@ -38,12 +28,12 @@ func (n *Node) AuditInclusion(ctx context.Context, sequence, upTo uint64) (Audit
 
 // AuditConsistency proves that the chain up to an entry is the beginning of the
 // chain up to another one, both by their sequence numbers; upTo 0 is the newest.
-func (n *Node) AuditConsistency(ctx context.Context, sequence, upTo uint64) (AuditProof, error) {
+func (n *Node) AuditConsistency(ctx context.Context, sequence, upTo uint64) (chain.Proof, error) {
 	return n.auditProof(ctx, sequence, upTo, merkle.ProveConsistency)
 }
 
 // auditProof has prove make a path for the leaf of an entry, counted from 1.
-func (n *Node) auditProof(ctx context.Context, sequence, upTo uint64, prove func(size, leaf uint64, nodes merkle.Nodes) ([]merkle.Hash, error)) (p AuditProof, err error) {
+func (n *Node) auditProof(ctx context.Context, sequence, upTo uint64, prove func(size, leaf uint64, nodes merkle.Nodes) ([]merkle.Hash, error)) (p chain.Proof, err error) {
 	var whole merkle.Frontier
 	n.View(func(m *state.Machine) { p.First, whole = m.AuditTree() })
 	last := p.First + whole.Size() - 1
@@ -52,9 +42,9 @@ func (n *Node) auditProof(ctx context.Context, sequence, upTo uint64, prove func
 	}
 	switch {
 	case p.First == 0:
-		return p, fmt.Errorf("%w: it begins when every node is of a version that keeps it", ErrNoTree)
+		return p, fmt.Errorf("%w: it begins when every node is of a version that keeps it", chain.ErrNoTree)
 	case sequence < p.First || upTo > last || sequence > upTo:
-		return p, fmt.Errorf("%w: it has the entries %d to %d, and entry %d is to be proven in those up to %d", ErrNoTree, p.First, last, sequence, upTo)
+		return p, fmt.Errorf("%w: it has the entries %d to %d, and entry %d is to be proven in those up to %d", chain.ErrNoTree, p.First, last, sequence, upTo)
 	}
 	p.Size = upTo - p.First + 1
 	select {

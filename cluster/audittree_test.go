@@ -83,7 +83,7 @@ func TestAuditProofs(t *testing.T) {
 	n := c.leader()
 	first, tree := treeOf(t, c, n)
 	for _, bad := range [][2]uint64{{first - 1, 0}, {first + tree.Size() + 100, 0}, {first + 2, first + 1}, {first, first + tree.Size() + 100}} {
-		if _, err := n.AuditInclusion(t.Context(), bad[0], bad[1]); !errors.Is(err, ErrNoTree) {
+		if _, err := n.AuditInclusion(t.Context(), bad[0], bad[1]); !errors.Is(err, chain.ErrNoTree) {
 			t.Errorf("entry %d up to %d: %v", bad[0], bad[1], err)
 		}
 	}
@@ -152,7 +152,7 @@ func TestAuditSearchOnANode(t *testing.T) {
 	for i := range 30 {
 		mustPropose(t, n, put(fmt.Sprintf("00102%010d", i%3), ""))
 	}
-	q := AuditQuery{Query: chain.Query{Device: "001020000000001", Type: command.Type_PUT_SUBSCRIBER}, Limit: 4, Newest: true}
+	q := chain.Search{Query: chain.Query{Device: "001020000000001", Type: command.Type_PUT_SUBSCRIBER}, Limit: 4, Newest: true}
 	found := 0
 	for {
 		f, err := n.AuditSearch(t.Context(), q)
@@ -168,7 +168,7 @@ func TestAuditSearchOnANode(t *testing.T) {
 	if found != 10 {
 		t.Errorf("%d found of 10", found)
 	}
-	if f, err := n.AuditSearch(t.Context(), AuditQuery{From: 1000, Limit: 1}); err != nil || len(f.Entries) > 0 {
+	if f, err := n.AuditSearch(t.Context(), chain.Search{From: 1000, Limit: 1}); err != nil || len(f.Entries) > 0 {
 		t.Errorf("beyond the head: %v, %v", f, err)
 	}
 }

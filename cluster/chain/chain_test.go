@@ -1,6 +1,7 @@
 package chain
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -209,6 +210,48 @@ func TestHasWord(t *testing.T) {
 		if hasWord(text, "WO-1") != want {
 			t.Errorf("%q: %t", text, !want)
 		}
+	}
+}
+
+// Find gives the same pages as whoever looks at every entry.
+func TestFind(t *testing.T) {
+	var entries []*command.AuditEntry
+	for i := range 30 {
+		e := link("operator:"+[]string{"li", "wu", "he"}[i%3], &command.CheckIn{Barrel: "SB-1"}, nil)
+		e.Sequence = uint64(i + 1)
+		entries = append(entries, e)
+	}
+	source := func(yield func(*command.AuditEntry, error) bool) {
+		for _, e := range entries {
+			if !yield(e, nil) {
+				return
+			}
+		}
+	}
+	for _, c := range []struct {
+		s    Search
+		want []uint64
+		next uint64
+	}{
+		{Search{Limit: 3}, []uint64{1, 2, 3}, 4},
+		{Search{Limit: 3, From: 28}, []uint64{28, 29, 30}, 0},
+		{Search{Limit: 3, Newest: true}, []uint64{30, 29, 28}, 27},
+		{Search{Limit: 3, Newest: true, To: 2}, []uint64{2, 1}, 0},
+		{Search{Limit: 2, Query: Query{Person: "wu"}}, []uint64{2, 5}, 8},
+		{Search{Limit: 2, Query: Query{Person: "wu"}, Newest: true, From: 20, To: 27}, []uint64{26, 23}, 20},
+	} {
+		found, err := Find(source, c.s)
+		var got []uint64
+		for _, e := range found.Entries {
+			got = append(got, e.Sequence)
+		}
+		if err != nil || !slices.Equal(got, c.want) || found.Next != c.next {
+			t.Errorf("%+v: %v, next %d, %v; want %v, %d", c.s, got, found.Next, err, c.want, c.next)
+		}
+	}
+	lost := errors.New("lost")
+	if _, err := Find(func(yield func(*command.AuditEntry, error) bool) { yield(nil, lost) }, Search{Limit: 1}); !errors.Is(err, lost) {
+		t.Error(err)
 	}
 }
 
