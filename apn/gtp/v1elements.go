@@ -232,24 +232,7 @@ func (e elementsV1) msisdn() (ident.MSISDN, *Error) {
 // that makes no sense is as good as none, being optional (11.1.8).
 func (e elementsV1) network() ident.PLMN {
 	v, _ := e.find(ie.RouteingAreaIdentity, 0)
-	if len(v) < 3 {
-		return ident.PLMN{}
-	}
-	nibbles := []byte{v[0] & 15, v[0] >> 4, v[1] & 15, v[2] & 15, v[2] >> 4, v[1] >> 4}
-	if nibbles[5] == 15 { // an MNC of two digits
-		nibbles = nibbles[:5]
-	}
-	for i := range nibbles {
-		if nibbles[i] > 9 {
-			return ident.PLMN{}
-		}
-		nibbles[i] += '0'
-	}
-	p, err := ident.ParsePLMN(string(nibbles))
-	if err != nil {
-		return ident.PLMN{}
-	}
-	return p
+	return plmnOf(v)
 }
 
 // rat reads a RAT Type; 0: not there, reserved or spare (TS 29.060 7.7.50).
