@@ -158,6 +158,10 @@ type Admin struct {
 	CA     Path     `key:"ca,required"`
 	Cert   Path     `key:"cert,required"`
 	Key    Path     `key:"key,required"`
+	// RequestsPerSecond is what one caller, or one token, may ask of this node; 0: no
+	// limit. Streams is how many requests of all callers may be followed at a time.
+	RequestsPerSecond int `key:"requests_per_second" range:"0..1000000"`
+	Streams           int `key:"streams" range:"1..10000"`
 }
 
 // Log is what goes to standard error.
@@ -188,6 +192,7 @@ func defaults() Config {
 		},
 		Upstream: Upstream{Timeout: 10 * time.Second, MaxConns: 64},
 		Intranet: Intranet{ClientURI: "sealedge://seal-server"},
+		Admin:    Admin{RequestsPerSecond: 200, Streams: 64},
 		Log:      Log{Level: slog.LevelInfo, Format: "text"},
 	}
 }

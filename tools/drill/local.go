@@ -74,7 +74,7 @@ func StartLocal(ctx context.Context, cfg LocalConfig) (_ *Local, err error) {
 		cfg.Set = append([]string{"gateway.address_driver=netlink", "gateway.interface=" + nodePort}, cfg.Set...)
 	}
 	for i, file := range l.layout.Nodes {
-		argv := []string{filepath.Join(cfg.Bin, "sealedge"), "run"}
+		argv := []string{filepath.Join(cfg.Bin, "sealedge"), "run", "--set", "admin.requests_per_second=0"}
 		for _, s := range cfg.Set {
 			argv = append(argv, "--set", s)
 		}

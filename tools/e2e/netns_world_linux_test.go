@@ -126,7 +126,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 		file := len(cmd.Args) - 1
 		cmd.Args = slices.Concat(w.enter(n), []string{cmd.Path}, cmd.Args[1:file], []string{
 			"--set", "gateway.address_driver=netlink", "--set", "gateway.interface=eth0",
-			"--set", "cluster.heartbeat_timeout=300ms", "--set", "cluster.election_timeout=300ms", "--set", "cluster.leader_lease=150ms",
+			"--set", "admin.requests_per_second=0", "--set", "cluster.heartbeat_timeout=300ms", "--set", "cluster.election_timeout=300ms", "--set", "cluster.leader_lease=150ms",
 			// Few enough entries that a node that comes back needs a snapshot.
 			"--set", "cluster.disk_stall=" + diskStall.String(), "--set", "cluster.snapshot_threshold=64",
 		}, cmd.Args[file:])

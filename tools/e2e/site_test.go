@@ -170,7 +170,7 @@ func (s *site) soon() context.Context {
 // and a heartbeat that is late doesn't cost it the leadership.
 func (s *site) startNode(n int) {
 	s.Helper()
-	cmd := exec.Command(filepath.Join(bin, "sealedge"), "run", "--set", "cluster.disk_stall=20s",
+	cmd := exec.Command(filepath.Join(bin, "sealedge"), "run", "--set", "cluster.disk_stall=20s", "--set", "admin.requests_per_second=0",
 		"--set", "cluster.heartbeat_timeout=1s", "--set", "cluster.election_timeout=1s", "--set", "cluster.leader_lease=500ms", s.layout.Nodes[n])
 	if s.change != nil {
 		s.change(n, cmd)

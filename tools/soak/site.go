@@ -98,7 +98,7 @@ func newSite(ctx context.Context, dir, bin string, nodes int) (_ *site, err erro
 		TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{*pair}, RootCAs: roots},
 	}}
 	for n, file := range s.layout.Nodes {
-		if err := s.start(fmt.Sprintf("node%d", n+1), filepath.Join(bin, "sealedge"), "run", "--set", patientDisk, file); err != nil {
+		if err := s.start(fmt.Sprintf("node%d", n+1), filepath.Join(bin, "sealedge"), "run", "--set", "admin.requests_per_second=0", "--set", patientDisk, file); err != nil {
 			return nil, err
 		}
 	}
