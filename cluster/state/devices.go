@@ -49,10 +49,17 @@ func (m *Machine) tryDevices(p *command.PutDevices) outcome {
 }
 
 // TryDevices tells what PutDevices would do to each device now, and changes
-// neither the machine nor p. The answer is nil for a command that is refused as a
-// whole. It is for a clone: it takes longer than readers may hold a machine up.
-func (m *Machine) TryDevices(p *command.PutDevices) *command.DevicesPut {
-	put, _ := m.Clone().putDevices(proto.CloneOf(p)).record.(*command.DevicesPut)
+// neither the machine nor p; assumed terminals are taken to be on the list. The
+// answer is nil for a command that is refused as a whole. Have a clone do it: it
+// takes longer than readers may hold a machine up.
+func (m *Machine) TryDevices(p *command.PutDevices, assumed ...string) *command.DevicesPut {
+	m = m.Clone()
+	for _, imsi := range assumed {
+		if !m.subscribers.has(imsi) {
+			m.subscribers.set(imsi, &command.Subscriber{Imsi: imsi, State: command.DeviceState_ACTIVE, Version: 1})
+		}
+	}
+	put, _ := m.putDevices(proto.CloneOf(p)).record.(*command.DevicesPut)
 	return put
 }
 

@@ -78,16 +78,20 @@ func (s *Server) wrap(r *http.Request, rec *command.Barrel) *problem {
 	}
 	var stored []byte
 	s.cfg.Cluster.View(func(m *state.Machine) { stored = m.Barrel(rec.Id).GetPsk() })
-	if now, err := s.cfg.Secrets.Unwrap(rec.Id, stored); err == nil && subtle.ConstantTimeCompare(now, rec.Psk) == 1 {
-		rec.Psk = stored
-		return nil
-	}
-	wrapped, err := s.cfg.Secrets.Wrap(rec.Id, rec.Psk, rand.Reader)
+	wrapped, err := s.wrapped(rec.Id, rec.Psk, stored)
 	if err != nil {
 		return wire.NewProblem(wire.CodeInternal, err.Error())
 	}
 	rec.Psk = wrapped
 	return nil
+}
+
+// wrapped is the wrapped form of a barrel's key: the stored one, if that is it.
+func (s *Server) wrapped(id string, psk, stored []byte) ([]byte, error) {
+	if now, err := s.cfg.Secrets.Unwrap(id, stored); err == nil && subtle.ConstantTimeCompare(now, psk) == 1 {
+		return stored, nil
+	}
+	return s.cfg.Secrets.Wrap(id, psk, rand.Reader)
 }
 
 func (s *Server) revokeBarrel(r *http.Request, c Caller) (any, *problem) {

@@ -217,7 +217,11 @@ func TerminalOf(s *command.Subscriber, leases ...*command.AddressLease) Terminal
 // Record validates the document and makes a barrel record of it, the PSK still
 // in clear: the caller wraps it before it goes into a command (edge/keywrap).
 // The error names every field that is wrong.
-func (b Barrel) Record() (*command.Barrel, error) {
+func (b Barrel) Record() (*command.Barrel, error) { return b.RecordWith(false) }
+
+// RecordWith is Record; with pskKept the PSK may be missing, because it stays as
+// it is stored.
+func (b Barrel) RecordWith(pskKept bool) (*command.Barrel, error) {
 	var m mistakes
 	r := &command.Barrel{
 		Id:               text(&m, "id", b.ID, ident.ParseBarrelID),
@@ -243,7 +247,7 @@ func (b Barrel) Record() (*command.Barrel, error) {
 	if b.ReceiptPublicKey == "" {
 		m.add("receipt_public_key", errors.New("missing: without it no stamping could be confirmed"))
 	}
-	if (b.PSKIdentity == "") != (b.PSK == "") {
+	if (b.PSKIdentity == "") != (b.PSK == "") && (!pskKept || b.PSKIdentity == "") {
 		m.add("psk_identity", errors.New("psk_identity and psk go together"))
 	}
 	if b.PSKIdentity == "" && b.DTLSCertSHA256 == "" {
