@@ -1,9 +1,10 @@
 // Package hotspot judges which devices may be on a terminal's Wi-Fi hotspot:
 // active barrels on the allow-list that are checked out with that terminal, and
-// nothing else. The terminal reports who joins, asks, and drops whoever it is
-// told to; the barrel's DTLS identity is checked besides, when it connects
-// (edge/barrel). So a device that lies about its MAC gets a place on the
-// hotspot, but no further.
+// nothing else but the devices that the policy names. The terminal reports who
+// joins, asks, and drops whoever it is told to; its app can have the signed list of
+// who may, and a travel router's access point asks by RADIUS (edge/radius). The
+// barrel's DTLS identity is checked besides, when it connects (edge/barrel). So a
+// device that lies about its MAC gets a place on the hotspot, but no further.
 package hotspot
 
 import (

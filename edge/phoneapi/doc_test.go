@@ -49,6 +49,7 @@ func TestDocumentListsEveryField(t *testing.T) {
 		wire.Order{},
 		wire.Association{},
 		wire.AssociationAnswer{},
+		wire.AllowList{},
 		wire.UseRequest{},
 		wire.UseAnswer{},
 		wire.UseCheck{},

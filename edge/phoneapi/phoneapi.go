@@ -13,9 +13,11 @@ package phoneapi
 
 import (
 	"context"
+	"time"
 
 	"github.com/sealedge/sealedge/cluster/command"
 	"github.com/sealedge/sealedge/cluster/state"
+	"github.com/sealedge/sealedge/edge/grant"
 	"github.com/sealedge/sealedge/edge/wire"
 )
 
@@ -34,6 +36,8 @@ type Barrels interface{ Alive(id string) bool }
 // refusal is a *wire.Problem.
 type Hotspot interface {
 	Associate(imsi string, report wire.Association) (wire.AssociationAnswer, error)
+	// List is who may be on the terminal's hotspot, at a time.
+	List(imsi string, now time.Time) (grant.AllowList, error)
 }
 
 // SealServer is the intranet seal server, as edge/upstream reaches it. A refusal

@@ -209,7 +209,7 @@ func TestRefusalsAreAnsweredAndRecorded(t *testing.T) {
 		for _, d := range r.w.Decisions() {
 			got = append(got, d.Kind+" "+d.Code)
 		}
-		want := "use barrel-offline, alarm alarm, use level-not-met, hotspot mac-not-allowed"
+		want := "use barrel-offline, alarm alarm, use level-not-met, hotspot mac-not-allowed, alarm alarm"
 		if strings.Join(got, ", ") != want {
 			t.Errorf("recorded %s; want %s", strings.Join(got, ", "), want)
 		}

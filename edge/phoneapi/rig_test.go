@@ -23,6 +23,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/sealedge/sealedge/edge/grant"
 	"github.com/sealedge/sealedge/edge/usetest"
 	"github.com/sealedge/sealedge/edge/wire"
 	"github.com/sealedge/sealedge/policy"
@@ -218,6 +219,13 @@ type alive struct{ r *rig }
 func (a alive) Alive(string) bool { return !a.r.dead.Load() }
 
 type hotspotFunc func(string, wire.Association) (wire.AssociationAnswer, error)
+
+func (f hotspotFunc) List(imsi string, now time.Time) (grant.AllowList, error) {
+	return grant.AllowList{
+		IMSI: imsi, Version: 9, Revision: 1, Issued: now.Truncate(time.Second), Expires: now.Truncate(time.Minute).Add(2 * time.Minute),
+		Devices: []grant.Device{{MAC: [6]byte{2, 0, 0x5e, 0x10, 0, 1}, Role: "barrel", Barrel: usetest.Barrel}},
+	}, nil
+}
 
 func (f hotspotFunc) Associate(imsi string, a wire.Association) (wire.AssociationAnswer, error) {
 	return f(imsi, a)

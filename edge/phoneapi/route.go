@@ -34,6 +34,7 @@ func (s *Server) table() []route {
 		{"POST", wire.PathLogin, false, s.login},
 		{"GET", wire.PathOrders, false, s.orders},
 		{"POST", wire.PathAssociations, false, s.associate},
+		{"GET", wire.PathAllowList, false, s.allowList},
 		{"POST", wire.PathUses, false, s.use},
 		{"POST", wire.PathUseCheck, false, s.checkUse},
 		{"GET", wire.PathUse, false, s.useStatus},

@@ -73,7 +73,7 @@ func New(cfg Config) *Server {
 }
 
 // Counters tells how many requests were answered, by the problem's code, or
-// "ok".
+// "ok", and how many devices that may be on no hotspot came to one.
 func (s *Server) Counters() map[string]uint64 { return s.counts.all() }
 
 // Serve answers on a listener of the inner network until ctx ends, then returns

@@ -1,7 +1,6 @@
 package phoneapi
 
 import (
-	"errors"
 	"net/http"
 	"time"
 
@@ -67,24 +66,4 @@ func (s *Server) orders(c *call) error {
 		list.Orders = []wire.Order{}
 	}
 	return c.reply(http.StatusOK, list)
-}
-
-// associate is POST /v1/hotspot/associations.
-func (s *Server) associate(c *call) error {
-	var report wire.Association
-	if err := c.decode(&report); err != nil {
-		return err
-	}
-	answer, err := s.cfg.Hotspot.Associate(c.imsi(), report)
-	if err != nil {
-		var p *wire.Problem
-		if errors.As(err, &p) && p.Code != wire.CodeBadRequest {
-			s.refused(c, sealuse.KindHotspot, "mac "+report.MAC, p)
-		}
-		return err
-	}
-	if report.Event == wire.EventJoin {
-		s.record.decided(s.record.approvals, c.holder(), sealuse.Decided(sealuse.KindHotspot, c.imsi(), "barrel "+answer.Barrel, nil, s.revision()))
-	}
-	return c.reply(http.StatusOK, answer)
 }

@@ -65,6 +65,13 @@ type AssociationAnswer struct {
 	Reasons []Reason `json:"reasons,omitempty"`
 }
 
+// AllowList is the answer of GET /v1/hotspot/allow-list.
+type AllowList struct {
+	Version uint64    `json:"version"` // as in List
+	Expires time.Time `json:"expires"` // as in List
+	List    []byte    `json:"list"`    // COSE_Sign1, see edge/grant
+}
+
 // UseRequest asks for the use of a seal. The request id (1 to 64 letters,
 // digits, dashes or underscores) is the terminal's: the same id is carried out
 // once, and repeating the request gives the same grant again.

@@ -23,6 +23,7 @@ const (
 	PathLogin        = "/v1/login"
 	PathOrders       = "/v1/orders"
 	PathAssociations = "/v1/hotspot/associations"
+	PathAllowList    = "/v1/hotspot/allow-list"
 	PathUses         = "/v1/uses"
 	PathUseCheck     = "/v1/uses/check"
 	PathUse          = "/v1/uses/{use}"
