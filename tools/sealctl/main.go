@@ -76,25 +76,31 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 		ExitErrHandler: func(*cli.Context, error) {}, // run decides
 		OnUsageError:   usageError,
 		Before:         checkOutput,
-		Action:         needCommand,
+		Action:         needAnyCommand,
 
 		CustomAppHelpTemplate: cli.AppHelpTemplate + exitCodeHelp(),
 	}
 	for _, c := range app.Commands {
-		prepare(c)
+		prepare(c, c.Name)
 	}
 	return app
 }
 
-// prepare gives every command the same manners.
-func prepare(c *cli.Command) {
+// prepare gives every command the same manners; name is its words.
+func prepare(c *cli.Command, name string) {
 	c.OnUsageError = usageError
 	c.HideHelpCommand = true
 	if len(c.Subcommands) > 0 {
 		c.Action = needCommand
+		c.CustomHelpTemplate = cli.SubcommandHelpTemplate + globalHelp
+		for _, s := range c.Subcommands {
+			prepare(s, name+" "+s.Name)
+		}
+		return
 	}
-	for _, s := range c.Subcommands {
-		prepare(s)
+	c.CustomHelpTemplate = cli.CommandHelpTemplate + globalHelp
+	if _, lines := examplesOf(c); lines == nil && examples[name] != nil {
+		c.Description = withExamples(c.Description, examples[name]...)
 	}
 }
 
@@ -102,9 +108,14 @@ func usageError(_ *cli.Context, err error, _ bool) error { return usage(err.Erro
 
 // needCommand answers a group of commands that was called without one; arrange
 // has refused one that isn't there.
-func needCommand(c *cli.Context) error {
+func needCommand(c *cli.Context) error { return helpFirst(c, cli.ShowSubcommandHelp) }
+
+// needAnyCommand does so for the program.
+func needAnyCommand(c *cli.Context) error { return helpFirst(c, cli.ShowAppHelp) }
+
+func helpFirst(c *cli.Context, help func(*cli.Context) error) error {
 	c.App.Writer = c.App.ErrWriter // words, not data
-	_ = cli.ShowSubcommandHelp(c)
+	_ = help(c)                    // of no use where nothing can be written
 	return usage("say which command")
 }
 

@@ -391,6 +391,12 @@ func (n *node) serve(env *testscript.Env) (stop func(), err error) {
 		write(name+"-key.pem", p.keyPEM)
 		write(name+".yaml", fmt.Appendf(nil, "addresses: [%q]\nca: ca.pem\ncert: %s.pem\nkey: %s-key.pem\n", l.Addr(), name, name))
 	}
+	if strange, serr := newCA(); serr == nil {
+		p, ierr := strange.issue("strange", []string{"viewer"})
+		err = errors.Join(err, ierr)
+		write("strange.pem", p.certPEM)
+		write("strange-key.pem", p.keyPEM)
+	}
 	write("policy.yaml", bundle.Default(bundle.Params{}))
 	write("down.yaml", []byte("addresses: [\"127.0.0.1:1\"]\nca: ca.pem\ncert: li.pem\nkey: li-key.pem\n"))
 	env.Setenv("SEALCTL_CONTEXT", "li.yaml")
