@@ -34,6 +34,7 @@ var floors = map[string]int{
 	"edge/barrel/rfc7905": 1,
 
 	"policy/bundle": 2,
+	"policy/view":   2,
 	"cluster/state": 2,
 	"cluster/chain": 2,
 
