@@ -57,12 +57,18 @@ type Config struct {
 	Trace  Tracer
 	Logger *slog.Logger
 	Now    func() time.Time // nil: time.Now
+	// RequestsPerSecond is what one caller may ask of this node; 0: no limit.
+	RequestsPerSecond int
+	// Streams is how many watches there may be at a time.
+	Streams int
 }
 
 // Server answers operators.
 type Server struct {
-	cfg Config
-	mux *http.ServeMux
+	cfg    Config
+	mux    *http.ServeMux
+	calls  *calls
+	limits *limits
 }
 
 // maxBody bounds a request: the largest is a policy document.
@@ -73,13 +79,13 @@ func New(cfg Config) *Server {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	s := &Server{cfg: cfg, mux: http.NewServeMux()}
+	s := &Server{cfg: cfg, mux: http.NewServeMux(), calls: newCalls(), limits: newLimits(cfg.RequestsPerSecond)}
 	s.mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	s.mux.HandleFunc("GET /readyz", s.ready)
 	for _, rt := range s.routes() {
 		s.mux.HandleFunc(rt.pattern, s.guard(rt))
 	}
-	s.mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { notFound("such path").Write(w) })
+	s.mux.HandleFunc("/", s.nowhere)
 	return s
 }
 
@@ -144,55 +150,6 @@ func (s *Server) routes() []route {
 	}
 }
 
-// guard authenticates, authorizes, bounds and answers.
-func (s *Server) guard(rt route) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		caller, p := s.authenticate(r)
-		if p == nil && !caller.May(rt.role) {
-			p = refuse(http.StatusForbidden, "role-missing", "This is for another role.",
-				fmt.Sprintf("%s has %v; this needs %s.", caller.Name, caller.Roles, rt.role), "Ask somebody who has the role, or have your certificate issued with it.")
-		}
-		if p == nil && r.Method == http.MethodGet && r.URL.Query().Get("stale") != "true" {
-			if p = s.linearize(r); p == nil && caller.Token != "" {
-				_, p = s.authenticate(r) // it may have been revoked where this node hadn't heard of it
-			}
-		}
-		if p != nil {
-			s.cfg.Logger.Info("admin request refused", "operator", caller.Name, "path", r.URL.Path, "code", p.Code)
-			if p.Status == http.StatusUnauthorized {
-				w.Header().Set("WWW-Authenticate", "Bearer")
-			}
-			p.Write(w)
-			return
-		}
-		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-		v, p := rt.answer(r, caller)
-		if p != nil {
-			p.Write(w)
-			return
-		}
-		send(w, v)
-	}
-}
-
-// linearize waits until this node knows all that was changed before the request.
-func (s *Server) linearize(r *http.Request) *problem {
-	ctx, cancel := context.WithTimeout(r.Context(), 3*time.Second)
-	defer cancel()
-	if err := s.cfg.Cluster.ReadIndex(ctx); err != nil {
-		return problemOf(noQuorum(err))
-	}
-	return nil
-}
-
-// noQuorum takes a read that ran out of time for what it means.
-func noQuorum(err error) error {
-	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, command.ErrUnknownOutcome) {
-		return command.ErrNoQuorum
-	}
-	return err
-}
-
 // stream is an answer that writes itself.
 type stream func(w http.ResponseWriter)
 
@@ -249,6 +206,7 @@ func (s *Server) proposeOnce(r *http.Request, c Caller, id string, payload, reco
 	if err != nil {
 		return command.Code_CODE_UNSPECIFIED, problemOf(err)
 	}
+	proposed(r)
 	if res.Code != command.Code_OK {
 		return res.Code, problemOfResult(res)
 	}
@@ -289,6 +247,9 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		_ = hs.Close()
 	})
 	defer stop()
+	recorded := make(chan struct{})
+	go func() { defer close(recorded); s.record(ctx) }()
+	defer func() { <-recorded }()
 	err := hs.ServeTLS(l, "", "")
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
