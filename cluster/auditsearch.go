@@ -64,6 +64,7 @@ func (a *auditLog) search(ctx context.Context, q chain.Search, until time.Time) 
 		next = q.To
 	}
 	size := 0
+	r := newEntryReader()
 	for _, s := range segments {
 		if s.last < q.From || s.first > q.To {
 			continue
@@ -75,7 +76,7 @@ func (a *auditLog) search(ctx context.Context, q chain.Search, until time.Time) 
 			found.Next = next
 			return found, nil
 		}
-		list, err := a.within(s, q)
+		list, err := a.within(s, q, r)
 		if err != nil {
 			return chain.Found{}, err
 		}
@@ -99,7 +100,7 @@ func (a *auditLog) search(ctx context.Context, q chain.Search, until time.Time) 
 
 // within finds the entries of one segment, the oldest first: no more than the query
 // can use.
-func (a *auditLog) within(s segment, q chain.Search) ([]*command.AuditEntry, error) {
+func (a *auditLog) within(s segment, q chain.Search, r *entryReader) ([]*command.AuditEntry, error) {
 	f, err := os.Open(s.path)
 	if errors.Is(err, os.ErrNotExist) { // the open one was sealed meanwhile
 		a.mu.Lock()
@@ -116,7 +117,7 @@ func (a *auditLog) within(s segment, q chain.Search) ([]*command.AuditEntry, err
 	}
 	defer f.Close()
 	var list []*command.AuditEntry
-	r := &entryReader{r: bufio.NewReaderSize(f, 1<<20)}
+	r.reset(f)
 	for at := s.first; at <= min(s.last, q.To); at++ {
 		b, err := r.next()
 		if err != nil {
@@ -222,6 +223,14 @@ type entryReader struct {
 	r    *bufio.Reader
 	skip int // of the last record, that was only looked at
 	big  []byte
+}
+
+func newEntryReader() *entryReader { return &entryReader{r: bufio.NewReaderSize(nil, 256<<10)} }
+
+// reset goes on with another file.
+func (e *entryReader) reset(f io.Reader) {
+	e.r.Reset(f)
+	e.skip = 0
 }
 
 // next returns the bytes of the next record, which are good until it is called

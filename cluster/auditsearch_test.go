@@ -88,6 +88,14 @@ func TestSearchFindsWhatIsThere(t *testing.T) {
 	if len(a.sealed) < 10 || a.open == nil {
 		t.Fatalf("%d segments", len(a.sealed))
 	}
+	var read []*chain.Entry
+	for _, e := range entries {
+		r, err := chain.Read(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		read = append(read, r)
+	}
 	rng := rand.New(rand.NewPCG(6, 6))
 	maybe := func(s string) string {
 		if rng.IntN(3) == 0 {
@@ -96,7 +104,7 @@ func TestSearchFindsWhatIsThere(t *testing.T) {
 		return ""
 	}
 	found := 0
-	for range 400 {
+	for range 200 {
 		i := rng.IntN(n)
 		q := chain.Search{
 			Query:  chain.Query{Order: maybe(fmt.Sprintf("WO-%d", i/4)), Device: maybe(fmt.Sprintf("SB-%d", i/80)), Person: maybe(fmt.Sprintf("user%d", rng.IntN(50)))},
@@ -112,12 +120,8 @@ func TestSearchFindsWhatIsThere(t *testing.T) {
 			q.Since, q.Until = searchStart.Add(time.Duration(rng.IntN(n))*time.Second), searchStart.Add(time.Duration(rng.IntN(n))*time.Second)
 		}
 		var want []uint64
-		for _, e := range entries {
-			read, err := chain.Read(e)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if e.Sequence >= q.From && (q.To == 0 || e.Sequence <= q.To) && q.Matches(read) {
+		for _, e := range read {
+			if e.Sequence >= q.From && (q.To == 0 || e.Sequence <= q.To) && q.Matches(e) {
 				want = append(want, e.Sequence)
 			}
 		}
@@ -130,7 +134,7 @@ func TestSearchFindsWhatIsThere(t *testing.T) {
 		}
 		found += len(got)
 	}
-	if found < 1000 {
+	if found < 500 {
 		t.Errorf("only %d found in all", found)
 	}
 }
@@ -191,7 +195,7 @@ func TestSearchWhileASegmentIsSealed(t *testing.T) {
 	if err := a.seal(); err != nil {
 		t.Fatal(err)
 	}
-	list, err := a.within(s, chain.Search{From: 1, To: 20, Limit: 100})
+	list, err := a.within(s, chain.Search{From: 1, To: 20, Limit: 100}, newEntryReader())
 	if err != nil || len(list) != 20 {
 		t.Errorf("%d entries, %v", len(list), err)
 	}

@@ -2,11 +2,14 @@ package adminapi
 
 import (
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"net/netip"
 	"strings"
 	"testing"
 	"time"
+
+	"google.golang.org/protobuf/proto"
 
 	"github.com/sealedge/sealedge/cluster/command"
 )
@@ -101,6 +104,48 @@ func entry(reason string) *command.AuditEntry {
 		Sequence: 7, Index: 9, Term: 2, Command: command.Marshal(c),
 		Result:   command.Marshal(&command.Result{Code: command.Code_OK}),
 		PrevHash: make([]byte, sha256.Size), Hash: make([]byte, sha256.Size),
+	}
+}
+
+// Words may be missing, but not be other than what the hashed bytes say.
+func TestAuditLineInWords(t *testing.T) {
+	l, err := AuditLineInWords(entry("page differs"))
+	if err != nil || l.Words != `operator:li suspended order WO-1 ("page differs")` {
+		t.Fatalf("%q, %v", l.Words, err)
+	}
+	if _, err := ParseAuditLine([]byte(marshal(t, l))); err != nil {
+		t.Error(err)
+	}
+	l.Words = "operator:li did nothing"
+	if _, err := ParseAuditLine([]byte(marshal(t, l))); err == nil {
+		t.Error("other words are believed")
+	}
+}
+
+// What passwords are checked against is in no readable line, however they came.
+func TestAuditLineHidesCredentials(t *testing.T) {
+	put := &command.PutSubscriber{Subscriber: &command.Subscriber{Imsi: "460010000000001", Credentials: &command.Credentials{
+		User: "u", PapSalt: []byte("saltsaltsaltsalt"), PapHash: []byte("hashhashhashhash"), PapIterations: 10_000, ChapSecret: []byte("secretsecret"),
+	}}}
+	many := &command.PutDevices{Changes: []*command.DeviceChange{{Change: &command.DeviceChange_Subscriber{Subscriber: put}}}}
+	for _, payload := range []proto.Message{put, many, &command.ProposeChange{Devices: many}} {
+		e := entry("")
+		e.Command = command.Marshal(command.New("admin", "1", "operator:li", payload))
+		l, err := AuditLineInWords(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, secret := range []string{"saltsaltsaltsalt", "hashhashhashhash", "secretsecret"} {
+			if b := base64.StdEncoding.EncodeToString([]byte(secret)); strings.Contains(string(l.Detail), b) {
+				t.Errorf("%T: %s", payload, l.Detail)
+			}
+		}
+		if !strings.Contains(string(l.Detail), "10000") {
+			t.Errorf("%T: it is not told that there is a password: %s", payload, l.Detail)
+		}
+		if e, err := ParseAuditLine([]byte(marshal(t, l))); err != nil || !strings.Contains(string(e.Command), "hashhash") {
+			t.Errorf("%T: what is hashed is missing, %v", payload, err)
+		}
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/sealedge/sealedge/cluster/chain"
 	"github.com/sealedge/sealedge/cluster/command"
 )
 
@@ -17,14 +18,17 @@ import (
 // raw bytes that the hash covers; the other fields are drawn from them for
 // reading, and ParseAuditLine refuses a line where the two disagree.
 type AuditLine struct {
-	Sequence uint64          `json:"sequence"`
-	Index    uint64          `json:"index"`
-	Term     uint64          `json:"term"`
-	Time     time.Time       `json:"time"`
-	Type     string          `json:"type"`
-	Actor    string          `json:"actor"`
-	Code     string          `json:"code"`
-	Message  string          `json:"message,omitempty"`
+	Sequence uint64    `json:"sequence"`
+	Index    uint64    `json:"index"`
+	Term     uint64    `json:"term"`
+	Time     time.Time `json:"time"`
+	Type     string    `json:"type"`
+	Actor    string    `json:"actor"`
+	Code     string    `json:"code"`
+	Message  string    `json:"message,omitempty"`
+	// Words says in one line what happened. An export has none: its lines are for
+	// verifying, and words may change with any version.
+	Words    string          `json:"words,omitempty"`
 	Detail   json.RawMessage `json:"detail"`
 	Command  string          `json:"command"`   // base64
 	Result   string          `json:"result"`    // base64
@@ -36,40 +40,72 @@ type AuditLine struct {
 // edge/keywrap) or hashed, so the line gives none away; the readable detail
 // leaves what is kept of a terminal's password out altogether.
 func AuditLineOf(e *command.AuditEntry) (AuditLine, error) {
-	c, payload, err := command.Decode(e.Command)
-	if err != nil {
-		return AuditLine{}, fmt.Errorf("audit entry %d: %w", e.Sequence, err)
+	l, _, err := auditLine(e)
+	return l, err
+}
+
+// AuditLineInWords is AuditLineOf, with the words.
+func AuditLineInWords(e *command.AuditEntry) (AuditLine, error) {
+	l, read, err := auditLine(e)
+	if err == nil {
+		l.Words = read.Words()
 	}
-	r := new(command.Result)
-	if err := proto.Unmarshal(e.Result, r); err != nil {
-		return AuditLine{}, fmt.Errorf("audit entry %d: result: %w", e.Sequence, err)
-	}
-	detail, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(readable(payload))
+	return l, err
+}
+
+func auditLine(e *command.AuditEntry) (AuditLine, *chain.Entry, error) {
+	read, err := chain.Read(e)
 	if err != nil {
-		return AuditLine{}, fmt.Errorf("audit entry %d: %w", e.Sequence, err)
+		return AuditLine{}, nil, err
+	}
+	c, r := read.Command, read.Result
+	detail, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(readable(read.Payload))
+	if err != nil {
+		return AuditLine{}, nil, fmt.Errorf("audit entry %d: %w", e.Sequence, err)
 	}
 	return AuditLine{
 		Sequence: e.Sequence, Index: e.Index, Term: e.Term, Time: timeOf(c.LeaderTime),
 		Type: c.Type.String(), Actor: c.Actor, Code: r.Code.String(), Message: r.Message, Detail: detail,
 		Command: base64.StdEncoding.EncodeToString(e.Command), Result: base64.StdEncoding.EncodeToString(e.Result),
 		PrevHash: hex.EncodeToString(e.PrevHash), Hash: hex.EncodeToString(e.Hash),
-	}, nil
+	}, read, nil
 }
 
 // readable is a payload as people read it: who authenticates how, but not what
 // it is checked against.
 func readable(payload proto.Message) proto.Message {
-	put, ok := payload.(*command.PutSubscriber)
-	if !ok || put.Subscriber.GetCredentials() == nil {
-		return payload
+	switch p := payload.(type) {
+	case *command.PutSubscriber:
+		p = proto.CloneOf(p)
+		hide(p.Subscriber)
+		return p
+	case *command.PutDevices:
+		p = proto.CloneOf(p)
+		hideAll(p)
+		return p
+	case *command.ProposeChange:
+		p = proto.CloneOf(p)
+		hideAll(p.Devices)
+		return p
 	}
-	put = proto.CloneOf(put)
-	c := put.Subscriber.Credentials
+	return payload
+}
+
+func hideAll(p *command.PutDevices) {
+	for _, c := range p.GetChanges() {
+		hide(c.GetSubscriber().GetSubscriber())
+	}
+}
+
+func hide(s *command.Subscriber) {
+	c := s.GetCredentials()
+	if c == nil {
+		return
+	}
 	c.PapSalt, c.PapHash = nil, nil // the iterations tell that there is a hash
 	if len(c.ChapSecret) > 0 {
 		c.ChapSecret = []byte("kept")
 	}
-	return put
 }
 
 // ParseAuditLine reads a line back into the entry whose hash can be verified.
@@ -96,9 +132,12 @@ func ParseAuditLine(line []byte) (*command.AuditEntry, error) {
 		}
 		*f.into = b
 	}
-	again, err := AuditLineOf(e)
+	again, err := AuditLineInWords(e)
 	if err != nil {
 		return nil, err
+	}
+	if l.Words == "" {
+		again.Words = ""
 	}
 	if !sameWords(l, again) {
 		return nil, fmt.Errorf("audit entry %d: the readable fields don't say what the hashed bytes say: the export was altered", l.Sequence)
@@ -116,5 +155,5 @@ func sameWords(a, b AuditLine) bool {
 	ja, _ := json.Marshal(da)
 	jb, _ := json.Marshal(db)
 	return string(ja) == string(jb) && a.Time.Equal(b.Time) && a.Type == b.Type &&
-		a.Actor == b.Actor && a.Code == b.Code && a.Message == b.Message
+		a.Actor == b.Actor && a.Code == b.Code && a.Message == b.Message && a.Words == b.Words
 }
