@@ -28,7 +28,7 @@ func auditCommand() *cli.Command {
 			},
 			{
 				Name: "verify", Usage: "verify an exported chain, without a cluster", ArgsUsage: "FILE",
-				Flags:  []cli.Flag{&cli.StringFlag{Name: "head", Usage: "`HASH` of the last entry, as noted from 'cluster status -o json'; without it a chain cut at its end verifies too"}},
+				Flags:  []cli.Flag{&cli.StringFlag{Name: "head", Usage: "`HASH` of the last entry, as noted from 'cluster status -o json', or of one before it; without it a chain cut at its end verifies too"}},
 				Action: auditVerify,
 			},
 		},
@@ -86,19 +86,22 @@ func auditVerify(c *cli.Context) error {
 		return &hinted{exitUsage, err.Error(), "name a file that 'sealctl audit export FILE' wrote"}
 	}
 	defer f.Close()
-	n, head, err := verifyChain(f)
+	want := c.String("head")
+	n, head, pinned, err := verifyChain(f, want)
 	if err != nil {
 		return &hinted{exitVerification, a[0] + ": " + err.Error(), "this file is not what the gateway wrote: export again from another node and compare"}
 	}
-	if want := c.String("head"); want != "" && want != hex.EncodeToString(head[:]) {
-		return &hinted{exitVerification, fmt.Sprintf("%s verifies in itself but ends at %x, not at the pinned head %s", a[0], head, want), "entries are missing at its end, or it is another cluster's chain"}
+	if want != "" && !pinned {
+		return &hinted{exitVerification, fmt.Sprintf("%s verifies in itself up to %x, but is not at the pinned head %s anywhere", a[0], head, want), "entries are missing at its end, or it is another cluster's chain"}
 	}
 	fmt.Fprintf(c.App.Writer, "%d entries verify; head %x\n", n, head)
 	return nil
 }
 
-// verifyChain reads an export from its first entry to its end.
-func verifyChain(r io.Reader) (n uint64, head [32]byte, err error) {
+// verifyChain reads an export from its first entry to its end, and tells whether
+// want is the hash of one of them: the chain goes on while it is exported, since
+// that is recorded too.
+func verifyChain(r io.Reader, want string) (n uint64, head [32]byte, pinned bool, err error) {
 	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, 64<<20)
 	entries := func(yield func(*command.AuditEntry, error) bool) {
@@ -107,6 +110,7 @@ func verifyChain(r io.Reader) (n uint64, head [32]byte, err error) {
 			if err != nil {
 				err = fmt.Errorf("line %d: %w", line, err)
 			}
+			pinned = pinned || want != "" && want == hex.EncodeToString(e.GetHash())
 			if !yield(e, err) || err != nil {
 				return
 			}
@@ -116,5 +120,5 @@ func verifyChain(r io.Reader) (n uint64, head [32]byte, err error) {
 		}
 	}
 	head, n, err = state.VerifyAudit([32]byte{}, 0, entries)
-	return n, head, err
+	return n, head, pinned, err
 }
