@@ -6,8 +6,6 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
-	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -19,7 +17,7 @@ func clusterCommand() *cli.Command {
 		Name:  "cluster",
 		Usage: "the gateway cluster",
 		Subcommands: []*cli.Command{
-			{Name: "status", Usage: "show every node's view", Action: clusterStatus},
+			{Name: "status", Usage: "show every node's view, what is wrong and what to do", Action: clusterStatus},
 			{Name: "members", Usage: "show the members, by id", Action: clusterMembers},
 			{
 				Name: "remove", Usage: "remove a dead node, or one that is taken out of service, for good", ArgsUsage: "NAME|ID",
@@ -35,65 +33,6 @@ func clusterCommand() *cli.Command {
 			{Name: "step-down", Usage: "hand the leadership to another node", Action: clusterStepDown},
 		},
 	}
-}
-
-// clusterStatus asks every node for itself, so that a dead node or a divided
-// cluster shows.
-func clusterStatus(c *cli.Context) error {
-	if _, err := arguments(c); err != nil {
-		return err
-	}
-	cl, err := newClient(c)
-	if err != nil {
-		return err
-	}
-	cl.stale = true
-	type answer struct {
-		Address string           `json:"address"`
-		Status  *adminapi.Status `json:"status,omitempty"`
-		Error   string           `json:"error,omitempty"`
-	}
-	var all []answer
-	var rows [][]string
-	alive := 0
-	for _, addr := range cl.addresses {
-		one := cl.at(addr).once()
-		s := new(adminapi.Status)
-		if err := one.call(c.Context, http.MethodGet, "/v1/status", nil, s); err != nil {
-			all = append(all, answer{Address: addr, Error: err.Error()})
-			rows = append(rows, []string{addr, "", "down", "", "", "", "", "", "", ""})
-			continue
-		}
-		alive++
-		all = append(all, answer{Address: addr, Status: s})
-		if ahead := time.Duration(s.Clock) * time.Millisecond; ahead.Abs() > 2*time.Second {
-			fmt.Fprintf(c.App.ErrWriter, "%s: its clock is %v off the other nodes': set it right (docs/runbooks/clock.md)\n", s.Node, ahead)
-		}
-		role := "follower"
-		if s.IsLeader {
-			role = "leader"
-		}
-		rows = append(rows, []string{addr, s.Node, role, strconv.FormatUint(s.Term, 10), strconv.FormatUint(s.Applied, 10), s.Holder, strconv.FormatUint(s.AuditSeq, 10), diskOf(s), fmt.Sprintf("%d of %d", s.Level, s.Applies), s.Version})
-	}
-	if err := show(c, all, []string{"ADDRESS", "NODE", "ROLE", "TERM", "APPLIED", "GTP HOLDER", "AUDIT", "DISK", "LEVEL", "VERSION"}, rows); err != nil {
-		return err
-	}
-	if 2*alive <= len(cl.addresses) {
-		return &hinted{exitNoLeader, fmt.Sprintf("%d of %d nodes answer: no quorum", alive, len(cl.addresses)), "start the nodes that are down: " + strings.Join(cl.addresses, ", ")}
-	}
-	return nil
-}
-
-// diskOf is how full a node's disk is, and whether that stops new sessions.
-func diskOf(s *adminapi.Status) string {
-	text := "unknown"
-	if s.DiskUsed >= 0 {
-		text = strconv.Itoa(s.DiskUsed) + " %"
-	}
-	if !s.Admits {
-		text += ", admits nothing new"
-	}
-	return text
 }
 
 // clusterStepDown asks the leader: another node has nothing to hand over.

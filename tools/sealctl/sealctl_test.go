@@ -245,7 +245,7 @@ func (n *node) ReadIndex(context.Context) error {
 func (n *node) Status() adminapi.Status {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	s := adminapi.Status{Node: "node1", Leader: "node1", Holder: "node1", IsLeader: true, Term: 1, Version: "test", Peers: []string{"node1"}, Clock: n.off.Milliseconds()}
+	s := adminapi.Status{Node: "node1", Leader: "node1", Holder: "node1", IsLeader: true, Term: 1, Version: "test", Peers: []string{"node1"}, Clock: n.off.Milliseconds(), Admits: true}
 	for i, name := range n.addresses {
 		a := n.machine.Address(name)
 		s.Addresses = append(s.Addresses, adminapi.GatewayAddress{
