@@ -79,7 +79,7 @@ var homes = map[string][]string{
 	"github.com/plgd-dev/go-coap":     {"edge/barrel", "tools/sealsim/coap"},
 	"github.com/hashicorp/raft":       {"cluster"},
 	"github.com/hashicorp/raft-wal":   {"cluster"},
-	"layeh.com/radius":               {"edge/radius"},
+	"layeh.com/radius":                {"edge/radius"},
 	"golang.zx2c4.com/wireguard":      {"edge/wireguard", "tools/sealsim/phone"},
 	"gvisor.dev/gvisor":               {"edge/inner", "tools/sealsim/ipstack"},
 	"github.com/cilium/ebpf":          {"apn/gtpu/xdp"},
