@@ -9,27 +9,31 @@ import (
 
 // sessions tells which sessions the new rules would not admit where they are.
 func (d *Difference) sessions(old, now *policy.Rules, list []Session) {
-	e := Effect{Kind: "session-ended", Loses: true}
+	e := Effect{Kind: EffectSession, Loses: true}
 	for _, s := range list {
 		after := now.Admit(s.Request)
 		if after.Allowed || !old.Admit(s.Request).Allowed {
 			continue
 		}
-		e.add("session", strconv.FormatUint(s.ID, 10), after)
+		why, where := refusal(after)
+		e.add(Affected{Kind: "session", ID: strconv.FormatUint(s.ID, 10), Why: why, Where: where})
 	}
-	d.keep(e, "live session is no longer admitted", "live sessions are no longer admitted")
+	if e.Count > 0 {
+		e.Text = fmt.Sprintf("%s no longer admitted, and end", map[bool]string{true: "1 live session is", false: numbered(e.Count, "live session") + " are"}[e.Count == 1])
+		d.keep(e)
+	}
 }
 
-// add counts one more, and names it with what refuses it, if there is room.
-func (e *Effect) add(kind, id string, after policy.Decision) {
+// add counts one more, and names it if there is room.
+func (e *Effect) add(a Affected) {
 	e.Count++
 	if len(e.Who) < MostNamed {
-		why, where := refusal(after)
-		e.Who = append(e.Who, Affected{Kind: kind, ID: id, Why: why, Where: where})
+		e.Who = append(e.Who, a)
 	}
 }
 
-// refusal is the first thing that a decision says against something.
+// refusal is the first thing that a decision says against something, of a rule of
+// the document rather than of what follows from it.
 func refusal(d policy.Decision) (why, where string) {
 	if d.Allowed {
 		return "", ""
@@ -40,17 +44,4 @@ func refusal(d policy.Decision) (why, where string) {
 		}
 	}
 	return string(d.Code), ""
-}
-
-// keep adds an effect that is on anything. The words follow its count.
-func (d *Difference) keep(e Effect, one, several string) {
-	switch e.Count {
-	case 0:
-		return
-	case 1:
-		e.Text = "1 " + one
-	default:
-		e.Text = fmt.Sprintf("%d %s", e.Count, several)
-	}
-	d.Effects = append(d.Effects, e)
 }

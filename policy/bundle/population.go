@@ -12,6 +12,7 @@ type Population struct {
 	Now       time.Time // by the cluster's clock
 	Terminals []policy.Subscriber
 	Barrels   []policy.Barrel
+	MACs      map[string]string // of barrels, by id; nil: not known
 	Orders    []Order
 	Sessions  []Session
 }
@@ -43,11 +44,13 @@ type Difference struct {
 
 // Effect is one consequence, and for whom.
 type Effect struct {
-	Kind  string     `json:"kind"` // stable, such as "seal-lost"
+	Kind  string     `json:"kind"` // see the Effect constants
 	Loses bool       `json:"loses"`
 	Count int        `json:"count"`
 	Text  string     `json:"text"` // "2 terminals lose finance seals"
 	Who   []Affected `json:"who"`  // the first MostNamed of them
+
+	having int // of the terminals: have such a seal in hand
 }
 
 // Affected is one object that an effect is on.

@@ -121,7 +121,7 @@ func newSpace(action policy.Action, docs ...*policy.Rules) (*space, error) {
 	s.times = newTimeAtoms(rules, docs[0].Zone)
 	s.Dims = make([]region.Dim, dims)
 	for d, size := range map[int]int{
-		dimIMSI: s.subscribers.size(), dimTAC: len(s.tacs.list), dimAPN: len(s.apns.list), dimPath: paths, dimPLMN: len(s.plmns.list),
+		dimIMSI: s.subscribers.size(), dimTAC: 2 * len(s.tacs.list), dimAPN: len(s.apns.list), dimPath: paths, dimPLMN: len(s.plmns.list),
 		dimRAT: len(s.rats.list), dimWeek: len(s.times.week) + 1, dimDate: len(s.times.dates) + 1, dimSealType: len(s.sealTypes.list),
 		dimBarrel: len(s.barrels.list), dimMAC: len(s.macs.list), dimRole: len(s.roles.list),
 	} {
@@ -167,7 +167,7 @@ func (s *space) box(doc *policy.Rules, m *policy.Match) region.Box {
 	if len(m.Groups) > 0 {
 		s.Match(b, dimGroups, s.groups.set(m.Groups))
 	}
-	s.Match(b, dimTAC, s.tacs.set(m.TACs))
+	s.Match(b, dimTAC, s.models(m.TACs))
 	s.Match(b, dimAPN, s.apns.set(texts(m.APNs)))
 	if len(m.Paths) > 0 {
 		set := region.Of(paths)
@@ -209,6 +209,29 @@ func (s *space) rolesOf() []region.Set {
 	}
 	out[0].Add(0) // of a device that isn't listed no role is known
 	return out
+}
+
+// handsetAtom is the handsets of a model that a terminal is bound to, or the others of
+// it.
+func (s *space) handsetAtom(imei string, own bool) int {
+	n := 2 * s.tacs.of(tacOf(imei))
+	if own {
+		n++
+	}
+	return n
+}
+
+// models is the set of all handsets of some models; nil for none given.
+func (s *space) models(tacs []string) region.Set {
+	if len(tacs) == 0 {
+		return nil
+	}
+	set := region.Of(s.Dims[dimTAC].Size)
+	for _, tac := range tacs {
+		set.Add(s.handsetAtom(tac, false))
+		set.Add(s.handsetAtom(tac, true))
+	}
+	return set
 }
 
 func pathAtom(p policy.PathKind) int {

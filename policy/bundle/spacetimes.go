@@ -62,18 +62,21 @@ func newTimeAtoms(rules []policy.Rule, zone *time.Location) timeAtoms {
 // between are the parts of the week that come between two instants.
 func (t *timeAtoms) between(from, to time.Time) region.Set {
 	s := region.Of(len(t.week) + 1)
-	for at := from; at.Before(to); {
-		n := t.part(at)
-		s.Add(n)
-		// On to where the next part begins, or the next hour, at which clocks are changed.
-		local := at.In(t.zone)
-		step := 60 - local.Minute()
-		if n+1 < len(t.week) {
-			step = min(step, t.week[n+1]-t.minute(local))
-		}
-		at = at.Truncate(time.Minute).Add(time.Duration(step) * time.Minute)
+	for at := from; at.Before(to); at = at.Truncate(time.Minute).Add(t.step(at)) {
+		s.Add(t.part(at))
 	}
 	return s
+}
+
+// step is the time to where the next part of the week begins, or to the next hour,
+// at which clocks are changed.
+func (t *timeAtoms) step(at time.Time) time.Duration {
+	local := at.In(t.zone)
+	minutes := 60 - local.Minute()
+	if n := t.part(at); n+1 < len(t.week) {
+		minutes = min(minutes, t.week[n+1]-t.minute(local))
+	}
+	return time.Duration(minutes) * time.Minute
 }
 
 // minute is the minute of the week of a local time.

@@ -99,7 +99,7 @@ func (s *space) base(doc *policy.Rules) []region.Box {
 	s.Match(carrier, dimPLMN, s.plmns.set(texts(doc.Admission.PLMNs)))
 	s.Match(carrier, dimRAT, s.rats.set(texts(doc.Admission.RATs)))
 	if doc.Admission.Handset == policy.HandsetPool {
-		s.Match(carrier, dimTAC, s.tacs.set(doc.Admission.TACs))
+		s.Match(carrier, dimTAC, s.models(doc.Admission.TACs))
 	}
 	s.Match(fallback, dimPath, region.Of(paths, pathFallback))
 	for _, d := range []int{dimPLMN, dimRAT, dimTAC} {

@@ -8,8 +8,8 @@ import (
 	"github.com/sealedge/sealedge/policy"
 )
 
-// changed is the first policy with one text in the place of another.
-func changed(t *testing.T, old, new string) *policy.Rules {
+// edited is the first policy with one text in the place of another.
+func edited(t *testing.T, old, new string) *policy.Rules {
 	t.Helper()
 	doc := string(Default(Params{}))
 	if !strings.Contains(doc, old) {
@@ -23,7 +23,7 @@ func changed(t *testing.T, old, new string) *policy.Rules {
 }
 
 func TestTouched(t *testing.T) {
-	base := changed(t, "kind: Policy", "kind: Policy")
+	base := edited(t, "kind: Policy", "kind: Policy")
 	for _, c := range []struct {
 		name, old, new string
 		want           []policy.Touch
@@ -49,7 +49,7 @@ func TestTouched(t *testing.T) {
 		{"two things", "finance: {level: 1, maxCount: 20", "finance: {level: 2, maxCount: 21", []policy.Touch{policy.TouchSeals, policy.TouchLevels}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r := changed(t, c.old, c.new)
+			r := edited(t, c.old, c.new)
 			if got := Touched(base, r); !slices.Equal(got, c.want) {
 				t.Errorf("%v, want %v: %v", got, c.want, Settings(base, r))
 			}
@@ -63,7 +63,7 @@ func TestTouched(t *testing.T) {
 }
 
 func TestTouchedWithoutPolicy(t *testing.T) {
-	r := changed(t, "kind: Policy", "kind: Policy")
+	r := edited(t, "kind: Policy", "kind: Policy")
 	if got := Touched(nil, r); !slices.Contains(got, policy.TouchControl) || !slices.Contains(got, policy.TouchSeals) || !slices.Contains(got, policy.TouchReach) {
 		t.Errorf("a first policy touches %v", got)
 	}

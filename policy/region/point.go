@@ -65,7 +65,7 @@ func (s *Space) pick(d int, c Condition, allowed Set) ([]int, bool) {
 		v, ok := first(c.Within, allowed, nil, dim.Size)
 		return []int{v}, ok
 	case dim.Kind == Pair:
-		return pair(dim, c, c.Within.and(allowed))
+		return pair(dim, c, c.Within.And(allowed))
 	}
 	out := []int{}
 	for _, h := range c.Hits {
@@ -102,12 +102,12 @@ func pair(dim Dim, c Condition, within Set) ([]int, bool) {
 	if len(c.Hits) == 0 {
 		return []int{}, true
 	}
-	for _, v := range c.Hits[0].and(within).All(dim.Size) {
+	for _, v := range c.Hits[0].And(within).All(dim.Size) {
 		// What v doesn't hit has to be hit by one value of the other half.
 		rest, missing := within, false
 		for _, h := range c.Hits {
 			if !h.Has(v) {
-				rest, missing = rest.and(h), true
+				rest, missing = rest.And(h), true
 			}
 		}
 		if !missing {

@@ -74,7 +74,7 @@ func (s *Space) All() Box { return make(Box, len(s.Dims)) }
 // the request has a value out of the set.
 func (s *Space) Match(b Box, dim int, set Set) {
 	if s.Dims[dim].Kind == One {
-		b[dim].Within = b[dim].Within.and(set)
+		b[dim].Within = b[dim].Within.And(set)
 		return
 	}
 	b[dim].Hits = append(b[dim].Hits[:len(b[dim].Hits):len(b[dim].Hits)], set)
@@ -87,7 +87,7 @@ func (s *Space) And(a, b Box) (Box, bool) {
 	}
 	out := make(Box, len(a))
 	for d := range a {
-		out[d] = Condition{a[d].Within.and(b[d].Within), s.join(d, a[d].Hits, b[d].Hits)}
+		out[d] = Condition{a[d].Within.And(b[d].Within), s.join(d, a[d].Hits, b[d].Hits)}
 	}
 	return out, !s.Empty(out)
 }
@@ -163,7 +163,7 @@ func (s *Space) Minus(a, b Box, budget *Budget) ([]Box, error) {
 			if err := piece(d, broken); err != nil {
 				return nil, err
 			}
-			rest[d].Within = rest[d].Within.and(w)
+			rest[d].Within = rest[d].Within.And(w)
 		}
 		for _, h := range b[d].Hits {
 			if err := piece(d, Condition{rest[d].Within.without(h, size), rest[d].Hits}); err != nil {

@@ -34,8 +34,8 @@ func (s Set) empty() bool {
 	return true
 }
 
-// and is what is in both.
-func (s Set) and(t Set) Set {
+// And is what is in both.
+func (s Set) And(t Set) Set {
 	switch {
 	case s == nil:
 		return t
@@ -45,6 +45,18 @@ func (s Set) and(t Set) Set {
 	out := make(Set, len(s))
 	for i := range s {
 		out[i] = s[i] & t[i]
+	}
+	return out
+}
+
+// Or is what is in either.
+func (s Set) Or(t Set) Set {
+	if s == nil || t == nil {
+		return nil
+	}
+	out := make(Set, len(s))
+	for i := range s {
+		out[i] = s[i] | t[i]
 	}
 	return out
 }
