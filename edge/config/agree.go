@@ -117,6 +117,9 @@ func (l *loader) agreePorts(c *Config) {
 const leastMTU6 = 1280
 
 func (l *loader) agreeInner(c *Config) {
+	if p := c.RADIUS.Port; p != 0 && p == c.Inner.BarrelAPI.Port {
+		l.mistake("radius.port", "choose another, such as 1812", "%d is inner.barrel_api.port too", p)
+	}
 	seen := map[string]bool{}
 	for _, a := range c.Inner.Addresses {
 		if seen[a.String()] {

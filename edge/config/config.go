@@ -32,6 +32,7 @@ type Config struct {
 	TLS      Identity `key:"tls"`
 	Gateway  Gateway  `key:"gateway"`
 	Inner    Inner    `key:"inner"`
+	RADIUS   RADIUS   `key:"radius"`
 	Grant    KeyFile  `key:"grant"`
 	Secrets  KeyFile  `key:"secrets"`
 	Upstream Upstream `key:"upstream"`
@@ -127,6 +128,16 @@ type InnerAPI struct {
 	Key  Path   `key:"key,required"`
 }
 
+// RADIUS is where travel routers ask who may join their Wi-Fi, at the gateway's inner
+// addresses. With port 0 they can't.
+type RADIUS struct {
+	Port     uint16 `key:"port" range:"0..65535"`
+	Requests int    `key:"requests_per_second" range:"1..10000"` // of one router
+}
+
+// Enabled tells whether routers can ask.
+func (r RADIUS) Enabled() bool { return r.Port != 0 }
+
 // KeyFile names a file with one key.
 type KeyFile struct {
 	KeyFile Path `key:"key_file,required"`
@@ -190,6 +201,7 @@ func defaults() Config {
 			MTU: 1400, ConnsPerTerminal: 64,
 			PhoneAPI: InnerAPI{Port: 443}, BarrelAPI: InnerAPI{Port: 5684},
 		},
+		RADIUS:   RADIUS{Requests: 20},
 		Upstream: Upstream{Timeout: 10 * time.Second, MaxConns: 64},
 		Intranet: Intranet{ClientURI: "sealedge://seal-server"},
 		Admin:    Admin{RequestsPerSecond: 200, Streams: 64},
