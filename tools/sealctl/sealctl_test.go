@@ -44,7 +44,7 @@ import (
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
-		"sealctl": func() { os.Exit(run(context.Background(), os.Args, os.Stdout, os.Stderr)) },
+		"sealctl": main,
 	})
 }
 
@@ -130,7 +130,7 @@ func TestScripts(t *testing.T) {
 					ts.Fatalf("%d packets, then %v", n, err)
 				}
 			},
-			"identity": identity, "damage": damage, "loses": loses, "reports": reports, "jumps": jumps,
+			"terminal": onTerminal, "identity": identity, "damage": damage, "loses": loses, "reports": reports, "jumps": jumps,
 			// kept IMSI PASSWORD: the record verifies the password, and the log doesn't
 			// have it.
 			"kept": func(ts *testscript.TestScript, _ bool, args []string) {
