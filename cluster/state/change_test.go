@@ -80,7 +80,7 @@ func (w *world) change() proto.Message {
 	case 3:
 		return &command.RejectChange{Change: id, Reason: w.text()}
 	case 4:
-		return &command.ReviewChange{Change: pick(w, broken, broken, broken, reviewed, id), Review: w.text()}
+		return &command.ReviewChange{Change: pick(w, broken, broken, reviewed, reviewed, id), Review: w.text()}
 	}
 	p := &command.ApproveChange{Change: id, Digest: m.Change(id).GetDigest()}
 	if w.rarely() {

@@ -171,7 +171,7 @@ func (w *world) subscriber() *command.Subscriber {
 	if w.choose(2) == 0 {
 		s.WireguardPublicKey = bytes.Repeat([]byte{byte(w.choose(4))}, 32)
 	}
-	return s
+	return w.handsets(s)
 }
 
 // next makes a payload. Preconditions are filled in right, mostly.
@@ -211,7 +211,7 @@ func (w *world) next() proto.Message {
 	case 9:
 		p = &command.CheckIn{Barrel: w.barrel()}
 	case 10, 11, 12:
-		p = &command.OpenSession{Imsi: w.imsi(), Apn: w.apn(), Gtp: w.path(), Entropy: bytes.Repeat(w.content(), 16)}
+		p = w.opening()
 	case 13:
 		p = w.modification()
 	case 14, 15:

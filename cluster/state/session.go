@@ -31,6 +31,10 @@ func (m *Machine) openSession(p *command.OpenSession) outcome {
 		return o
 	}
 	before := m.SessionByKey(p.Imsi, p.Apn)
+	bind := p.BindHandset && m.level >= bindingLevel
+	if o := m.bindable(sub, p.Gtp.Imei); bind && o.refused() {
+		return o
+	}
 	s := m.sessionFor(sub, p.Apn, before)
 	s.Gtp, s.Active = p.Gtp, command.PathKind_GTP
 	if !m.provide(sub, s) {
@@ -60,6 +64,9 @@ func (m *Machine) openSession(p *command.OpenSession) outcome {
 	}
 	s.PolicyRevision, s.GatewayAddress = p.PolicyRevision, p.GatewayAddress
 	m.addSession(s)
+	if bind {
+		m.bindHandset(sub, p.Gtp.Imei)
+	}
 	return done(answer, sessionScope(s.Id))
 }
 

@@ -49,7 +49,7 @@ func (m *Machine) putSubscriber(p *command.PutSubscriber) outcome {
 
 	s.Version = old.GetVersion() + 1
 	m.indexSubscriber(old, s)
-	m.applyToSessions(s)
+	m.applyToSessions(old, s)
 	if s.State != command.DeviceState_ACTIVE && s.SuspendReason == "" { // a SuspendDevice did it already
 		const reason = "the terminal is suspended"
 		for _, u := range slices.Collect(m.OpenUsesOf(s.Imsi)) {
@@ -63,9 +63,9 @@ func (m *Machine) putSubscriber(p *command.PutSubscriber) outcome {
 
 // applyToSessions ends what a changed record no longer allows: a session of a
 // subscriber that isn't active or on an access point that isn't listed, the
-// carrier's path of a handset that isn't bound, the fallback path of another
+// carrier's path of a handset that isn't bound any more, the fallback path of another
 // key.
-func (m *Machine) applyToSessions(s *command.Subscriber) {
+func (m *Machine) applyToSessions(old, s *command.Subscriber) {
 	for _, session := range slices.Collect(m.SessionsByIMSI(s.Imsi)) {
 		if s.State != command.DeviceState_ACTIVE || !slices.Contains(s.Apns, session.Apn) {
 			m.endSession(session)
@@ -74,7 +74,7 @@ func (m *Machine) applyToSessions(s *command.Subscriber) {
 		if w := session.Wireguard; w != nil && !bytes.Equal(w.PublicKey, s.WireguardPublicKey) && m.removePath(session, command.PathKind_WIREGUARD) {
 			continue
 		}
-		if session = m.sessions.get(session.Id); session.Gtp != nil && len(s.Imeis) > 0 && !slices.Contains(s.Imeis, session.Gtp.Imei) {
+		if session = m.sessions.get(session.Id); session.Gtp != nil && m.unbinds(old, s, session.Gtp.Imei) {
 			m.removePath(session, command.PathKind_GTP)
 		}
 	}
