@@ -23,40 +23,54 @@ const (
 // MaxSize bounds a document, in bytes: it goes through the Raft log as one entry.
 const MaxSize = 512 << 10
 
-// Parse reads a document. file names it in mistakes and reasons. The error is
-// document.Mistakes. The rules' revision is 0 until Compile, or whoever puts
-// the document in force, gives it.
+// Parse reads a document and runs the tests that it carries. file names it in
+// mistakes and reasons. The error is document.Mistakes. The rules' revision is 0
+// until Compile, or whoever puts the document in force, gives it.
 func Parse(file string, doc []byte) (*policy.Rules, []*command.Pool, error) {
-	if len(doc) > MaxSize {
-		return nil, nil, document.Mistakes{{File: file, Text: fmt.Sprintf("the document has %d bytes", len(doc)), Mend: fmt.Sprintf("keep it under %d", MaxSize)}}
-	}
-	d := document.Read(file, doc)
-	p := parser{rules: &policy.Rules{Sources: map[string]string{}}}
-	p.document(d.Root())
-	if err := d.Err(); err != nil {
+	p, err := parse(file, doc)
+	if err != nil {
 		return nil, nil, err
 	}
-	p.rules.Index()
+	if p.runTests(); p.doc.Err() != nil {
+		return nil, nil, p.doc.Err()
+	}
 	return p.rules, p.compiled, nil
 }
 
 // Compile makes the rules of the policy in force. Its document was parsed when
 // it was proposed, so an error means that another version of this program
-// wrote it.
+// wrote it. Its tests were passed then and aren't run again: no policy at all
+// would be worse than one whose test fails under a later version.
 func Compile(p *command.Policy) (*policy.Rules, error) {
-	rules, _, err := Parse(fmt.Sprintf("policy revision %d", p.GetRevision()), p.GetDocument())
+	parsed, err := parse(fmt.Sprintf("policy revision %d", p.GetRevision()), p.GetDocument())
 	if err != nil {
 		return nil, fmt.Errorf("the policy in force does not compile: %w", err)
 	}
-	rules.Revision = p.GetRevision()
-	return rules, nil
+	parsed.rules.Revision = p.GetRevision()
+	return parsed.rules, nil
+}
+
+// parse reads a document, without running its tests.
+func parse(file string, doc []byte) (*parser, error) {
+	if len(doc) > MaxSize {
+		return nil, document.Mistakes{{File: file, Text: fmt.Sprintf("the document has %d bytes", len(doc)), Mend: fmt.Sprintf("keep it under %d", MaxSize)}}
+	}
+	p := &parser{doc: document.Read(file, doc), rules: &policy.Rules{Sources: map[string]string{}}}
+	p.document(p.doc.Root())
+	if err := p.doc.Err(); err != nil {
+		return nil, err
+	}
+	p.rules.Index()
+	return p, nil
 }
 
 // parser fills rules and pools out of one document.
 type parser struct {
+	doc             *document.Document
 	rules           *policy.Rules
 	compiled        []*command.Pool
 	gateways, pools []claim // of all APNs
+	tests           []Test
 }
 
 // source notes which line governs a rule, by the key as policy asks for it.
@@ -92,6 +106,7 @@ func (p *parser) document(root document.Value) {
 		p.table(spec.Get("rules")) // after all that rules name
 		spec.Close()
 	}
+	p.readTests(top.Get("tests"))
 	top.Close()
 }
 

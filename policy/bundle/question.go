@@ -1,0 +1,288 @@
+package bundle
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sealedge/sealedge/policy"
+	"github.com/sealedge/sealedge/policy/ident"
+)
+
+// Question is one request to be decided on: by a test of a document, or to explain
+// what would be answered. What it leaves open Complete fills in favourably, so
+// that what is refused is refused for what was asked.
+type Question struct {
+	Action   policy.Action
+	Terminal policy.Subscriber
+	Now      time.Time
+	Path     policy.PathKind
+	APN      ident.APN
+	Access   policy.Access
+	Shown    policy.Credentials
+	Barrel   policy.Barrel
+	MAC      ident.MAC
+	Server   string
+	Level    int
+	Methods  []string
+	Count    uint32
+	Window   time.Duration
+
+	given map[string]bool // keys that were set
+}
+
+// Field is one thing that a question may say.
+type Field struct {
+	Key      string
+	Terminal bool   // of the terminal that is asked about, not of the request
+	List     bool   // of several values
+	Help     string // for people, with an example
+	set      func(q *Question, v []string) error
+}
+
+// reads makes a setter of a parser.
+func reads[T any](parse func(string) (T, error), set func(*Question, T)) func(*Question, []string) error {
+	return func(q *Question, v []string) error {
+		for _, s := range v {
+			t, err := parse(s)
+			if err != nil {
+				return err
+			}
+			set(q, t)
+		}
+		return nil
+	}
+}
+
+func text(s string) (string, error) { return s, nil }
+
+// Fields are all that a question may say, the terminal's first.
+func Fields() []Field { return slices.Clone(fieldsOfQuestion) }
+
+var fieldsOfQuestion = []Field{
+	{"imsi", true, false, "its IMSI, such as 460010000000001", reads(ident.ParseIMSI, func(q *Question, v ident.IMSI) { q.Terminal.IMSI = v.String() })},
+	{"msisdn", true, false, "the telephone number that it is bound to", reads(ident.ParseMSISDN, func(q *Question, v ident.MSISDN) { q.Terminal.MSISDN = v.String() })},
+	{"groups", true, true, "its groups, such as finance", reads(groupName, func(q *Question, v string) { q.Terminal.Groups = append(q.Terminal.Groups, v) })},
+	{"imeis", true, true, "the handsets that it is bound to", reads(ident.ParseIMEI, func(q *Question, v ident.IMEI) { q.Terminal.IMEIs = append(q.Terminal.IMEIs, v.String()) })},
+	{"apns", true, true, "the APNs that it may use", reads(ident.ParseAPN, func(q *Question, v ident.APN) { q.Terminal.APNs = append(q.Terminal.APNs, v.String()) })},
+	{"state", true, false, "active, suspended or revoked", reads(parseState, func(q *Question, v policy.State) { q.Terminal.State = v })},
+	{"wireguard", true, false, "true when a WireGuard key is bound to it", reads(strconv.ParseBool, func(q *Question, v bool) { q.Terminal.HasWireGuard = v })},
+
+	{"at", false, false, "when, such as 2026-11-23T10:00:00+08:00", reads(parseInstant, func(q *Question, v time.Time) { q.Now = v })},
+	{"path", false, false, "carrier or fallback", reads(policy.ParsePath, func(q *Question, v policy.PathKind) { q.Path = v })},
+	{"apn", false, false, "the APN that it is attached to", reads(ident.ParseAPN, func(q *Question, v ident.APN) { q.APN = v })},
+	{"imei", false, false, "the handset that it is in; none: not told", reads(parseHandset, func(q *Question, v ident.IMEI) { q.Access.IMEI = v })},
+	{"plmn", false, false, "the serving network, such as 46001", reads(ident.ParsePLMN, func(q *Question, v ident.PLMN) { q.Access.PLMN = v })},
+	{"rat", false, false, "the radio access, such as EUTRAN", reads(policy.ParseRAT, func(q *Question, v policy.RAT) { q.Access.RAT = v })},
+	{"tai", false, false, "the tracking area, such as 46001-1a2b", reads(ident.ParseTAI, func(q *Question, v ident.TAI) { q.Access.Place.TAI = v })},
+	{"ecgi", false, false, "the cell, such as 46001-1a2b3c4", reads(ident.ParseECGI, func(q *Question, v ident.ECGI) { q.Access.Place.ECGI = v })},
+	{"shown", false, true, "what it proved to be by; none: nothing; left out: all that can be shown", reads(parseShown, func(q *Question, v policy.Credentials) { q.Shown |= v })},
+	{"barrel", false, false, "the barrel, such as SB-0001", reads(ident.ParseBarrelID, func(q *Question, v ident.BarrelID) { q.Barrel.ID = v.String() })},
+	{"sealType", false, false, "the seal that the barrel holds", reads(text, func(q *Question, v string) { q.Barrel.SealType = v })},
+	{"mac", false, false, "the device that joins the hotspot", reads(ident.ParseMAC, func(q *Question, v ident.MAC) { q.MAC = v })},
+	{"server", false, false, "the seal server that the request names", reads(text, func(q *Question, v string) { q.Server = v })},
+	{"level", false, false, "the level that the seal server answered", reads(parseNumber, func(q *Question, v uint32) { q.Level = int(v) })},
+	{"methods", false, true, "the methods that the seal server answered", reads(text, func(q *Question, v string) { q.Methods = append(q.Methods, v) })},
+	{"count", false, false, "stampings that the order permits", reads(parseNumber, func(q *Question, v uint32) { q.Count = v })},
+	{"window", false, false, "how long the order's window is, such as 24h", reads(time.ParseDuration, func(q *Question, v time.Duration) { q.Window = v })},
+}
+
+func parseState(s string) (policy.State, error) {
+	for _, state := range []policy.State{policy.StateActive, policy.StateSuspended, policy.StateRevoked} {
+		if s == state.String() {
+			return state, nil
+		}
+	}
+	return 0, fmt.Errorf("want active, suspended or revoked, have %q", s)
+}
+
+func parseInstant(s string) (time.Time, error) {
+	t, err := time.Parse(time.RFC3339, s)
+	if err != nil {
+		return t, fmt.Errorf("want an instant such as 2026-11-23T10:00:00+08:00, have %q", s)
+	}
+	return t, nil
+}
+
+func parseHandset(s string) (ident.IMEI, error) {
+	if s == "none" {
+		return ident.IMEI{}, nil
+	}
+	return ident.ParseIMEI(s)
+}
+
+func parseShown(s string) (policy.Credentials, error) {
+	if s == "none" {
+		return 0, nil
+	}
+	return policy.ParseCredential(s)
+}
+
+func parseNumber(s string) (uint32, error) {
+	n, err := strconv.ParseUint(s, 10, 32)
+	if err != nil {
+		return 0, fmt.Errorf("want a number, have %q", s)
+	}
+	return uint32(n), nil
+}
+
+// Set says one thing. The key is one of Fields.
+func (q *Question) Set(key string, values ...string) error {
+	i := slices.IndexFunc(fieldsOfQuestion, func(f Field) bool { return f.Key == key })
+	if i < 0 {
+		return fmt.Errorf("there is no %q", key)
+	}
+	if f := fieldsOfQuestion[i]; !f.List && len(values) != 1 {
+		return fmt.Errorf("%s: want one value, have %d", key, len(values))
+	}
+	if err := fieldsOfQuestion[i].set(q, values); err != nil {
+		return fmt.Errorf("%s: %w", key, err)
+	}
+	if q.given == nil {
+		q.given = map[string]bool{}
+	}
+	q.given[key] = true
+	return nil
+}
+
+// noon is when a question is asked that doesn't say: a Monday, in the zone of the
+// document.
+func noon(r *policy.Rules) time.Time {
+	zone := time.UTC
+	if r != nil && r.Zone != nil {
+		zone = r.Zone
+	}
+	return time.Date(2026, 1, 5, 12, 0, 0, 0, zone)
+}
+
+// Complete fills in what the question leaves open as the document would like it. It
+// is an error to leave open what can't be guessed.
+func (q *Question) Complete(r *policy.Rules) error {
+	t := &q.Terminal
+	t.Found = true
+	if t.IMSI == "" {
+		t.IMSI = "001010000000001"
+	}
+	if t.State == 0 {
+		t.State = policy.StateActive
+	}
+	if q.Path == 0 {
+		q.Path = policy.PathGTP
+	}
+	if !q.given["wireguard"] && q.Path == policy.PathWireGuard {
+		t.HasWireGuard = true
+	}
+	if q.Now.IsZero() {
+		q.Now = noon(r)
+	}
+	if names := slices.Sorted(slices.Values(keysOfAPNs(r))); q.APN.IsZero() && len(names) > 0 {
+		if len(t.APNs) > 0 {
+			names = t.APNs
+		}
+		q.APN, _ = ident.ParseAPN(names[0])
+	}
+	if len(t.APNs) == 0 {
+		t.APNs = []string{q.APN.String()}
+	}
+	if !q.given["shown"] {
+		q.Shown = q.Path.Possible()
+	}
+	q.completeAccess(r)
+	if q.Action == policy.ActionAttach {
+		return nil
+	}
+	return q.completeSeal(r)
+}
+
+// completeAccess fills in what the carrier tells.
+func (q *Question) completeAccess(r *policy.Rules) {
+	a := &q.Access
+	if !q.given["imei"] {
+		text := "00000000000001"
+		switch {
+		case len(q.Terminal.IMEIs) > 0:
+			text = q.Terminal.IMEIs[0]
+		case len(r.Admission.TACs) > 0:
+			text = r.Admission.TACs[0] + "000001"
+		}
+		a.IMEI, _ = ident.ParseIMEI(text)
+	}
+	if a.PLMN.IsZero() {
+		if a.PLMN = a.Place.TAI.PLMN(); a.PLMN.IsZero() {
+			a.PLMN, _ = ident.ParsePLMN("00101")
+			if len(r.Admission.PLMNs) > 0 {
+				a.PLMN = r.Admission.PLMNs[0]
+			}
+		}
+	}
+	if a.RAT == 0 {
+		a.RAT, _ = policy.ParseRAT("EUTRAN")
+		if len(r.Admission.RATs) > 0 {
+			a.RAT = r.Admission.RATs[0]
+		}
+	}
+}
+
+// completeSeal fills in the barrel and what the seal server answered.
+func (q *Question) completeSeal(r *policy.Rules) error {
+	b := &q.Barrel
+	isBarrel := q.Action == policy.ActionUse || b.ID != "" || b.SealType != ""
+	switch {
+	case q.Action == policy.ActionUse && b.SealType == "":
+		return fmt.Errorf("sealType: say which seal is used, one of %s", strings.Join(keysOf(r.SealTypes, nil), ", "))
+	case !isBarrel && q.MAC.IsZero():
+		return fmt.Errorf("mac: say which device joins the hotspot, or barrel and sealType")
+	}
+	if isBarrel && !b.Found {
+		b.Found, b.State, b.CheckedOutTo = true, policy.StateActive, q.Terminal.IMSI
+		if b.ID == "" {
+			b.ID = "SB-0000"
+		}
+	}
+	if q.MAC.IsZero() {
+		q.MAC, _ = ident.ParseMAC("02:00:00:00:00:01")
+	}
+	kind := r.SealTypes[b.SealType]
+	if q.Level == 0 {
+		q.Level = 1
+		if _, known := r.Levels[1]; !known {
+			q.Level = kind.Level
+		}
+	}
+	if !q.given["methods"] {
+		q.Methods = policy.MethodNames()
+	}
+	q.Count = max(q.Count, 1)
+	if q.Window == 0 {
+		q.Window = time.Minute
+	}
+	if q.Server == "" && len(r.Servers) > 0 {
+		q.Server = r.Servers[0].String()
+	}
+	return nil
+}
+
+// Ask decides on the question, which is complete, by a document.
+func (q *Question) Ask(r *policy.Rules) policy.Decision {
+	imsi, _ := ident.ParseIMSI(q.Terminal.IMSI)
+	switch q.Action {
+	case policy.ActionAttach:
+		return r.Admit(policy.AdmitRequest{
+			IMSI: imsi, Subscriber: q.Terminal, IMEI: q.Access.IMEI, APN: q.APN, PLMN: q.Access.PLMN, RAT: q.Access.RAT, Place: q.Access.Place,
+			Path: q.Path, Now: q.Now, Shown: q.Shown,
+		})
+	case policy.ActionHotspot:
+		return r.AllowHotspot(policy.HotspotRequest{MAC: q.MAC, Barrel: q.Barrel, Terminal: q.Terminal, Now: q.Now, Path: q.Path, APN: q.APN, Access: q.Access})
+	}
+	own := netip.AddrFrom4([4]byte{10, 0, 0, 1})
+	return r.PermitUse(policy.UseRequest{
+		Now: q.Now, Time: q.Now, Path: q.Path, SessionAddress: own, TerminalAddress: own, Terminal: q.Terminal, ServerAddress: q.Server,
+		Barrel: q.Barrel, BarrelAlive: true, APN: q.APN, Access: q.Access, Shown: q.Shown,
+		Answer: policy.Answer{
+			Pass: true, SealType: q.Barrel.SealType, Level: q.Level, Methods: q.Methods, Count: q.Count, NotBefore: q.Now, NotAfter: q.Now.Add(q.Window),
+		},
+	})
+}
