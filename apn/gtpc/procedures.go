@@ -162,7 +162,7 @@ func (p *Procedures) decide(ctx context.Context, m gtp.Message, peer netip.AddrP
 	}
 	p.cfg.Cluster.View(func(s *state.Machine) {
 		o = p.cfg.Gateway.Decide(m, peer, session.View{
-			State: s, Rules: rules, Authentication: shown, NoTakeover: !p.budgets.astray.left(time.Now(), peer.Addr()),
+			State: s, Rules: rules, Authentication: shown, Now: time.Now(), NoTakeover: !p.budgets.astray.left(time.Now(), peer.Addr()),
 		}, attempt)
 	})
 	if o.Astray && attempt == 0 && !p.budgets.astray.spend(time.Now(), peer.Addr()) {

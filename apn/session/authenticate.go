@@ -65,6 +65,20 @@ func Unchecked(m gtp.Message, sub *command.Subscriber, why string) Authenticatio
 // Wrong tells that something was shown, and isn't right.
 func (a Authentication) Wrong() bool { return a.method != policy.AuthenticationNone && !a.right }
 
+// shown is what the terminal has proved to be by; stale that it was checked against
+// another version of the record.
+func (a Authentication) shown(sub *command.Subscriber) (c policy.Credentials, stale bool) {
+	switch {
+	case a.method == policy.AuthenticationNone:
+		return 0, false
+	case a.version != sub.GetVersion():
+		return 0, true
+	case a.right:
+		return policy.CredentialPassword, false
+	}
+	return 0, false
+}
+
 func pcoOf(m gtp.Message) *gtp.PCO {
 	switch m := m.(type) {
 	case *gtp.CreateSessionRequest:

@@ -23,6 +23,11 @@ var admitCauses = map[policy.Code]gtp.Cause{
 	policy.CodePLMNNotAllowed:      gtp.CauseNotAuthorised,
 	policy.CodeRATNotAllowed:       gtp.CauseRATDisallowed,
 	policy.CodeFallbackNotAllowed:  gtp.CauseNotAuthorised,
+	policy.CodeHandsetNotInPool:    gtp.CauseAPNDenied,
+	policy.CodeCredentialsMissing:  gtp.CauseAuthenticationFailed,
+	policy.CodeRuleRequires:        gtp.CauseAuthenticationFailed,
+	policy.CodeRuleForbids:         gtp.CauseNotAuthorised,
+	policy.CodeNoRule:              gtp.CauseNotAuthorised,
 }
 
 // CauseOf maps a policy decision's code to the cause that a carrier is told. A

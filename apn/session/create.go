@@ -7,7 +7,11 @@ import (
 	"github.com/sealedge/sealedge/cluster/command"
 	"github.com/sealedge/sealedge/policy"
 	"github.com/sealedge/sealedge/policy/ident"
+	"github.com/sealedge/sealedge/policy/view"
 )
+
+// bindingLevel is the command level from which every node binds handsets.
+const bindingLevel = 2
 
 // maxRemembered bounds how often one request can have been overtaken.
 const maxRemembered = 8
@@ -15,12 +19,14 @@ const maxRemembered = 8
 // attach is the wish for a PDN connection in the terms that GTPv2 and GTPv1
 // share.
 type attach struct {
+	version       uint32 // of GTP
 	imsi          ident.IMSI
 	msisdn        ident.MSISDN
 	imei          ident.IMEI
 	apn           ident.APN
 	plmn          ident.PLMN
 	rat           uint8
+	location      []byte
 	control, user gtp.FTEID  // the peer's
 	userFault     *gtp.Error // names the element of user, should it make no sense
 	pdnType       uint8
@@ -38,7 +44,7 @@ type attach struct {
 // IMSI and bearer is replaced, which the command sees to.
 func (d *deciding) create(m *gtp.CreateSessionRequest) Outcome {
 	return d.open(&attach{
-		imsi: m.IMSI, msisdn: m.MSISDN, imei: m.IMEI, apn: m.APN, plmn: m.ServingNetwork, rat: m.RAT,
+		version: 2, imsi: m.IMSI, msisdn: m.MSISDN, imei: m.IMEI, apn: m.APN, plmn: m.ServingNetwork, rat: m.RAT, location: m.UserLocation,
 		control: m.Sender, user: m.Bearer.User, userFault: wrongFamily(m.UserInstance(), gtp.ElementBearerContext),
 		pdnType: m.PDNType, dual: m.DualAddress, pco: m.PCO, recovery: d.counter(m.Sender, m.Recovery),
 		path: func(apn policy.APN) *command.GTPPath {
@@ -71,7 +77,7 @@ func (d *deciding) createPDP(m *gtp.CreatePDPContextRequest) Outcome {
 			&gtp.Error{Cause: gtp.CauseServiceNotSupported, Reason: "secondary-context"}, m.Control.TEID)
 	}
 	return d.open(&attach{
-		imsi: m.IMSI, msisdn: m.MSISDN, imei: m.IMEI, apn: m.APN, plmn: m.ServingNetwork, rat: m.RAT,
+		version: 1, imsi: m.IMSI, msisdn: m.MSISDN, imei: m.IMEI, apn: m.APN, plmn: m.ServingNetwork, rat: m.RAT, location: m.UserLocation,
 		control: m.Control, user: m.User, userFault: wrongFamily(0, 0),
 		pdnType: m.PDNType, dual: m.DualAddress, pco: m.PCO, recovery: d.counter(m.Control, m.Recovery),
 		path: func(apn policy.APN) *command.GTPPath {
@@ -124,14 +130,23 @@ func (d *deciding) open(a *attach) Outcome {
 	}
 
 	sub := d.State.Subscriber(o.IMSI)
+	shown, stale := d.Authentication.shown(sub)
+	if stale {
+		return Outcome{Stale: true}
+	}
 	decision := d.Rules.Admit(policy.AdmitRequest{
-		IMSI: a.imsi, Subscriber: subscriberView(sub), MSISDN: a.msisdn, IMEI: a.imei,
+		IMSI: a.imsi, Subscriber: view.Subscriber(sub), MSISDN: a.msisdn, IMEI: a.imei,
 		APN: a.apn, PLMN: a.plmn, RAT: policy.RAT(a.rat), Path: policy.PathGTP,
+		Place: view.Place(a.version, a.location), Now: d.now(), Shown: policy.CredentialSIM | shown,
 	})
 	o.Decision = &decision
 	if !decision.Allowed {
 		o.Record = d.record("admit", o.IMSI, decision)
 		return d.refuse(o, &gtp.Error{Cause: CauseOf(decision.Code), Reason: string(decision.Code)}, a.control.TEID)
+	}
+	if decision.BindHandset && d.State.Level() < bindingLevel {
+		// A node that doesn't know how would keep another record of the subscriber.
+		return d.refuse(o, &gtp.Error{Cause: gtp.CauseSystemFailure, Reason: "binding-level"}, a.control.TEID)
 	}
 	apn, _ := d.Rules.APN(a.apn)
 	switch why, stale := d.Authentication.judge(apn.Authentication, sub); {
@@ -154,13 +169,16 @@ func (d *deciding) open(a *attach) Outcome {
 	path.PeerC, path.PeerU = fteidRecord(a.control), fteidRecord(a.user)
 	path.RatType, path.ServingPlmn, path.Imei = uint32(a.rat), a.plmn.String(), a.imei.String()
 	path.PdnType = uint32(pdnType)
+	if d.State.Level() >= bindingLevel {
+		path.Shown = uint32(shown)
+	}
 	if a.recovery != nil {
 		path.PeerRestartCounter, path.PeerRestartKnown = uint32(*a.recovery), true
 	}
 	return d.propose(o, &command.OpenSession{
 		Imsi: o.IMSI, Apn: o.APN, Gtp: path, GatewayAddress: d.Name,
 		PolicyRevision: d.Rules.Revision, SubscriberVersion: sub.GetVersion(),
-		Entropy: d.entropy(d.requestID()),
+		Entropy: d.entropy(d.requestID()), BindHandset: decision.BindHandset,
 	}, finish)
 }
 

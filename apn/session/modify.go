@@ -181,7 +181,7 @@ func (d *deciding) relocate(o *Outcome, s *command.Session, mv *move, change *co
 	if rat == 0 {
 		rat = path.GetRatType()
 	}
-	decision := d.admitMove(s, plmn, rat)
+	decision := d.admitMove(s, plmn, rat, mv.version, mv.location)
 	o.Decision = &decision
 	if decision.Allowed {
 		return false

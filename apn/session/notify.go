@@ -26,7 +26,7 @@ func (d *deciding) changeNotification(m *gtp.ChangeNotificationRequest) Outcome 
 		return d.refuse(o, &notFound, teid)
 	}
 	c := &command.ModifySession{Session: s.GetId(), LocalTeidC: path.GetLocalTeidC()}
-	if d.relocate(&o, s, &move{rat: uint32(m.RAT)}, c, teid) {
+	if d.relocate(&o, s, &move{rat: uint32(m.RAT), version: uint32(m.Version), location: m.UserLocation}, c, teid) {
 		return o
 	}
 	changed := c.RatType != 0

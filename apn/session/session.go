@@ -17,6 +17,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"net/netip"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -51,6 +52,8 @@ type View struct {
 	// Authentication is what Authenticate made of the request; the zero value
 	// for requests that have nothing to be checked.
 	Authentication Authentication
+	// Now is the node's clock; zero: the cluster's is all that is known.
+	Now time.Time
 	// NoTakeover: whoever doesn't hold a session doesn't get it now, see
 	// Outcome.Astray.
 	NoTakeover bool

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/wmnsk/go-gtp/gtpv2/ie"
 	"google.golang.org/protobuf/proto"
@@ -26,6 +27,7 @@ type world struct {
 	rules   *policy.Rules
 	gateway Gateway
 	index   uint64
+	now     time.Time // the node's clock; zero: the cluster's
 }
 
 func must[T any](v T, err error) T {
@@ -91,7 +93,7 @@ func (w *world) decide(raw []byte, attempt int) Outcome {
 	if m == nil {
 		w.t.Fatal(err)
 	}
-	return dissected(w.gateway.Decide(m, netip.MustParseAddrPort("127.0.20.1:2123"), View{State: w.state, Rules: w.rules}, attempt))
+	return dissected(w.gateway.Decide(m, netip.MustParseAddrPort("127.0.20.1:2123"), View{State: w.state, Rules: w.rules, Now: w.now}, attempt))
 }
 
 // dissected has what is sent at once judged when all tests are done; what is sent

@@ -2,11 +2,13 @@ package session
 
 import (
 	"bytes"
+	"time"
 
 	"github.com/sealedge/sealedge/apn/gtp"
 	"github.com/sealedge/sealedge/cluster/command"
 	"github.com/sealedge/sealedge/policy"
 	"github.com/sealedge/sealedge/policy/ident"
+	"github.com/sealedge/sealedge/policy/view"
 )
 
 // fteidRecord is an F-TEID as the replicated state keeps it.
@@ -25,18 +27,6 @@ func wrongFamily(instance, group uint8) *gtp.Error {
 	return &gtp.Error{Cause: gtp.CauseMandatoryIncorrect, IE: gtp.ElementFTEID, Instance: instance, Group: group, Reason: "address-family"}
 }
 
-// subscriberView is what policy sees of a subscriber record; nil is not on the
-// list.
-func subscriberView(s *command.Subscriber) policy.Subscriber {
-	if s == nil {
-		return policy.Subscriber{}
-	}
-	return policy.Subscriber{
-		Found: true, IMSI: s.GetImsi(), MSISDN: s.GetMsisdn(), IMEIs: s.GetImeis(), APNs: s.GetApns(),
-		State: policy.State(s.GetState()), HasWireGuard: len(s.GetWireguardPublicKey()) > 0,
-	}
-}
-
 // record makes the audit record of a refusal.
 func (d *deciding) record(kind, subject string, decision policy.Decision) *command.Command {
 	return d.recordDenial(kind, subject, string(decision.Code), decision.Revision, decision.Denials()...)
@@ -49,13 +39,21 @@ func (d *deciding) recordDenial(kind, subject, code string, revision uint64, rea
 }
 
 // admitMove asks policy about a session that moves to another serving network
-// or radio access.
-func (d *deciding) admitMove(s *command.Session, plmn ident.PLMN, rat uint32) policy.Decision {
-	imsi, _ := ident.ParseIMSI(s.GetImsi())
-	imei, _ := ident.ParseIMEI(s.GetGtp().GetImei())
-	apn, _ := ident.ParseAPN(s.GetApn())
-	return d.Rules.Admit(policy.AdmitRequest{
-		IMSI: imsi, Subscriber: subscriberView(d.State.Subscriber(s.GetImsi())), IMEI: imei,
-		APN: apn, PLMN: plmn, RAT: policy.RAT(rat), Path: policy.PathGTP,
-	})
+// or radio access. version is that of the GTP that tells the location; without one it
+// is where it was.
+func (d *deciding) admitMove(s *command.Session, plmn ident.PLMN, rat, version uint32, location []byte) policy.Decision {
+	q := view.Attached(s, d.State.Subscriber(s.GetImsi()), policy.PathGTP, d.now())
+	q.PLMN, q.RAT = plmn, policy.RAT(rat)
+	if len(location) > 0 {
+		q.Place = view.Place(version, location)
+	}
+	return d.Rules.Admit(q)
+}
+
+// now is the time to decide by: the node's clock, but never before the cluster's.
+func (d *deciding) now() time.Time {
+	if c := d.State.Clock(); c.After(d.Now) {
+		return c
+	}
+	return d.Now
 }
