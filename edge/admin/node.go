@@ -20,6 +20,7 @@ func (s *Server) status(*http.Request, Caller) (any, *problem) {
 	s.cfg.Cluster.View(func(m *state.Machine) {
 		seq, head := m.AuditHead()
 		v.AuditSeq, v.AuditHead = seq, hex.EncodeToString(head[:])
+		v.AuditTree, v.AuditRoot = headOf(m).TreeFirst, headOf(m).Root
 		v.Policy = m.Policy().GetRevision()
 	})
 	return v, nil

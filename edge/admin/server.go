@@ -43,6 +43,7 @@ type Config struct {
 	TLS        *tls.Config // ClientCAs are those of operators; a client may have a token instead
 	Cluster    Cluster
 	Node       Node
+	Chain      Chain
 	Membership Membership
 	Alive      func(barrel string) bool // whether the barrel holds a live lease here
 	Push       func(*command.Lock)      // sends a lock at once, before it is committed
@@ -137,7 +138,10 @@ func (s *Server) routes() []route {
 		{"GET /v1/policy", Viewer, s.policy},
 		{"PUT /v1/policy", SealAdministrator, s.putPolicy},
 
-		{"GET /v1/audit", Auditor, s.audit},
+		{"GET /v1/audit", Auditor, s.searchAudit},
+		{"GET /v1/audit/export", Auditor, s.audit},
+		{"GET /v1/audit/head", Auditor, s.auditHead},
+		{"GET /v1/audit/proof/{sequence}", Auditor, s.auditProof},
 
 		{"GET /v1/tokens", Viewer, s.tokens},
 		{"POST /v1/tokens", Viewer, s.issueToken},

@@ -114,6 +114,8 @@ type Status struct {
 	Policy    uint64   `json:"policy_revision"`
 	AuditSeq  uint64   `json:"audit_sequence"`
 	AuditHead string   `json:"audit_head"`        // hexadecimal
+	AuditTree uint64   `json:"audit_tree_first"`  // as in AuditHead
+	AuditRoot string   `json:"audit_root"`        // hexadecimal; empty: there is no tree yet
 	Level     uint32   `json:"level"`             // of the commands that may be in the log
 	Applies   uint32   `json:"applies_level"`     // the highest that this node applies
 	DiskUsed  int      `json:"disk_used_percent"` // of the data directory's file system; -1: not known

@@ -44,7 +44,7 @@ func auditExport(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	resp, err := cl.do(c.Context, http.MethodGet, "/v1/audit", nil)
+	resp, err := cl.do(c.Context, http.MethodGet, "/v1/audit/export", nil)
 	if err != nil {
 		return err
 	}
