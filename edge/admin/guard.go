@@ -20,6 +20,7 @@ const maxKey = 200
 // recorded.
 func (s *Server) guard(rt route) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Sealedge-Node", s.cfg.Name)
 		inLog := new(bool)
 		r = r.WithContext(context.WithValue(r.Context(), proposedKey{}, inLog))
 		caller, v, p := s.respond(w, r, rt)

@@ -58,6 +58,7 @@ type Config struct {
 	Trace  Tracer
 	Logger *slog.Logger
 	Now    func() time.Time // nil: time.Now
+	Name   string           // of this node; every answer has it
 	// RequestsPerSecond is what one caller may ask of this node; 0: no limit.
 	RequestsPerSecond int
 	// Streams is how many watches there may be at a time.

@@ -216,7 +216,7 @@ func (g *gateway) openServices() error {
 	}
 	g.operators = admin.New(admin.Config{
 		TLS: adminTLS, Cluster: g.node, Node: operated{g}, Chain: g.node, Membership: membership{g.node}, Trace: g.trace, Procedures: g.procedures, Alive: g.barrels.Alive, Push: g.push, Counters: g.counters,
-		RequestsPerSecond: g.cfg.Admin.RequestsPerSecond, Streams: g.cfg.Admin.Streams,
+		Name: string(g.cfg.Node.Name), RequestsPerSecond: g.cfg.Admin.RequestsPerSecond, Streams: g.cfg.Admin.Streams,
 		Backup: g.node.Backup, Ready: g.ready, Secrets: g.secrets.wrapper, Logger: g.component("admin"),
 		Pools: func(doc []byte) ([]*command.Pool, error) {
 			_, pools, err := bundle.Parse("policy", doc)

@@ -49,6 +49,10 @@ var examples = map[string][]string{
 	"backup create":  {"sealctl backup create 2026-11-22.backup -r age1..."},
 	"backup inspect": {"sealctl backup inspect 2026-11-22.backup -i identity.txt"},
 
+	"token issue":  {"sealctl token issue --role viewer --for 90d --label 'nightly export' --file token", "sealctl --token token device list"},
+	"token list":   {"sealctl token list"},
+	"token revoke": {"sealctl token revoke tk2hxmivk3vdtqsu"},
+
 	"epoch show":   {"sealctl epoch show"},
 	"epoch excuse": {"sealctl epoch excuse SB-0007 --unaccounted 3 --reason 'burnt; its paper log says three'"},
 	"epoch close":  {"sealctl epoch close"},

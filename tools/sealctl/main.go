@@ -70,7 +70,7 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 		),
 		Commands: []*cli.Command{
 			deviceCommand(), barrelCommand(), orderCommand(), useCommand(), sessionCommand(), peersCommand(), traceCommand(), proceduresCommand(),
-			policyCommand(), auditCommand(), clusterCommand(), drillCommand(), backupCommand(), epochCommand(),
+			policyCommand(), auditCommand(), clusterCommand(), drillCommand(), backupCommand(), epochCommand(), tokenCommand(),
 			contextCommand(),
 		},
 		ExitErrHandler: func(*cli.Context, error) {}, // run decides

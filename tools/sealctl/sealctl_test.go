@@ -171,6 +171,12 @@ func (n *node) Propose(_ context.Context, c *command.Command) (*command.Result, 
 // now is the cluster's clock; the caller holds mu.
 func (n *node) now() time.Time { return time.Date(2026, 11, 22, 9, 0, 0, 0, time.UTC).Add(n.later) }
 
+func (n *node) clock() time.Time {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.now()
+}
+
 // propose has a command carried out that must succeed.
 func (n *node) propose(payload proto.Message) error {
 	r, err := n.Propose(context.Background(), command.New("test", "", "test", payload))
@@ -365,7 +371,7 @@ func (n *node) serve(env *testscript.Env) (stop func(), err error) {
 			_, pools, err := bundle.Parse("policy", doc)
 			return pools, err
 		},
-		Logger: slog.New(slog.DiscardHandler),
+		Logger: slog.New(slog.DiscardHandler), Now: n.clock, Name: "node1",
 	})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
