@@ -56,6 +56,9 @@ func TestDocumentListsEveryField(t *testing.T) {
 	for _, v := range []any{
 		adminapi.MoveAddress{},
 		adminapi.Terminal{},
+		adminapi.Router{},
+		adminapi.RouterRADIUS{},
+		adminapi.RouterDevice{},
 		adminapi.Credentials{},
 		adminapi.Barrel{},
 		adminapi.Session{},

@@ -56,6 +56,7 @@ type Config struct {
 	// Backup writes a backup; see cluster.Node.
 	Backup func(ctx context.Context, w io.Writer, to []age.Recipient) error
 	Trace  Tracer
+	Router func(imsi string) (*adminapi.Router, *problem) // what a travel router has to know, or why it can't be had
 	Logger *slog.Logger
 	Now    func() time.Time // nil: time.Now
 	Name   string           // of this node; every answer has it
@@ -112,6 +113,8 @@ func (s *Server) routes() []route {
 		{"GET /v1/terminals/{imsi}", Viewer, s.terminal},
 		{"PUT /v1/terminals/{imsi}", SealAdministrator, s.putTerminal},
 		{"POST /v1/terminals/{imsi}/revoke", SealAdministrator, s.revokeTerminal},
+
+		{"POST /v1/routers/{imsi}/export", SealAdministrator, s.exportRouter},
 
 		{"GET /v1/barrels", Viewer, s.barrels},
 		{"GET /v1/barrels/{id}", Viewer, s.barrel},

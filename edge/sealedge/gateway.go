@@ -49,6 +49,7 @@ type gateway struct {
 
 	seals     *upstream.Client
 	phones    *phoneapi.Server
+	routers   *routers
 	barrels   *barrel.Server
 	locks     *upstream.Listener
 	operators *admin.Server
@@ -190,10 +191,12 @@ func (g *gateway) openServices() error {
 		return err
 	}
 
+	guard := &hotspot.Guard{Records: g.node, Rules: g.rules.inForce}
+	g.openRouters(guard)
 	phoneAPI := g.cfg.Inner.PhoneAPI
 	g.phones = phoneapi.New(phoneapi.Config{
 		Cluster: g.node, Rules: g.rules.inForce, Server: g.seals, Evidence: g.seals, Barrels: g.barrels,
-		Hotspot: &hotspot.Guard{Records: g.node, Rules: g.rules.inForce}, GrantKey: grantKey,
+		Hotspot: guard, GrantKey: grantKey,
 		Certificate: func() (*tls.Certificate, error) { return config.Pair(phoneAPI.Cert, phoneAPI.Key) },
 		Leading:     g.node.Holds, Logger: g.component("phoneapi"),
 	})
@@ -215,7 +218,7 @@ func (g *gateway) openServices() error {
 		return fmt.Errorf("admin: %w", err)
 	}
 	g.operators = admin.New(admin.Config{
-		TLS: adminTLS, Cluster: g.node, Node: operated{g}, Chain: g.node, Membership: membership{g.node}, Trace: g.trace, Procedures: g.procedures, Alive: g.barrels.Alive, Push: g.push, Counters: g.counters,
+		TLS: adminTLS, Cluster: g.node, Node: operated{g}, Chain: g.node, Membership: membership{g.node}, Trace: g.trace, Router: g.routers.export, Procedures: g.procedures, Alive: g.barrels.Alive, Push: g.push, Counters: g.counters,
 		Name: string(g.cfg.Node.Name), RequestsPerSecond: g.cfg.Admin.RequestsPerSecond, Streams: g.cfg.Admin.Streams,
 		Backup: g.node.Backup, Ready: g.ready, Secrets: g.secrets.wrapper, Logger: g.component("admin"),
 		Pools: func(doc []byte) ([]*command.Pool, error) {
@@ -241,6 +244,10 @@ func (g *gateway) run(ctx context.Context) error {
 		return err
 	}
 	barrels, err := g.network.ListenUDP(g.cfg.Inner.BarrelAPI.Port)
+	if err != nil {
+		return err
+	}
+	askers, err := g.routers.listen(g.network.ListenUDP)
 	if err != nil {
 		return err
 	}
@@ -277,6 +284,10 @@ func (g *gateway) run(ctx context.Context) error {
 	part("barrel API upkeep", g.barrels.Run)
 	part("phone API", func(ctx context.Context) error { return g.phones.Serve(ctx, phones) })
 	part("phone API upkeep", g.phones.Run)
+	part("hotspot watch", g.routers.watch.Run)
+	if askers != nil {
+		part("RADIUS", askers)
+	}
 	part("intranet listener", func(ctx context.Context) error { return g.locks.Serve(ctx, intranet) })
 	part("admin API", func(ctx context.Context) error { return g.operators.Serve(ctx, operators) })
 	g.log.Info("node is up", "version", version, "cluster", g.cfg.Cluster.Listen, "admin", g.cfg.Admin.Listen)
@@ -318,6 +329,7 @@ func (g *gateway) counters() map[string]uint64 {
 	for _, f := range g.faces {
 		f.count(all)
 	}
+	g.routers.count(all)
 	return all
 }
 

@@ -36,6 +36,7 @@ func renewed(t config.Identity) func() (*tls.Config, error) {
 type secrets struct {
 	wrapper *keywrap.Wrapper
 	teid    []byte // keys the derivation of TEIDs
+	radius  []byte // keys the derivation of travel routers' RADIUS secrets
 }
 
 func readSecrets(file config.KeyFile) (secrets, error) {
@@ -54,6 +55,10 @@ func readSecrets(file config.KeyFile) (secrets, error) {
 	if err != nil {
 		return secrets{}, err
 	}
+	radius, err := derive("radius", 32)
+	if err != nil {
+		return secrets{}, err
+	}
 	w, err := keywrap.New(wrap)
-	return secrets{wrapper: w, teid: teid}, err
+	return secrets{wrapper: w, teid: teid, radius: radius}, err
 }
