@@ -34,6 +34,10 @@ func main() {
 
 // run is main without the process: it returns the exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	if len(args) > 1 && args[1] == completeWord {
+		complete(ctx, args[2:], stdout)
+		return exitOK
+	}
 	app := newApp(stdout, stderr)
 	args, err := arrange(app, args)
 	if err == nil {
@@ -71,7 +75,7 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 		Commands: []*cli.Command{
 			deviceCommand(), barrelCommand(), orderCommand(), useCommand(), sessionCommand(), peersCommand(), traceCommand(), proceduresCommand(),
 			policyCommand(), auditCommand(), clusterCommand(), drillCommand(), backupCommand(), epochCommand(), tokenCommand(),
-			contextCommand(),
+			contextCommand(), completionCommand(),
 		},
 		ExitErrHandler: func(*cli.Context, error) {}, // run decides
 		OnUsageError:   usageError,
