@@ -141,6 +141,8 @@ func (s *Server) routes() []route {
 
 		{"GET /v1/policy", Viewer, s.policy},
 		{"PUT /v1/policy", SealAdministrator, s.putPolicy},
+		{"POST /v1/policy/diff", Viewer, s.policyDiff},
+		{"POST /v1/policy/explain", Viewer, s.policyExplain},
 
 		{"GET /v1/audit", Auditor, s.searchAudit},
 		{"GET /v1/audit/export", Auditor, s.audit},

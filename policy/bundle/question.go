@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -31,7 +32,49 @@ type Question struct {
 	Count    uint32
 	Window   time.Duration
 
-	given map[string]bool // keys that were set
+	given    map[string]bool // keys that were set
+	recorded bool            // the terminal is what a record says, or has none
+	barrels  bool            // so is the barrel
+	assumed  []string
+}
+
+// OfTerminal asks about a terminal of the allow-list, or about one that isn't on it:
+// Found is false then.
+func (q *Question) OfTerminal(s policy.Subscriber, imsi string) {
+	q.Terminal, q.recorded = s, true
+	q.Terminal.IMSI = imsi
+}
+
+// OfBarrel does so with a barrel. mac is the device that joins a hotspot.
+func (q *Question) OfBarrel(b policy.Barrel, id string, mac ident.MAC) {
+	q.Barrel, q.barrels, q.MAC = b, true, mac
+	q.Barrel.ID = id
+}
+
+// OfSession asks about a session that lives, where it is.
+func (q *Question) OfSession(path policy.PathKind, apn ident.APN, access policy.Access) {
+	q.Path, q.APN, q.Access = path, apn, access
+	q.say("path", "apn", "imei", "plmn", "rat", "tai", "ecgi")
+}
+
+// say notes that something was said.
+func (q *Question) say(keys ...string) {
+	if q.given == nil {
+		q.given = map[string]bool{}
+	}
+	for _, k := range keys {
+		q.given[k] = true
+	}
+}
+
+// Assumed is what Complete filled in, such as "plmn 46001".
+func (q *Question) Assumed() []string { return q.assumed }
+
+// assume notes what is filled in.
+func (q *Question) assume(key string, value any) {
+	if s := fmt.Sprint(value); s != "" && !q.given[key] {
+		q.assumed = append(q.assumed, key+" "+s)
+	}
 }
 
 // Field is one thing that a question may say.
@@ -43,16 +86,23 @@ type Field struct {
 	set      func(q *Question, v []string) error
 }
 
-// reads makes a setter of a parser.
+// reads makes a setter of a parser of one value.
 func reads[T any](parse func(string) (T, error), set func(*Question, T)) func(*Question, []string) error {
+	return readsAll(parse, func(q *Question, v []T) { set(q, v[0]) })
+}
+
+// readsAll makes a setter of a parser of each value of a list.
+func readsAll[T any](parse func(string) (T, error), set func(*Question, []T)) func(*Question, []string) error {
 	return func(q *Question, v []string) error {
+		var all []T
 		for _, s := range v {
 			t, err := parse(s)
 			if err != nil {
 				return err
 			}
-			set(q, t)
+			all = append(all, t)
 		}
+		set(q, all)
 		return nil
 	}
 }
@@ -65,9 +115,9 @@ func Fields() []Field { return slices.Clone(fieldsOfQuestion) }
 var fieldsOfQuestion = []Field{
 	{"imsi", true, false, "its IMSI, such as 460010000000001", reads(ident.ParseIMSI, func(q *Question, v ident.IMSI) { q.Terminal.IMSI = v.String() })},
 	{"msisdn", true, false, "the telephone number that it is bound to", reads(ident.ParseMSISDN, func(q *Question, v ident.MSISDN) { q.Terminal.MSISDN = v.String() })},
-	{"groups", true, true, "its groups, such as finance", reads(groupName, func(q *Question, v string) { q.Terminal.Groups = append(q.Terminal.Groups, v) })},
-	{"imeis", true, true, "the handsets that it is bound to", reads(ident.ParseIMEI, func(q *Question, v ident.IMEI) { q.Terminal.IMEIs = append(q.Terminal.IMEIs, v.String()) })},
-	{"apns", true, true, "the APNs that it may use", reads(ident.ParseAPN, func(q *Question, v ident.APN) { q.Terminal.APNs = append(q.Terminal.APNs, v.String()) })},
+	{"groups", true, true, "its groups, such as finance", readsAll(groupName, func(q *Question, v []string) { q.Terminal.Groups = v })},
+	{"imeis", true, true, "the handsets that it is bound to", readsAll(ident.ParseIMEI, func(q *Question, v []ident.IMEI) { q.Terminal.IMEIs = texts(v) })},
+	{"apns", true, true, "the APNs that it may use", readsAll(ident.ParseAPN, func(q *Question, v []ident.APN) { q.Terminal.APNs = texts(v) })},
 	{"state", true, false, "active, suspended or revoked", reads(parseState, func(q *Question, v policy.State) { q.Terminal.State = v })},
 	{"wireguard", true, false, "true when a WireGuard key is bound to it", reads(strconv.ParseBool, func(q *Question, v bool) { q.Terminal.HasWireGuard = v })},
 
@@ -79,13 +129,18 @@ var fieldsOfQuestion = []Field{
 	{"rat", false, false, "the radio access, such as EUTRAN", reads(policy.ParseRAT, func(q *Question, v policy.RAT) { q.Access.RAT = v })},
 	{"tai", false, false, "the tracking area, such as 46001-1a2b", reads(ident.ParseTAI, func(q *Question, v ident.TAI) { q.Access.Place.TAI = v })},
 	{"ecgi", false, false, "the cell, such as 46001-1a2b3c4", reads(ident.ParseECGI, func(q *Question, v ident.ECGI) { q.Access.Place.ECGI = v })},
-	{"shown", false, true, "what it proved to be by; none: nothing; left out: all that can be shown", reads(parseShown, func(q *Question, v policy.Credentials) { q.Shown |= v })},
+	{"shown", false, true, "what it proved to be by; none: nothing; left out: all that can be shown", readsAll(parseShown, func(q *Question, v []policy.Credentials) {
+		q.Shown = 0
+		for _, c := range v {
+			q.Shown |= c
+		}
+	})},
 	{"barrel", false, false, "the barrel, such as SB-0001", reads(ident.ParseBarrelID, func(q *Question, v ident.BarrelID) { q.Barrel.ID = v.String() })},
 	{"sealType", false, false, "the seal that the barrel holds", reads(text, func(q *Question, v string) { q.Barrel.SealType = v })},
 	{"mac", false, false, "the device that joins the hotspot", reads(ident.ParseMAC, func(q *Question, v ident.MAC) { q.MAC = v })},
 	{"server", false, false, "the seal server that the request names", reads(text, func(q *Question, v string) { q.Server = v })},
 	{"level", false, false, "the level that the seal server answered", reads(parseNumber, func(q *Question, v uint32) { q.Level = int(v) })},
-	{"methods", false, true, "the methods that the seal server answered", reads(text, func(q *Question, v string) { q.Methods = append(q.Methods, v) })},
+	{"methods", false, true, "the methods that the seal server answered", readsAll(text, func(q *Question, v []string) { q.Methods = v })},
 	{"count", false, false, "stampings that the order permits", reads(parseNumber, func(q *Question, v uint32) { q.Count = v })},
 	{"window", false, false, "how long the order's window is, such as 24h", reads(time.ParseDuration, func(q *Question, v time.Duration) { q.Window = v })},
 }
@@ -141,10 +196,7 @@ func (q *Question) Set(key string, values ...string) error {
 	if err := fieldsOfQuestion[i].set(q, values); err != nil {
 		return fmt.Errorf("%s: %w", key, err)
 	}
-	if q.given == nil {
-		q.given = map[string]bool{}
-	}
-	q.given[key] = true
+	q.say(key)
 	return nil
 }
 
@@ -161,36 +213,47 @@ func noon(r *policy.Rules) time.Time {
 // Complete fills in what the question leaves open as the document would like it. It
 // is an error to leave open what can't be guessed.
 func (q *Question) Complete(r *policy.Rules) error {
-	t := &q.Terminal
-	t.Found = true
-	if t.IMSI == "" {
-		t.IMSI = "001010000000001"
+	if r == nil {
+		return nil // nothing is allowed
 	}
-	if t.State == 0 {
-		t.State = policy.StateActive
+	t := &q.Terminal
+	if !q.recorded {
+		t.Found = true
+		if t.IMSI == "" {
+			t.IMSI = "001010000000001"
+		}
+		if t.State == 0 {
+			t.State = policy.StateActive
+		}
+		if !q.given["wireguard"] {
+			t.HasWireGuard = q.Path == policy.PathWireGuard
+		}
 	}
 	if q.Path == 0 {
 		q.Path = policy.PathGTP
-	}
-	if !q.given["wireguard"] && q.Path == policy.PathWireGuard {
-		t.HasWireGuard = true
+		q.assume("path", q.Path)
 	}
 	if q.Now.IsZero() {
 		q.Now = noon(r)
+		q.assume("at", q.Now.Format(time.RFC3339))
 	}
 	if names := slices.Sorted(slices.Values(keysOfAPNs(r))); q.APN.IsZero() && len(names) > 0 {
 		if len(t.APNs) > 0 {
 			names = t.APNs
 		}
 		q.APN, _ = ident.ParseAPN(names[0])
+		q.assume("apn", q.APN)
 	}
-	if len(t.APNs) == 0 {
+	if len(t.APNs) == 0 && !q.recorded {
 		t.APNs = []string{q.APN.String()}
 	}
 	if !q.given["shown"] {
 		q.Shown = q.Path.Possible()
+		q.assume("shown", q.Shown)
 	}
-	q.completeAccess(r)
+	if q.Path == policy.PathGTP {
+		q.completeAccess(r)
+	}
 	if q.Action == policy.ActionAttach {
 		return nil
 	}
@@ -209,20 +272,23 @@ func (q *Question) completeAccess(r *policy.Rules) {
 			text = r.Admission.TACs[0] + "000001"
 		}
 		a.IMEI, _ = ident.ParseIMEI(text)
+		q.assume("imei", a.IMEI)
 	}
-	if a.PLMN.IsZero() {
+	if !q.given["plmn"] {
 		if a.PLMN = a.Place.TAI.PLMN(); a.PLMN.IsZero() {
 			a.PLMN, _ = ident.ParsePLMN("00101")
 			if len(r.Admission.PLMNs) > 0 {
 				a.PLMN = r.Admission.PLMNs[0]
 			}
 		}
+		q.assume("plmn", a.PLMN)
 	}
-	if a.RAT == 0 {
+	if !q.given["rat"] {
 		a.RAT, _ = policy.ParseRAT("EUTRAN")
 		if len(r.Admission.RATs) > 0 {
 			a.RAT = r.Admission.RATs[0]
 		}
+		q.assume("rat", a.RAT)
 	}
 }
 
@@ -231,12 +297,12 @@ func (q *Question) completeSeal(r *policy.Rules) error {
 	b := &q.Barrel
 	isBarrel := q.Action == policy.ActionUse || b.ID != "" || b.SealType != ""
 	switch {
-	case q.Action == policy.ActionUse && b.SealType == "":
+	case q.Action == policy.ActionUse && b.SealType == "" && !q.barrels:
 		return fmt.Errorf("sealType: say which seal is used, one of %s", strings.Join(keysOf(r.SealTypes, nil), ", "))
 	case !isBarrel && q.MAC.IsZero():
-		return fmt.Errorf("mac: say which device joins the hotspot, or barrel and sealType")
+		return errors.New("mac: say which device joins the hotspot, or barrel and sealType")
 	}
-	if isBarrel && !b.Found {
+	if isBarrel && !q.barrels {
 		b.Found, b.State, b.CheckedOutTo = true, policy.StateActive, q.Terminal.IMSI
 		if b.ID == "" {
 			b.ID = "SB-0000"
@@ -245,22 +311,31 @@ func (q *Question) completeSeal(r *policy.Rules) error {
 	if q.MAC.IsZero() {
 		q.MAC, _ = ident.ParseMAC("02:00:00:00:00:01")
 	}
-	kind := r.SealTypes[b.SealType]
-	if q.Level == 0 {
+	if q.Action == policy.ActionHotspot {
+		return nil
+	}
+	if !q.given["level"] {
 		q.Level = 1
 		if _, known := r.Levels[1]; !known {
-			q.Level = kind.Level
+			q.Level = r.SealTypes[b.SealType].Level
 		}
+		q.assume("level", q.Level)
 	}
 	if !q.given["methods"] {
 		q.Methods = policy.MethodNames()
+		q.assume("methods", strings.Join(q.Methods, ", "))
 	}
-	q.Count = max(q.Count, 1)
-	if q.Window == 0 {
+	if !q.given["count"] {
+		q.Count = 1
+		q.assume("count", q.Count)
+	}
+	if !q.given["window"] {
 		q.Window = time.Minute
+		q.assume("window", q.Window)
 	}
-	if q.Server == "" && len(r.Servers) > 0 {
+	if !q.given["server"] && len(r.Servers) > 0 {
 		q.Server = r.Servers[0].String()
+		q.assume("server", q.Server)
 	}
 	return nil
 }
