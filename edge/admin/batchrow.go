@@ -150,9 +150,6 @@ func versionIs(want, now uint64) error {
 // no device's, because suspending and revoking end sessions and uses, and have
 // reasons.
 func rowState(said string, there bool, now command.DeviceState) (command.DeviceState, error) {
-	states := map[string]command.DeviceState{
-		"active": command.DeviceState_ACTIVE, "suspended": command.DeviceState_SUSPENDED_DEVICE, "revoked": command.DeviceState_REVOKED_DEVICE,
-	}
 	want, known := states[said]
 	switch {
 	case said == "" && there:

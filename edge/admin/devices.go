@@ -27,9 +27,13 @@ func (s *Server) barrels(r *http.Request, _ Caller) (any, *problem) {
 	if bad != nil {
 		return nil, bad
 	}
+	f, bad := deviceFilterOf(r)
+	if bad != nil {
+		return nil, bad
+	}
 	var list adminapi.List[adminapi.Barrel]
-	s.cfg.Cluster.View(func(m *state.Machine) {
-		list = show(p, m.BarrelsAfter(p.after), (*command.Barrel).GetId, func(b *command.Barrel) adminapi.Barrel {
+	f.view(s.cfg.Cluster, func(m *state.Machine) {
+		list = show(p, f.barrels(m, m.BarrelsAfter(p.after)), (*command.Barrel).GetId, func(b *command.Barrel) adminapi.Barrel {
 			return adminapi.BarrelOf(b, s.cfg.Alive(b.Id))
 		})
 	})

@@ -30,9 +30,13 @@ func (s *Server) terminals(r *http.Request, _ Caller) (any, *problem) {
 	if bad != nil {
 		return nil, bad
 	}
+	f, bad := deviceFilterOf(r)
+	if bad != nil {
+		return nil, bad
+	}
 	var list adminapi.List[adminapi.Terminal]
-	s.cfg.Cluster.View(func(m *state.Machine) {
-		list = show(p, m.SubscribersAfter(p.after), (*command.Subscriber).GetImsi, func(s *command.Subscriber) adminapi.Terminal {
+	f.view(s.cfg.Cluster, func(m *state.Machine) {
+		list = show(p, f.subscribers(m, m.SubscribersAfter(p.after)), (*command.Subscriber).GetImsi, func(s *command.Subscriber) adminapi.Terminal {
 			return terminalOf(m, s)
 		})
 	})
