@@ -61,3 +61,6 @@ func (m *Machine) Changes() iter.Seq[*command.Change] { return m.changes.values(
 func (m *Machine) Waits(c *command.Change, now time.Time) bool {
 	return m.waits(c) && now.UnixNano() < c.Expires
 }
+
+// ChangesAfter goes through the changes after an id.
+func (m *Machine) ChangesAfter(id uint64) iter.Seq[*command.Change] { return after(m.changes, id) }

@@ -66,11 +66,11 @@ func (s *Server) putBarrel(r *http.Request, c Caller) (any, *problem) {
 			return nil, p
 		}
 	}
-	out := new(command.Barrel)
-	if p := s.propose(r, c, &command.PutBarrel{Barrel: rec, BaseVersion: b.Version, AnyVersion: b.Version == 0}, out); p != nil {
-		return nil, p
+	put := &command.PutBarrel{Barrel: rec, BaseVersion: b.Version, AnyVersion: b.Version == 0}
+	if v, p, ok := s.changeDevice(r, c, &command.DeviceChange{Change: &command.DeviceChange_Barrel{Barrel: put}}); ok {
+		return v, p
 	}
-	return adminapi.BarrelOf(out, s.cfg.Alive(out.Id)), nil
+	return s.barrelChange(r, c, put)
 }
 
 // wrap replaces the pre-shared key of a barrel's record by its wrapped form. That
@@ -98,34 +98,16 @@ func (s *Server) wrapped(id string, psk, stored []byte) ([]byte, error) {
 	return s.cfg.Secrets.Wrap(id, psk, rand.Reader)
 }
 
-func (s *Server) revokeBarrel(r *http.Request, c Caller) (any, *problem) {
-	reason, p := reasonOf(r)
-	if p != nil {
-		return nil, p
-	}
-	id := r.PathValue("id")
-	s.pushFor(id, reason)
-	return s.revoke(r, c, &command.RevokeBarrel{Id: id, Reason: reason})
-}
-
-func (s *Server) revoke(r *http.Request, c Caller, cmd proto.Message) (any, *problem) {
-	out := new(command.Revocation)
-	if p := s.propose(r, c, cmd, out); p != nil {
-		return nil, p
-	}
-	v := adminapi.Revoked{Sessions: []uint64{}, Uses: append([]uint64{}, out.Uses...), Locks: append([]uint64{}, out.Locks...)}
-	for _, ses := range out.Sessions {
-		v.Sessions = append(v.Sessions, ses.Id)
-	}
-	return v, nil
-}
-
 func (s *Server) checkOut(r *http.Request, c Caller) (any, *problem) {
 	var b adminapi.CheckOut
 	if p := read(r, &b); p != nil {
 		return nil, p
 	}
-	return s.barrelChange(r, c, &command.CheckOut{Barrel: r.PathValue("id"), Imsi: b.IMSI})
+	out := &command.CheckOut{Barrel: r.PathValue("id"), Imsi: b.IMSI}
+	if v, p, ok := s.changeDevice(r, c, &command.DeviceChange{Change: &command.DeviceChange_CheckOut{CheckOut: out}}); ok {
+		return v, p
+	}
+	return s.barrelChange(r, c, out)
 }
 
 func (s *Server) barrelChange(r *http.Request, c Caller, cmd proto.Message) (any, *problem) {

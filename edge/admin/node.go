@@ -22,6 +22,7 @@ func (s *Server) status(*http.Request, Caller) (any, *problem) {
 		v.AuditSeq, v.AuditHead = seq, hex.EncodeToString(head[:])
 		v.AuditTree, v.AuditRoot = headOf(m).TreeFirst, headOf(m).Root
 		v.Policy = m.Policy().GetRevision()
+		changeSummary(m, &v)
 	})
 	return v, nil
 }
@@ -39,35 +40,6 @@ func (s *Server) stepDown(r *http.Request, _ Caller) (any, *problem) {
 		return nil, refuse(http.StatusConflict, "conflict", "The leadership was not handed over.", err.Error(), "See who leads with 'sealctl cluster status'.")
 	}
 	return nil, nil
-}
-
-func (s *Server) policy(*http.Request, Caller) (any, *problem) {
-	var p *command.Policy
-	s.cfg.Cluster.View(func(m *state.Machine) { p = m.Policy() })
-	if p == nil {
-		return nil, notFound("policy yet")
-	}
-	return adminapi.Policy{Revision: p.Revision, SHA256: hex.EncodeToString(p.Digest), Document: string(p.Document)}, nil
-}
-
-func (s *Server) putPolicy(r *http.Request, c Caller) (any, *problem) {
-	var b adminapi.Policy
-	if p := read(r, &b); p != nil {
-		return nil, p
-	}
-	if b.Document == "" {
-		return nil, badRequest(errors.New("document: missing"))
-	}
-	pools, err := s.cfg.Pools([]byte(b.Document))
-	if err != nil {
-		return nil, badRequest(err)
-	}
-	out := new(command.Policy)
-	put := &command.PutPolicy{BaseRevision: b.BaseRevision, Document: []byte(b.Document), Pools: pools}
-	if p := s.propose(r, c, put, out); p != nil {
-		return nil, p
-	}
-	return adminapi.Policy{Revision: out.Revision, SHA256: hex.EncodeToString(out.Digest)}, nil
 }
 
 // audit streams the chain from ?from= (1 by default) to the head as it is now,

@@ -51,8 +51,12 @@ type Config struct {
 	Ready      func() error             // nil: caught up and serving
 	// Procedures counts the carriers' requests that were answered here.
 	Procedures func() []adminapi.Procedure
-	Secrets    *keywrap.Wrapper                          // wraps barrels' pre-shared keys and terminals' CHAP secrets
-	Pools      func(doc []byte) ([]*command.Pool, error) // compiles a policy document, or says what is wrong with it
+	Secrets    *keywrap.Wrapper // wraps barrels' pre-shared keys and terminals' CHAP secrets
+	// Departed tells what this node knows of the end of a session, and when a barrel
+	// last said here that it has locked. Each may be nil: nothing is known.
+	Departed func(session uint64) adminapi.Departure
+	Locked   func(barrel string) time.Time
+	Lease    time.Duration // for how long a barrel stays unlocked unheard
 	// Backup writes a backup; see cluster.Node.
 	Backup func(ctx context.Context, w io.Writer, to []age.Recipient) error
 	Trace  Tracer
@@ -72,6 +76,8 @@ type Server struct {
 	mux    *http.ServeMux
 	calls  *calls
 	limits *limits
+
+	inForce rulesInForce
 }
 
 // maxBody bounds a request: the largest is a policy document.
@@ -113,6 +119,8 @@ func (s *Server) routes() []route {
 		{"GET /v1/terminals/{imsi}", Viewer, s.terminal},
 		{"PUT /v1/terminals/{imsi}", SealAdministrator, s.putTerminal},
 		{"POST /v1/terminals/{imsi}/revoke", SealAdministrator, s.revokeTerminal},
+		{"POST /v1/terminals/{imsi}/suspend", SealAdministrator, s.suspendTerminal},
+		{"POST /v1/terminals/{imsi}/resume", SealAdministrator, s.resumeTerminal},
 
 		{"POST /v1/routers/{imsi}/export", SealAdministrator, s.exportRouter},
 
@@ -120,6 +128,8 @@ func (s *Server) routes() []route {
 		{"GET /v1/barrels/{id}", Viewer, s.barrel},
 		{"PUT /v1/barrels/{id}", SealAdministrator, s.putBarrel},
 		{"POST /v1/barrels/{id}/revoke", SealAdministrator, s.revokeBarrel},
+		{"POST /v1/barrels/{id}/suspend", SealAdministrator, s.suspendBarrel},
+		{"POST /v1/barrels/{id}/resume", SealAdministrator, s.resumeBarrel},
 		{"POST /v1/barrels/{id}/checkout", SealAdministrator, s.checkOut},
 		{"POST /v1/barrels/{id}/checkin", SealAdministrator, s.checkIn},
 		{"POST /v1/barrels/{id}/lock", Operator, s.lockBarrel},
@@ -143,6 +153,14 @@ func (s *Server) routes() []route {
 		{"PUT /v1/policy", SealAdministrator, s.putPolicy},
 		{"POST /v1/policy/diff", Viewer, s.policyDiff},
 		{"POST /v1/policy/explain", Viewer, s.policyExplain},
+		{"GET /v1/policy/history", Viewer, s.policyHistory},
+		{"GET /v1/policy/revisions/{n}", Viewer, s.policyRevision},
+		{"GET /v1/changes", Viewer, s.changes},
+		{"POST /v1/changes", SealAdministrator, s.proposeChangeRequest},
+		{"GET /v1/changes/{id}", Viewer, s.change},
+		{"POST /v1/changes/{id}/approve", SealAdministrator, s.approve},
+		{"POST /v1/changes/{id}/reject", SealAdministrator, s.reject},
+		{"POST /v1/changes/{id}/review", SealAdministrator, s.review},
 
 		{"GET /v1/audit", Auditor, s.searchAudit},
 		{"GET /v1/audit/export", Auditor, s.audit},
@@ -169,6 +187,10 @@ func send(w http.ResponseWriter, v any) {
 		w.WriteHeader(http.StatusNoContent)
 	case stream:
 		v(w)
+	case accepted:
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusAccepted)
+		_ = json.NewEncoder(w).Encode(v.document)
 	default:
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(v) // the client may be gone

@@ -104,8 +104,12 @@ func (s *Server) putTerminal(r *http.Request, c Caller) (any, *problem) {
 		if rec.Credentials, p = s.credentials(rec.Imsi, t.Credentials, now.GetCredentials()); p != nil {
 			return nil, p
 		}
+		put := &command.PutSubscriber{Subscriber: rec, BaseVersion: base}
+		if v, p, ok := s.changeDevice(r, c, &command.DeviceChange{Change: &command.DeviceChange_Subscriber{Subscriber: put}}); ok {
+			return v, p
+		}
 		out := new(command.Subscriber)
-		switch code, p := s.proposeOnce(r, c, id, &command.PutSubscriber{Subscriber: rec, BaseVersion: base}, out); {
+		switch code, p := s.proposeOnce(r, c, id, put, out); {
 		case code == command.Code_CONFLICT && t.Version == 0 && n < attempts:
 		case p != nil:
 			return nil, p
@@ -135,24 +139,4 @@ func (s *Server) terminalAgain(rec *command.Subscriber, want *adminapi.Credentia
 		return nil, refuse(http.StatusUnprocessableEntity, wire.CodeBadRequest, "The change was refused.", "The Idempotency-Key was used for another request.", "Take a new one.")
 	}
 	return adminapi.TerminalOf(made), nil
-}
-
-func (s *Server) revokeTerminal(r *http.Request, c Caller) (any, *problem) {
-	reason, p := reasonOf(r)
-	if p != nil {
-		return nil, p
-	}
-	imsi := r.PathValue("imsi")
-	// Its barrels are reached through it, so they are told while they can be: with
-	// the commit its sessions end.
-	var barrels []string
-	s.cfg.Cluster.View(func(m *state.Machine) {
-		for b := range m.BarrelsOf(imsi) {
-			barrels = append(barrels, b.Id)
-		}
-	})
-	for _, b := range barrels {
-		s.pushFor(b, reason)
-	}
-	return s.revoke(r, c, &command.RevokeSubscriber{Imsi: imsi, Reason: reason})
 }

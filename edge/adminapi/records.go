@@ -121,6 +121,11 @@ type Status struct {
 	DiskUsed  int      `json:"disk_used_percent"` // of the data directory's file system; -1: not known
 	Admits    bool     `json:"admits"`            // new sessions and uses; false: the disks are nearly full
 
+	// Change control: changes that wait, and glass that was broken and not reviewed.
+	ChangesPending int `json:"changes_pending"`
+	GlassBroken    int `json:"glass_broken"`
+	ReviewsOverdue int `json:"reviews_overdue"`
+
 	Addresses []GatewayAddress `json:"addresses"` // the first is what Holder and Epoch are of
 }
 
@@ -149,13 +154,6 @@ type Policy struct {
 	Document string `json:"document"`
 	// BaseRevision is in requests only: the revision that the change was made on.
 	BaseRevision uint64 `json:"base_revision,omitempty"`
-}
-
-// Revoked tells what a revocation ended.
-type Revoked struct {
-	Sessions []uint64 `json:"sessions"`
-	Uses     []uint64 `json:"uses"`
-	Locks    []uint64 `json:"locks"`
 }
 
 // Reason is the body of a request that stops, locks or revokes something.

@@ -128,10 +128,12 @@ func clip(s string) string {
 // it, so that it isn't sent again meanwhile. A lock that was pushed before it
 // had an id can't be noted: it comes again with one.
 func (s *Server) noteCarriedOut(barrel string, lock uint64) {
+	s.mu.Lock()
+	s.lockedAt[barrel] = time.Now()
 	if lock == 0 {
+		s.mu.Unlock()
 		return
 	}
-	s.mu.Lock()
 	s.carriedOut[lock] = barrel
 	s.mu.Unlock()
 	select {
@@ -139,6 +141,17 @@ func (s *Server) noteCarriedOut(barrel string, lock uint64) {
 	default:
 	}
 }
+
+// Locked is when a barrel last said here that it carried a lock out; the zero time
+// if it never did. Also a lock counts that was pushed before it was recorded.
+func (s *Server) Locked(barrel string) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lockedAt[barrel]
+}
+
+// Lease is for how long a barrel may stay unlocked after its last heartbeat.
+func (s *Server) Lease() time.Duration { return s.cfg.Lease }
 
 func (s *Server) isCarriedOut(lock uint64) bool {
 	s.mu.Lock()

@@ -68,6 +68,7 @@ type Server struct {
 	handshakes int                      // guarded by mu: under way
 	perHost    map[netip.Prefix]int     // guarded by mu: under way, by terminal (sealuse.Holder)
 	carriedOut map[uint64]string        // guarded by mu: locks that barrels acknowledged, until the state has it; barrel ids
+	lockedAt   map[string]time.Time     // guarded by mu: when each barrel last carried a lock out
 }
 
 // New checks cfg and makes a server.
@@ -89,7 +90,7 @@ func New(cfg Config) (*Server, error) {
 		cfg: cfg, log: cfg.Logger,
 		leases: newLeases(cfg.Lease), counts: newCounters(), record: make(chan *command.Command, 256), acks: make(chan struct{}, 1),
 		peers: make(map[netip.AddrPort]*peer), byBarrel: make(map[string]*association),
-		perHost: make(map[netip.Prefix]int), carriedOut: make(map[uint64]string),
+		perHost: make(map[netip.Prefix]int), carriedOut: make(map[uint64]string), lockedAt: make(map[string]time.Time),
 	}, nil
 }
 

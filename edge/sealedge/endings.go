@@ -109,13 +109,16 @@ func (e *endings) take(teid uint32) bool {
 // locked.
 func (g *gateway) tellCarrier(was *command.Session) {
 	f := g.faceOf(was)
-	if g.endings.take(was.Gtp.LocalTeidC) || !f.lease.Held() {
+	ours := !g.endings.take(was.Gtp.LocalTeidC) && f.lease.Held()
+	g.departures.down(was.Id, ours)
+	if !ours {
 		return
 	}
 	f.paths.work.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // T3 times N3 is shorter
 		defer cancel()
 		err := f.control.DeleteSession(ctx, was)
+		g.departures.answered(was.Id, err)
 		switch {
 		case errors.Is(err, gtpc.ErrNotServing):
 		case err != nil:

@@ -26,7 +26,6 @@ import (
 	"github.com/sealedge/sealedge/edge/inner"
 	"github.com/sealedge/sealedge/edge/phoneapi"
 	"github.com/sealedge/sealedge/edge/upstream"
-	"github.com/sealedge/sealedge/policy/bundle"
 )
 
 // gateway is one node, composed. Each part owns its goroutines; run starts them
@@ -44,6 +43,8 @@ type gateway struct {
 	faces   []*face // the first is that of gateway.address
 	tunnels *tunnels
 	endings *endings
+	// departures are the last endings of sessions here, with how fast they were.
+	departures *departures
 	tracer  trace.Tracer
 	keeper  *address.Keeper
 
@@ -133,7 +134,7 @@ func (g *gateway) openPlanes() (err error) {
 	}
 	g.close = append(g.close, g.network.Close)
 
-	g.endings = newEndings(g.node)
+	g.endings, g.departures = newEndings(g.node), newDepartures()
 	all := g.cfg.Gateway.All()
 	for i, o := range all {
 		f, err := g.openFace(o, i == 0, len(all) == 1)
@@ -145,7 +146,7 @@ func (g *gateway) openPlanes() (err error) {
 	first := g.faces[0]
 	g.tunnels = &tunnels{
 		node: g.node, plane: first.plane, fallback: first.fallback, network: g.network, log: g.component("tunnels"),
-		have: map[uint64]*command.Session{}, ended: g.tellCarrier,
+		have: map[uint64]*command.Session{}, ended: g.tellCarrier, left: func(was *command.Session) { g.departures.down(was.Id, false) },
 	}
 	for _, f := range g.faces[1:] {
 		g.tunnels.others = append(g.tunnels.others, way{f.name, f.plane, f.fallback})
@@ -221,10 +222,7 @@ func (g *gateway) openServices() error {
 		TLS: adminTLS, Cluster: g.node, Node: operated{g}, Chain: g.node, Membership: membership{g.node}, Trace: g.trace, Router: g.routers.export, Procedures: g.procedures, Alive: g.barrels.Alive, Push: g.push, Counters: g.counters,
 		Name: string(g.cfg.Node.Name), RequestsPerSecond: g.cfg.Admin.RequestsPerSecond, Streams: g.cfg.Admin.Streams,
 		Backup: g.node.Backup, Ready: g.ready, Secrets: g.secrets.wrapper, Logger: g.component("admin"),
-		Pools: func(doc []byte) ([]*command.Pool, error) {
-			_, pools, err := bundle.Parse("policy", doc)
-			return pools, err
-		},
+		Departed: g.departures.of, Locked: g.barrels.Locked, Lease: g.barrels.Lease(),
 	})
 	return nil
 }

@@ -33,6 +33,9 @@ type tunnels struct {
 	// ended hears of a session whose GTP path is gone and has no successor. It
 	// must not block.
 	ended func(was *command.Session)
+	// left hears of a session that is gone and had no GTP path; it may be nil, and
+	// must not block either.
+	left func(was *command.Session)
 	log   *slog.Logger
 
 	// onFallback has the inner IPv4 addresses of the sessions with a fallback
@@ -288,8 +291,11 @@ func (t *tunnels) remove(s *command.Session) {
 	for prefix := range held(s) {
 		t.forget(prefix)
 	}
-	if s.Gtp != nil {
+	switch {
+	case s.Gtp != nil:
 		t.ended(s)
+	case t.left != nil:
+		t.left(s)
 	}
 }
 
