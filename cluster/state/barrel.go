@@ -72,7 +72,7 @@ func (m *Machine) indexBarrel(old, b *command.Barrel) {
 		m.checkouts.set(pair{b.CheckedOutTo, b.Id}, struct{}{})
 	}
 	m.unaccounted += b.Unaccounted - old.GetUnaccounted()
-	m.barrels.set(b.Id, b)
+	m.setBarrel(b)
 }
 
 // revokeBarrel asks for nothing but the barrel: its use stops and it locks.

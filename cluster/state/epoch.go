@@ -209,7 +209,7 @@ func (m *Machine) startOfLife(barrel string, lifetime uint64) {
 	}
 	b := shallow(old)
 	b.Foreign, b.ForeignKnown = less(lifetime, m.accounted(barrel)), true
-	m.barrels.set(b.Id, b)
+	m.setBarrel(b)
 }
 
 // recoverUse takes up a use that was granted in a time that was lost, by what its
@@ -230,7 +230,7 @@ func (m *Machine) recoverUse(p *command.SettleUse) outcome {
 		b.Foreign = less(b.Foreign, uint64(p.Stamped))
 	}
 	m.indexBarrel(old, b)
-	m.uses.set(u.Id, u)
+	m.setUse(u)
 	m.usesOfOrder.set(numbered{u.Order, u.Id}, struct{}{})
 	order := m.account(u.Order)
 	recount(order, happened(order)+uint64(p.Stamped))

@@ -12,6 +12,12 @@ type journal struct {
 	changes  uint64 // sessions put or ended so far
 	sessions [journalSize]uint64
 	devices  uint64 // changes of subscribers and leases so far
+
+	// A ring of the last changes, of which oldest is the first when it is full. What
+	// the entries after floor changed is in it.
+	touched []Touched
+	oldest  int
+	floor   uint64 // sequence number in the audit chain
 }
 
 func (j *journal) session(id uint64) {

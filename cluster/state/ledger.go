@@ -124,7 +124,7 @@ func (m *Machine) reserveUses(p *command.ReserveUses, requestID string) outcome 
 
 	barrel := shallow(m.barrels.get(p.Barrel))
 	barrel.GrantCounter++
-	m.barrels.set(barrel.Id, barrel)
+	m.setBarrel(barrel)
 
 	order.Permitted, order.NotBefore, order.NotAfter, order.SealType = p.Permitted, p.NotBefore, p.NotAfter, p.SealType
 	order.Reserved += p.Count

@@ -87,7 +87,7 @@ func (m *Machine) stopUse(old *command.Use, reason string) {
 	}
 	u := shallow(old)
 	u.State, u.Reason = command.UseState_STOPPED, reason
-	m.uses.set(u.Id, u)
+	m.setUse(u)
 }
 
 // lockUse asks for a lock of the barrel of a use, and that the terminal be

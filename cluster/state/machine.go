@@ -156,7 +156,7 @@ func (m *Machine) Clone() *Machine {
 	for f := range c.spaces {
 		c.spaces[f] = m.spaces[f].clone()
 	}
-	c.journal = new(journal)
+	c.journal = &journal{floor: m.auditSeq}
 	return &c
 }
 

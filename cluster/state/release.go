@@ -22,7 +22,7 @@ func (m *Machine) releaseUse(p *command.ReleaseUse, actor string) outcome {
 	}
 	u := shallow(old)
 	u.Release = &command.UseRelease{Stamped: p.Stamped, Reason: p.Reason, ProposedBy: actor, Proposed: m.clock}
-	m.uses.set(u.Id, u)
+	m.setUse(u)
 	return done(use(u), m.scopeOf(u.Order))
 }
 

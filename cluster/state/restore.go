@@ -85,6 +85,7 @@ func ReadSnapshot(r io.Reader) (*Machine, error) {
 	if err := m.finish(); err != nil {
 		return nil, err
 	}
+	m.journal = &journal{floor: m.auditSeq} // reading is no change
 	return m, nil
 }
 

@@ -235,6 +235,7 @@ func (m *Machine) putSession(s *command.Session) {
 func (m *Machine) indexSession(s *command.Session) {
 	m.sessions.set(s.Id, s)
 	m.journal.session(s.Id)
+	m.touch(SessionRecord, s.Id, "")
 	m.bySubscriber.set(pair{s.Imsi, s.Apn}, s)
 	if s.Gtp != nil {
 		m.teids.set(s.Gtp.LocalTeidC, s.Id)
@@ -250,6 +251,7 @@ func (m *Machine) indexSession(s *command.Session) {
 func (m *Machine) endSession(s *command.Session) {
 	m.sessions.delete(s.Id)
 	m.journal.session(s.Id)
+	m.touch(SessionRecord, s.Id, "")
 	m.bySubscriber.delete(pair{s.Imsi, s.Apn})
 	if s.Gtp != nil {
 		m.teids.delete(s.Gtp.LocalTeidC)

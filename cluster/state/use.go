@@ -95,7 +95,7 @@ func (m *Machine) settleUse(p *command.SettleUse) outcome {
 			return refuse(command.Code_DUPLICATE, "the use was settled with %d stampings, not %d", old.Confirmed, p.Stamped)
 		case p.Stamped > old.Confirmed:
 			u := shallow(old)
-			m.uses.set(u.Id, u)
+			m.setUse(u)
 			m.countMore(u, order, p.Stamped)
 			return done(use(u), m.scopeOf(u.Order))
 		}
@@ -231,7 +231,7 @@ func (m *Machine) putStamp(old *command.Use, stamp *command.Stamp) *command.Use 
 		u.Stamps = slices.Insert(slices.Clone(old.Stamps), i, stamp)
 	}
 	m.indexStamp(u, stamp)
-	m.uses.set(u.Id, u)
+	m.setUse(u)
 	return u
 }
 
@@ -243,7 +243,7 @@ func (m *Machine) indexStamp(u *command.Use, s *command.Stamp) {
 
 // indexUse puts a use in all tables but that of the evidence due.
 func (m *Machine) indexUse(u *command.Use) {
-	m.uses.set(u.Id, u)
+	m.setUse(u)
 	m.usesOfOrder.set(numbered{u.Order, u.Id}, struct{}{})
 	if u.RequestId != "" {
 		m.byRequest.set(pair{u.Imsi, u.RequestId}, u.Id)
