@@ -9,6 +9,7 @@ package hotspot
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/sealedge/sealedge/cluster/command"
 	"github.com/sealedge/sealedge/cluster/state"
@@ -16,6 +17,7 @@ import (
 	"github.com/sealedge/sealedge/edge/wire"
 	"github.com/sealedge/sealedge/policy"
 	"github.com/sealedge/sealedge/policy/ident"
+	"github.com/sealedge/sealedge/policy/view"
 )
 
 // Records gives its turn to a reader of the replicated state; cluster.Node
@@ -67,17 +69,28 @@ func (g *Guard) Judge(imsi string, mac ident.MAC) error {
 func (g *Guard) decide(imsi string, mac ident.MAC) (d policy.Decision, barrel string) {
 	rules := g.Rules()
 	g.Records.View(func(m *state.Machine) {
-		q := request(m, imsi, mac)
+		q := request(m, imsi, mac, sealuse.Later(time.Now(), m.Clock()))
 		d, barrel = rules.AllowHotspot(q), q.Barrel.ID
 	})
 	return d, barrel
 }
 
-// request is what policy is asked about a device on a terminal's hotspot.
-func request(m *state.Machine, imsi string, mac ident.MAC) policy.HotspotRequest {
-	return policy.HotspotRequest{
-		MAC: mac, Barrel: sealuse.BarrelView(m.BarrelByMAC(mac.String())), Terminal: sealuse.TerminalView(m.Subscriber(imsi)),
+// request is what policy is asked about a device on a terminal's hotspot. How the
+// terminal is attached is known while it has one session.
+func request(m *state.Machine, imsi string, mac ident.MAC, now time.Time) policy.HotspotRequest {
+	q := policy.HotspotRequest{
+		MAC: mac, Barrel: view.Barrel(m.BarrelByMAC(mac.String())), Terminal: view.Subscriber(m.Subscriber(imsi)), Now: now,
 	}
+	sessions := 0
+	for s := range m.SessionsByIMSI(imsi) {
+		q.Path, q.Access = policy.PathKind(s.Active), view.Access(s.Gtp)
+		q.APN, _ = ident.ParseAPN(s.Apn)
+		sessions++
+	}
+	if sessions != 1 {
+		q.Path, q.APN, q.Access = 0, ident.APN{}, policy.Access{}
+	}
+	return q
 }
 
 // own names a barrel to the terminal that has it, and to no other.

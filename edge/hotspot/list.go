@@ -37,7 +37,7 @@ func (g *Guard) List(imsi string, now time.Time) (grant.AllowList, error) {
 			return
 		}
 		add := func(mac ident.MAC, role, barrel string) {
-			if rules.AllowHotspot(request(m, imsi, mac)).Allowed {
+			if rules.AllowHotspot(request(m, imsi, mac, now)).Allowed {
 				l.Devices = append(l.Devices, grant.Device{MAC: octets(mac), Role: role, Barrel: barrel})
 			}
 		}

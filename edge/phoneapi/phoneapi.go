@@ -19,6 +19,7 @@ import (
 	"github.com/sealedge/sealedge/cluster/state"
 	"github.com/sealedge/sealedge/edge/grant"
 	"github.com/sealedge/sealedge/edge/wire"
+	"github.com/sealedge/sealedge/policy"
 )
 
 // Cluster is the replicated state, as cluster.Node gives it.
@@ -30,7 +31,11 @@ type Cluster interface {
 }
 
 // Barrels tells which barrels are heard from; edge/barrel does.
-type Barrels interface{ Alive(id string) bool }
+type Barrels interface {
+	Alive(id string) bool
+	// Shown is what a barrel that is connected proved to be by.
+	Shown(id string) policy.Credentials
+}
 
 // Hotspot judges who may be on a terminal's hotspot; edge/hotspot does. A
 // refusal is a *wire.Problem.

@@ -218,6 +218,8 @@ type alive struct{ r *rig }
 
 func (a alive) Alive(string) bool { return !a.r.dead.Load() }
 
+func (a alive) Shown(string) policy.Credentials { return policy.CredentialBarrelPSK }
+
 type hotspotFunc func(string, wire.Association) (wire.AssociationAnswer, error)
 
 func (f hotspotFunc) List(imsi string, now time.Time) (grant.AllowList, error) {

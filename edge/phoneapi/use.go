@@ -8,6 +8,7 @@ import (
 	"github.com/sealedge/sealedge/cluster/state"
 	"github.com/sealedge/sealedge/edge/sealuse"
 	"github.com/sealedge/sealedge/edge/wire"
+	"github.com/sealedge/sealedge/policy"
 )
 
 // decideAfter is how long to wait before a use is decided, and decided once
@@ -130,7 +131,13 @@ func (s *Server) reserve(c *call, ask sealuse.Ask, token string) (*command.Use, 
 
 func (s *Server) facts(c *call, ask sealuse.Ask) (f sealuse.Facts) {
 	s.cfg.Cluster.View(func(m *state.Machine) { f = sealuse.Gather(m, time.Now(), c.from, ask) })
-	f.BarrelAlive = f.Barrel != nil && s.cfg.Barrels.Alive(f.Barrel.Id)
+	if f.Barrel != nil {
+		f.BarrelAlive = s.cfg.Barrels.Alive(f.Barrel.Id)
+		f.Shown |= s.cfg.Barrels.Shown(f.Barrel.Id)
+	}
+	if want := f.Subscriber.GetDeviceCertSha256(); len(want) > 0 && presented(c.r.TLS, want) {
+		f.Shown |= policy.CredentialCertificate
+	}
 	return f
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/sealedge/sealedge/edge/sealuse"
 	"github.com/sealedge/sealedge/policy"
 	"github.com/sealedge/sealedge/policy/ident"
+	"github.com/sealedge/sealedge/policy/view"
 )
 
 // proposer is the replicated log; *cluster.Node is.
@@ -117,15 +118,17 @@ func (p *paths) cameByFallback(pub [32]byte) {
 		}
 		var sub *command.Subscriber
 		var here bool
+		now := time.Now()
 		p.cluster.View(func(m *state.Machine) {
 			sub = m.SubscriberByWireGuardKey(pub[:])
 			s := m.SessionByKey(sub.GetImsi(), fallbackAPN(sub))
+			now = sealuse.Later(now, m.Clock())
 			here = s.GetActive() == command.PathKind_WIREGUARD && fallbackAddress(s) == p.gateway
 		})
 		if fallbackAPN(sub) == "" || here {
 			return nil
 		}
-		d, ok := p.admit(rules, sub)
+		d, ok := p.admit(rules, sub, now)
 		if ok {
 			p.mu.Lock()
 			delete(p.refused, pub)
@@ -155,7 +158,7 @@ func (p *paths) isNew(pub [32]byte, r refusal) bool {
 	return !known || was != r
 }
 
-func (p *paths) admit(rules *policy.Rules, sub *command.Subscriber) (policy.Decision, bool) {
+func (p *paths) admit(rules *policy.Rules, sub *command.Subscriber, now time.Time) (policy.Decision, bool) {
 	imsi, err := ident.ParseIMSI(sub.Imsi)
 	if err != nil {
 		return policy.Decision{}, false
@@ -164,6 +167,8 @@ func (p *paths) admit(rules *policy.Rules, sub *command.Subscriber) (policy.Deci
 	if err != nil {
 		return policy.Decision{}, false
 	}
-	d := rules.Admit(policy.AdmitRequest{IMSI: imsi, Subscriber: sealuse.TerminalView(sub), APN: apn, Path: policy.PathWireGuard})
+	d := rules.Admit(policy.AdmitRequest{
+		IMSI: imsi, Subscriber: view.Subscriber(sub), APN: apn, Path: policy.PathWireGuard, Now: now, Shown: policy.CredentialWireGuard,
+	})
 	return d, d.Allowed
 }

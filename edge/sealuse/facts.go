@@ -11,7 +11,7 @@ import (
 )
 
 // Gather reads the facts of a request by a terminal at an inner address. Only
-// who is alive is left to the caller.
+// who is alive, and what was shown, is left to the caller.
 func Gather(m *state.Machine, now time.Time, from netip.Addr, ask Ask) Facts {
 	f := Facts{Now: Later(now, m.Clock()), Session: m.SessionByAddress(from)}
 	if f.Session == nil {
@@ -63,27 +63,6 @@ func Later(now, clock time.Time) time.Time {
 		return clock
 	}
 	return now
-}
-
-// TerminalView is a subscriber record as policy sees it; nil is one that is not
-// on the list.
-func TerminalView(s *command.Subscriber) policy.Subscriber {
-	if s == nil {
-		return policy.Subscriber{}
-	}
-	return policy.Subscriber{
-		Found: true, IMSI: s.Imsi, MSISDN: s.Msisdn, IMEIs: s.Imeis, APNs: s.Apns,
-		State: policy.State(s.State), HasWireGuard: len(s.WireguardPublicKey) > 0,
-	}
-}
-
-// BarrelView is a barrel record as policy sees it; nil is one that is not on
-// the list.
-func BarrelView(b *command.Barrel) policy.Barrel {
-	if b == nil {
-		return policy.Barrel{}
-	}
-	return policy.Barrel{Found: true, ID: b.Id, State: policy.State(b.State), SealType: b.SealType, CheckedOutTo: b.CheckedOutTo}
 }
 
 func (f Facts) ledger() policy.Ledger {

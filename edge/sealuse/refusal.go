@@ -30,11 +30,11 @@ func FromDecision(d policy.Decision) *wire.Problem {
 }
 
 // Reasons are a decision's reasons as they are answered. Where the policy
-// document says so is not the terminal's business.
+// document says so, and whom its other rules are for, is not the terminal's business.
 func Reasons(d policy.Decision) []wire.Reason {
 	var out []wire.Reason
 	for _, r := range d.Reasons() {
-		if !r.Skipped {
+		if !r.Skipped && !r.Document {
 			out = append(out, wire.Reason{Rule: r.Rule, OK: r.OK, Text: r.Text})
 		}
 	}

@@ -10,6 +10,8 @@ import (
 	"github.com/sealedge/sealedge/cluster/state"
 	"github.com/sealedge/sealedge/edge/wire"
 	"github.com/sealedge/sealedge/policy"
+	"github.com/sealedge/sealedge/policy/ident"
+	"github.com/sealedge/sealedge/policy/view"
 )
 
 // Facts are the records that a request is decided on, as of one moment.
@@ -19,6 +21,7 @@ type Facts struct {
 	Subscriber  *command.Subscriber // whose session it is
 	Barrel      *command.Barrel     // that was asked for; nil: not on the list
 	BarrelAlive bool                // its heartbeats arrive
+	Shown       policy.Credentials  // what the request and the barrel proved to be by, beside the session
 	BarrelUse   *command.Use        // unsettled use of the barrel; nil: none
 	BarrelLock  *command.Lock       // pending lock of the barrel; nil: none
 	Order       *command.Order      // the ledger's account; nil: never used
@@ -183,16 +186,21 @@ func ClientID(imsi string) string { return "phone:" + imsi }
 
 // request is what policy is asked.
 func (f Facts) request(ask Ask, a wire.VerifyAnswer) policy.UseRequest {
+	path := policy.PathKind(f.Session.GetActive())
+	apn, _ := ident.ParseAPN(f.Session.GetApn())
 	return policy.UseRequest{
 		Now:             f.Now,
-		Path:            policy.PathKind(f.Session.GetActive()),
+		Path:            path,
+		APN:             apn,
+		Access:          view.Access(f.Session.GetGtp()),
+		Shown:           f.Shown | view.Shown(f.Session, path),
 		SessionAddress:  address(f.Session.GetAddress()),
 		SessionPrefix:   prefix(f.Session.GetPrefix6()),
-		Terminal:        TerminalView(f.Subscriber),
+		Terminal:        view.Subscriber(f.Subscriber),
 		TerminalAddress: ask.TerminalAddress,
 		ServerAddress:   ask.ServerAddress,
 		Time:            ask.Time,
-		Barrel:          BarrelView(f.Barrel),
+		Barrel:          view.Barrel(f.Barrel),
 		BarrelAlive:     f.BarrelAlive,
 		Ledger:          f.ledger(),
 		Answer: policy.Answer{

@@ -34,6 +34,11 @@ const (
 	CodeNoQuorum          Code = "no-quorum"
 	CodeNoRoom            Code = "no-room"
 	CodeEvidenceOverdue   Code = "evidence-overdue"
+
+	CodeNoRule             Code = "no-rule"
+	CodeRuleForbids        Code = "rule-forbids"
+	CodeRuleRequires       Code = "rule-requires"
+	CodeCredentialsMissing Code = "credentials-missing"
 )
 
 // Refusals beside those of the design: of states that it implies, and of
@@ -75,23 +80,27 @@ type Kind struct {
 }
 
 var kinds = map[Code]Kind{
-	CodeTerminalUnknown:   {403, "This terminal has no session.", "Attach to the private APN (or the fallback tunnel) and try again; if that fails, ask the administrator whether the SIM is on the allow-list."},
-	CodeAddressMismatch:   {403, "The terminal address is not the tunnel's own.", "Send the request from the terminal itself, with the address that the APN gave it."},
-	CodeServerNotAllowed:  {403, "This seal server is not an allowed one.", "Correct the server address in the app, or have the administrator add it to the policy."},
-	CodeClockSkew:         {403, "The terminal's clock is wrong.", "Set the terminal to network time and try again."},
-	CodeBarrelNotBound:    {403, "The barrel is not checked out with this terminal.", "Have the barrel checked out to this terminal, or use the terminal that it is checked out with."},
-	CodeBarrelOffline:     {409, "The barrel is not heard from.", "Switch the barrel on, near the terminal's hotspot, and wait for its heartbeat."},
-	CodeMACNotAllowed:     {403, "This device may not be on the hotspot.", "Disconnect it; if it is a barrel, have its MAC put on the allow-list and the barrel checked out to this terminal."},
-	CodeOrderUnknown:      {404, "There is no such order for this user.", "Refresh the list of orders; check that the order is approved and is yours."},
-	CodeOrderNotOpen:      {403, "The order's time window is not open.", "Wait for the window, or have the order's window changed."},
-	CodeOrderExhausted:    {409, "The order has not that many uses left.", "Ask for fewer, wait until an open use is settled, or apply for a new order."},
-	CodeOrderSuspended:    {403, "The order is suspended.", "Mend what suspended it (see the detail), then have an administrator resume it."},
-	CodeLevelNotMet:       {403, "The verification does not meet the seal's level.", "Have the order's level and methods corrected on the seal server, or the policy."},
-	CodeServerRefused:     {403, "The seal server refused.", "Read its words; the order's applicant or approver can mend it."},
-	CodeServerUnreachable: {502, "The seal server is not reachable.", "Try again soon; if it lasts, tell the administrator of the seal server."},
-	CodeNoQuorum:          {503, "The gateway cluster has no quorum.", "Wait and repeat the request with the same request id."},
-	CodeNoRoom:            {503, "The gateway's disks are nearly full: nothing new is begun.", "Tell the administrator, who makes room; uses that are open can be finished."},
-	CodeEvidenceOverdue:   {403, "Evidence of an earlier stamping is overdue.", "Send the missing image, then have an administrator resume the order."},
+	CodeTerminalUnknown:    {403, "This terminal has no session.", "Attach to the private APN (or the fallback tunnel) and try again; if that fails, ask the administrator whether the SIM is on the allow-list."},
+	CodeAddressMismatch:    {403, "The terminal address is not the tunnel's own.", "Send the request from the terminal itself, with the address that the APN gave it."},
+	CodeServerNotAllowed:   {403, "This seal server is not an allowed one.", "Correct the server address in the app, or have the administrator add it to the policy."},
+	CodeClockSkew:          {403, "The terminal's clock is wrong.", "Set the terminal to network time and try again."},
+	CodeBarrelNotBound:     {403, "The barrel is not checked out with this terminal.", "Have the barrel checked out to this terminal, or use the terminal that it is checked out with."},
+	CodeBarrelOffline:      {409, "The barrel is not heard from.", "Switch the barrel on, near the terminal's hotspot, and wait for its heartbeat."},
+	CodeMACNotAllowed:      {403, "This device may not be on the hotspot.", "Disconnect it; if it is a barrel, have its MAC put on the allow-list and the barrel checked out to this terminal."},
+	CodeOrderUnknown:       {404, "There is no such order for this user.", "Refresh the list of orders; check that the order is approved and is yours."},
+	CodeOrderNotOpen:       {403, "The order's time window is not open.", "Wait for the window, or have the order's window changed."},
+	CodeOrderExhausted:     {409, "The order has not that many uses left.", "Ask for fewer, wait until an open use is settled, or apply for a new order."},
+	CodeOrderSuspended:     {403, "The order is suspended.", "Mend what suspended it (see the detail), then have an administrator resume it."},
+	CodeLevelNotMet:        {403, "The verification does not meet the seal's level.", "Have the order's level and methods corrected on the seal server, or the policy."},
+	CodeServerRefused:      {403, "The seal server refused.", "Read its words; the order's applicant or approver can mend it."},
+	CodeServerUnreachable:  {502, "The seal server is not reachable.", "Try again soon; if it lasts, tell the administrator of the seal server."},
+	CodeNoQuorum:           {503, "The gateway cluster has no quorum.", "Wait and repeat the request with the same request id."},
+	CodeNoRoom:             {503, "The gateway's disks are nearly full: nothing new is begun.", "Tell the administrator, who makes room; uses that are open can be finished."},
+	CodeEvidenceOverdue:    {403, "Evidence of an earlier stamping is overdue.", "Send the missing image, then have an administrator resume the order."},
+	CodeNoRule:             {403, "No rule of the policy permits it here and now.", "Ask the administrator, who sees with \"sealctl policy explain\" what would be permitted."},
+	CodeRuleForbids:        {403, "A rule of the policy forbids it.", "Read the detail; it may be permitted elsewhere or at another time."},
+	CodeRuleRequires:       {403, "A rule of the policy requires more than was shown.", "Show what the detail names, such as the terminal's certificate, and try again."},
+	CodeCredentialsMissing: {403, "The policy asks for more than was shown over this path.", "Show what the detail names, such as the terminal's certificate, and try again."},
 
 	CodeBarrelBusy:        {409, "The barrel has another unsettled use, or a lock pending.", "Finish or settle that use first, with the barrel online so that it can report its count; then ask with a new request id."},
 	CodeBarrelRevoked:     {403, "The barrel is revoked or suspended.", "Use another barrel; ask the administrator about this one."},
