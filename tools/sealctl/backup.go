@@ -61,7 +61,9 @@ func backupCreate(c *cli.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	n, err := io.Copy(tmp, resp.Body)
+	bar := newByteProgress(c, "backup", -1) // how much it is nobody knows before
+	n, err := io.Copy(io.MultiWriter(tmp, bar), resp.Body)
+	bar.Done()
 	if err = errors.Join(cut(err), tmp.Sync(), tmp.Close()); err != nil {
 		return errors.Join(err, os.Remove(tmp.Name()))
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"embed"
 	"fmt"
-	"io"
 
 	"github.com/urfave/cli/v2"
 )
@@ -34,6 +33,6 @@ func completion(c *cli.Context) error {
 	if err != nil {
 		return usage(fmt.Sprintf("there is no script for %q", a[0]) + didYouMean(a[0], shells) + "; it is bash, zsh or fish")
 	}
-	_, err = io.WriteString(c.App.Writer, string(script))
+	_, err = c.App.Writer.Write(script)
 	return err
 }

@@ -37,7 +37,7 @@ func (c *client) persist(ctx context.Context, r request) (*http.Response, error)
 	end := time.Now().Add(c.patience)
 	told := false
 	for pause := firstPause; ; pause = min(2*pause, mostPause) {
-		resp, err, wait := c.round(ctx, r)
+		resp, wait, err := c.round(ctx, r)
 		if err == nil || !passing(err) || ctx.Err() != nil {
 			return resp, err
 		}
@@ -59,14 +59,14 @@ func (c *client) persist(ctx context.Context, r request) (*http.Response, error)
 
 // round asks each node once, until one answers, and begins with the one that did
 // last. wait is what a node asked for.
-func (c *client) round(ctx context.Context, r request) (resp *http.Response, err error, wait time.Duration) {
+func (c *client) round(ctx context.Context, r request) (resp *http.Response, wait time.Duration, err error) {
 	begin := int(c.answered.Load())
 	for i := range c.addresses {
 		n := (begin + i) % len(c.addresses)
 		resp, now := c.send(ctx, c.addresses[n], r)
 		if now == nil {
 			c.answered.Store(int32(n))
-			return resp, nil, 0
+			return resp, 0, nil
 		}
 		if err == nil || !isSilent(now) { // what a node says tells more than that another is silent
 			err = now
@@ -75,14 +75,14 @@ func (c *client) round(ctx context.Context, r request) (resp *http.Response, err
 		if errors.As(now, &p) {
 			wait = max(wait, time.Duration(p.RetryAfterSeconds)*time.Second)
 			if !elsewhere(p) {
-				return nil, now, wait
+				return nil, wait, now
 			}
 		}
 		if ctx.Err() != nil {
 			break
 		}
 	}
-	return nil, err, wait
+	return nil, wait, err
 }
 
 // send asks one node.

@@ -367,10 +367,6 @@ func (n *node) serve(env *testscript.Env) (stop func(), err error) {
 			return []adminapi.Procedure{{Protocol: "GTPv1", Procedure: "create-pdp-context", Cause: "request accepted (16)", Peer: "operator-a", Count: 3}}
 		},
 		Counters: func() map[string]uint64 { return nil }, Ready: func() error { return nil },
-		Pools: func(doc []byte) ([]*command.Pool, error) {
-			_, pools, err := bundle.Parse("policy", doc)
-			return pools, err
-		},
 		Logger: slog.New(slog.DiscardHandler), Now: n.clock, Name: "node1",
 	})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
