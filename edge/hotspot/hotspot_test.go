@@ -10,9 +10,48 @@ import (
 	"github.com/sealedge/sealedge/edge/usetest"
 	"github.com/sealedge/sealedge/edge/wire"
 	"github.com/sealedge/sealedge/policy"
+	"github.com/sealedge/sealedge/policy/ident"
 )
 
 var start = time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC)
+
+// Rules see whose device it is, and when. Devices that are no barrels join if the
+// policy lists them.
+func TestRulesOfHotspots(t *testing.T) {
+	router := "02:00:5e:10:00:99"
+	mac, err := ident.ParseMAC(router)
+	if err != nil {
+		t.Fatal(err)
+	}
+	always := [7]bool{true, true, true, true, true, true, true}
+	all := policy.Rule{ID: "all", Action: policy.ActionHotspot, Permit: true}
+	over := policy.Rule{ID: "over", Action: policy.ActionHotspot, Match: policy.Match{Hours: &policy.Hours{Days: always, To: 24 * 60, NotAfter: start}}}
+	for _, c := range []struct {
+		name  string
+		rules []policy.Rule
+		mac   string
+		code  wire.Code
+	}{
+		{"a barrel without rules", nil, usetest.MAC(usetest.Barrel), ""},
+		{"a router without rules", nil, router, ""},
+		{"another router", nil, "02:00:5e:10:00:98", wire.CodeMACNotAllowed},
+		{"a router among rules for barrels", []policy.Rule{{ID: "barrels", Action: policy.ActionHotspot, Permit: true, Match: policy.Match{Roles: []string{policy.RoleBarrel}}}}, router, wire.CodeNoRule},
+		{"a barrel among them", []policy.Rule{{ID: "barrels", Action: policy.ActionHotspot, Permit: true, Match: policy.Match{Roles: []string{policy.RoleBarrel}}}}, usetest.MAC(usetest.Barrel), ""},
+		{"over the carrier", []policy.Rule{{ID: "carrier", Action: policy.ActionHotspot, Permit: true, Match: policy.Match{Paths: []policy.PathKind{policy.PathGTP}}}}, router, ""},
+		{"what was forbidden until now", []policy.Rule{over, all}, router, ""},
+		{"forbidden", []policy.Rule{{ID: "routers", Action: policy.ActionHotspot, Match: policy.Match{MACs: []ident.MAC{mac}}}, all}, router, wire.CodeRuleForbids},
+	} {
+		rules := usetest.Rules()
+		rules.Hotspot, rules.Table = []policy.HotspotDevice{{MAC: mac, Role: "router"}}, c.rules
+		rules.Index()
+		g := &Guard{Records: usetest.New(t, func() time.Time { return start }), Rules: func() *policy.Rules { return rules }}
+		answer, err := g.Associate(usetest.Terminal, wire.Association{MAC: c.mac, Event: wire.EventJoin})
+		var p *wire.Problem
+		if errors.As(err, &p); c.code == "" && (err != nil || !answer.Allowed) || c.code != "" && (p == nil || p.Code != c.code) {
+			t.Errorf("%s: %+v, %v", c.name, answer, err)
+		}
+	}
+}
 
 func TestAssociate(t *testing.T) {
 	join := func(mac string) wire.Association {

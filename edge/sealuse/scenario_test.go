@@ -29,6 +29,7 @@ type stage struct {
 	now   time.Time
 	rules *policy.Rules
 	dead  map[string]bool // barrels that don't heartbeat
+	shown policy.Credentials
 }
 
 func newStage(t *testing.T) *stage {
@@ -40,6 +41,7 @@ func newStage(t *testing.T) *stage {
 func (s *stage) gather(from netip.Addr, ask sealuse.Ask) (f sealuse.Facts) {
 	s.View(func(m *state.Machine) { f = sealuse.Gather(m, s.now, from, ask) })
 	f.BarrelAlive = f.Barrel != nil && !s.dead[f.Barrel.Id]
+	f.Shown = s.shown
 	return f
 }
 
