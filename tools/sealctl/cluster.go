@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -60,17 +61,25 @@ func leader(c *cli.Context) (*client, string, error) {
 	return cl.leader(c.Context)
 }
 
-// leader returns a client of the node that leads, and its name.
+// leader returns a client of the node that leads, and its name. It waits for one
+// as long as the client's patience lasts: an election takes a second or two. What
+// is asked of the leader is asked once, as it may be another by the next time.
 func (cl *client) leader(ctx context.Context) (*client, string, error) {
-	for _, addr := range cl.addresses {
-		one := cl.at(addr).once()
-		one.stale = true
-		var s adminapi.Status
-		if err := one.call(ctx, http.MethodGet, "/v1/status", nil, &s); err == nil && s.IsLeader {
-			return one, s.Node, nil
+	end := time.Now().Add(cl.patience)
+	for {
+		for _, a := range askAll(ctx, cl.staleReads()) {
+			if a.Status != nil && a.Status.IsLeader {
+				return cl.at(a.Address).once().staleReads(), a.Status.Node, nil
+			}
+		}
+		if ctx.Err() != nil || time.Now().Add(firstPause).After(end) {
+			return nil, "", &hinted{exitNoLeader, "no node says that it leads", "see 'sealctl cluster status'"}
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(firstPause):
 		}
 	}
-	return nil, "", &hinted{exitNoLeader, "no node says that it leads", "see 'sealctl cluster status'"}
 }
 
 // clusterMembers asks the leader, which knows who answers; without one, any node.

@@ -161,6 +161,9 @@ func drillTarget(c *cli.Context) (t *drill.Target, where string, done func(faile
 	if err != nil {
 		return nil, "", nil, err
 	}
+	if _, err := cl.certificate(); err != nil { // which the drill shows to every node
+		return nil, "", nil, err
+	}
 	if t.Destructive {
 		if err := confirm(c, "break nodes of", "the cluster at "+strings.Join(cl.addresses, ", ")); err != nil {
 			return nil, "", nil, err

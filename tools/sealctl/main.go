@@ -49,9 +49,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if code, done := err.(finished); done {
 		return int(code)
 	}
-	fmt.Fprintln(stderr, "sealctl: "+words(err))
+	fmt.Fprintln(stderr, "sealctl: "+cleanLines(words(err)))
 	if hint := hintOf(err); hint != "" {
-		fmt.Fprintln(stderr, "hint: "+hint)
+		fmt.Fprintln(stderr, "hint: "+cleanLines(hint))
 	}
 	return exitCode(err)
 }
@@ -74,7 +74,7 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 		),
 		Commands: []*cli.Command{
 			deviceCommand(), barrelCommand(), orderCommand(), useCommand(), sessionCommand(), peersCommand(), traceCommand(), proceduresCommand(),
-			policyCommand(), auditCommand(), clusterCommand(), drillCommand(), backupCommand(), epochCommand(), tokenCommand(),
+			policyCommand(), changeCommand(), auditCommand(), clusterCommand(), drillCommand(), backupCommand(), epochCommand(), tokenCommand(),
 			contextCommand(), completionCommand(),
 		},
 		ExitErrHandler: func(*cli.Context, error) {}, // run decides

@@ -41,7 +41,7 @@ func clusterStatus(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	cl.stale = true
+	cl = cl.staleReads()
 	all := askAll(c.Context, cl)
 	wrong := diagnose(all)
 	wrong = append(wrong, frozen(c.Context, cl, all)...)

@@ -174,6 +174,15 @@ func clean(text string) string {
 	return b.String()
 }
 
+// cleanLines is clean for text of several lines.
+func cleanLines(text string) string {
+	lines := strings.Split(text, "\n")
+	for i, l := range lines {
+		lines[i] = clean(l)
+	}
+	return strings.Join(lines, "\n")
+}
+
 // leftOut says which columns a table doesn't show, and where they are.
 func leftOut(stderr io.Writer, left []string) {
 	if len(left) > 0 {

@@ -105,8 +105,7 @@ func movable(err error) bool {
 func (t *tracing) once(ctx context.Context) error {
 	var last error
 	for _, addr := range t.client.addresses {
-		one := *t.client
-		one.addresses = []string{addr}
+		one := t.client.at(addr).once() // run asks again
 		left := int64(time.Until(t.until).Seconds())
 		resp, err := one.do(ctx, http.MethodGet, "/v1/trace?imsi="+url.QueryEscape(t.imsi)+
 			"&seconds="+strconv.FormatInt(max(left, 1), 10)+"&bytes="+strconv.FormatInt(t.bytes, 10), nil)
