@@ -8,6 +8,7 @@ import (
 
 	"github.com/sealedge/sealedge/cluster/command"
 	"github.com/sealedge/sealedge/policy"
+	"github.com/sealedge/sealedge/policy/ident"
 )
 
 // proposals keeps what is proposed, and carries out nothing.
@@ -60,5 +61,35 @@ func TestLateErrorIndication(t *testing.T) {
 	p.wait()
 	if len(log.got) != 1 || log.got[0] != command.Type_CLOSE_PATH {
 		t.Errorf("proposed %v, want to close the path", log.got)
+	}
+}
+
+// Rules decide about the fallback path as about the carrier's.
+func TestRulesOfFallback(t *testing.T) {
+	apn, err := ident.ParseAPN("seal.corp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	byKey := policy.Rule{ID: "key", Action: policy.ActionAttach, Permit: true, Match: policy.Match{Paths: []policy.PathKind{policy.PathWireGuard}}, Require: policy.Require{Credentials: policy.CredentialWireGuard}}
+	for name, c := range map[string]struct {
+		rules []policy.Rule
+		want  command.Type
+	}{
+		"no rules":       {nil, command.Type_ATTACH_WIREGUARD},
+		"its key":        {[]policy.Rule{byKey}, command.Type_ATTACH_WIREGUARD},
+		"forbidden":      {[]policy.Rule{{ID: "no", Action: policy.ActionAttach, Match: byKey.Match}, byKey}, command.Type_RECORD_DECISION},
+		"for others":     {[]policy.Rule{{ID: "finance", Action: policy.ActionAttach, Permit: true, Match: policy.Match{Groups: []string{"finance"}}}}, command.Type_RECORD_DECISION},
+		"where it is":    {[]policy.Rule{{ID: "here", Action: policy.ActionAttach, Permit: true, Match: policy.Match{Locations: []string{"office"}}}}, command.Type_RECORD_DECISION},
+		"at some time":   {[]policy.Rule{{ID: "ever", Action: policy.ActionAttach, Permit: true, Match: policy.Match{Hours: &policy.Hours{Days: [7]bool{true, true, true, true, true, true, true}, To: 24 * 60}}}}, command.Type_ATTACH_WIREGUARD},
+		"for the others": {[]policy.Rule{{ID: "sim", Action: policy.ActionAttach, Permit: true, Require: policy.Require{Credentials: policy.CredentialSIM}}}, command.Type_RECORD_DECISION},
+	} {
+		log := &proposals{fakeNode: newPlanes(t, false).fakeNode}
+		rules := &policy.Rules{Revision: 1, APNs: map[ident.APN]policy.APN{apn: {Name: apn}}, Fallback: policy.Fallback{Allowed: true}, Table: c.rules}
+		p := newPaths(log, func() *policy.Rules { return rules }, "gw1", slog.New(slog.DiscardHandler))
+		p.cameByFallback(key)
+		p.wait()
+		if len(log.got) != 1 || log.got[0] != c.want {
+			t.Errorf("%s: proposed %v, want %s", name, log.got, c.want)
+		}
 	}
 }
