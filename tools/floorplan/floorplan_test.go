@@ -92,6 +92,9 @@ var homes = map[string][]string{
 	"golang.org/x/crypto/argon2":      {"tools/sealserver"},
 	"golang.org/x/mod":                {"cluster/merkle"},
 	"github.com/rogpeppe/go-internal": {},
+	"github.com/schollz/progressbar":  {"tools/sealctl"},
+	"github.com/rivo/uniseg":          {"tools/sealctl"},
+	"golang.org/x/term":               {"tools/sealctl"},
 }
 
 // impure are imports that a pure package (floors 0 to 3) has no use for.
