@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"filippo.io/age"
@@ -77,6 +78,9 @@ type Server struct {
 	calls  *calls
 	limits *limits
 
+	streams atomic.Int32  // watches that are under way
+	ending  chan struct{} // closed when Serve ends
+
 	inForce rulesInForce
 }
 
@@ -88,7 +92,7 @@ func New(cfg Config) *Server {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	s := &Server{cfg: cfg, mux: http.NewServeMux(), calls: newCalls(), limits: newLimits(cfg.RequestsPerSecond)}
+	s := &Server{cfg: cfg, mux: http.NewServeMux(), calls: newCalls(), limits: newLimits(cfg.RequestsPerSecond), ending: make(chan struct{})}
 	s.mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	s.mux.HandleFunc("GET /readyz", s.ready)
 	for _, rt := range s.routes() {
@@ -147,6 +151,7 @@ func (s *Server) routes() []route {
 		{"DELETE /v1/sessions/{id}", Operator, s.endSession},
 		{"GET /v1/peers", Viewer, s.peers},
 		{"GET /v1/trace", Operator, s.trace},
+		{"GET /v1/watch", Viewer, s.watch},
 		{"GET /v1/procedures", Viewer, s.procedures},
 
 		{"GET /v1/policy", Viewer, s.policy},
@@ -273,6 +278,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		ErrorLog:          slog.NewLogLogger(s.cfg.Logger.Handler(), slog.LevelDebug),
 	}
 	stop := context.AfterFunc(ctx, func() {
+		close(s.ending) // watches would outlive the grace time
 		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
 		defer cancel()
 		_ = hs.Shutdown(grace) // what outlives the grace time is cut below
