@@ -19,11 +19,10 @@ var examples = map[string][]string{
 	"trace":        {"sealctl trace imsi=460010000000001 -w attach.pcapng --for 2m", "sealctl trace imsi=460010000000001 -w - | tshark -r -"},
 	"procedures":   {"sealctl procedures", "sealctl procedures -o json | jq '.[] | select(.cause != \"request accepted (16)\")'"},
 
-	"device list":     {"sealctl device list", "sealctl device list -o json | jq -r '.[].imsi'"},
+	"device list":     {"sealctl device list", "sealctl device list --group finance --state active", "sealctl device list -o json | jq -r '.[].imsi'"},
 	"device show":     {"sealctl device show 460010000000001 -o yaml"},
-	"device add":      {"sealctl device add 460010000000001 --apn seal.corp --imei 35693803564380 --label 'phone 1'"},
+	"device add":      {"sealctl device add 460010000000001 --apn seal.corp --imei 35693803564380 --label 'phone 1'", "sealctl device add SB-0001 --mac 02:00:5e:10:00:01 --seal-type contract --psk-file SB-0001.psk --receipt-public-key $(cat SB-0001.pub)"},
 	"device update":   {"sealctl device update 460010000000001 --label 'phone of the front desk'", "sealctl device update 460010000000001 --user phone --password-file password.txt"},
-	"device import":   {"sealctl device import devices.yaml"},
 	"device checkout": {"sealctl device checkout SB-0001 460010000000001"},
 	"device checkin":  {"sealctl device checkin SB-0001"},
 	"device revoke":   {"sealctl device revoke 460010000000001 --reason 'lost in a taxi'", "sealctl device revoke SB-0001 --reason 'broken open' --yes"},

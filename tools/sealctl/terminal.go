@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -14,7 +15,11 @@ func deviceList(c *cli.Context) error {
 	if _, err := arguments(c); err != nil {
 		return err
 	}
-	list, err := all[adminapi.Terminal](c, "/v1/terminals")
+	query, err := filterQuery(c)
+	if err != nil {
+		return err
+	}
+	list, err := all[adminapi.Terminal](c, "/v1/terminals"+query)
 	if err != nil {
 		return err
 	}
@@ -26,10 +31,10 @@ func showTerminals[T any](c *cli.Context, v T, list []adminapi.Terminal) error {
 	for _, t := range list {
 		rows = append(rows, []string{
 			t.IMSI, t.Label, t.State, t.MSISDN, strings.Join(t.IMEIs, ","), strings.Join(t.APNs, ","),
-			listed(t.StaticAddress, t.StaticPrefix6), listed(t.Address, t.Prefix6), credentialsText(t.Credentials), yes(t.WireGuardPublicKey != ""),
+			listed(t.StaticAddress, t.StaticPrefix6), listed(t.Address, t.Prefix6), strings.Join(t.Groups, ","), announcedText(t), credentialsText(t.Credentials), yes(t.WireGuardPublicKey != ""),
 		})
 	}
-	return show(c, v, []string{"IMSI", "LABEL", "STATE", "MSISDN", "IMEI", "APN", "STATIC", "ADDRESS", "CREDENTIALS", "FALLBACK"}, rows)
+	return show(c, v, []string{"IMSI", "LABEL", "STATE", "MSISDN", "IMEI", "APN", "STATIC", "ADDRESS", "GROUPS", "ANNOUNCED", "CREDENTIALS", "FALLBACK"}, rows)
 }
 
 // listed joins what is not empty.
@@ -41,6 +46,14 @@ func listed(words ...string) string {
 		}
 	}
 	return strings.Join(out, ",")
+}
+
+// announcedText is the handset that is announced, and until when.
+func announcedText(t adminapi.Terminal) string {
+	if t.AnnouncedIMEI == "" {
+		return ""
+	}
+	return t.AnnouncedIMEI + " until " + t.AnnouncedUntil.Format(time.DateTime)
 }
 
 // credentialsText is the user and how he may authenticate: "phone (PAP,CHAP)".
@@ -68,9 +81,12 @@ func yes(b bool) string {
 func terminalPath(imsi string) string { return "/v1/terminals/" + url.PathEscape(imsi) }
 
 func deviceShow(c *cli.Context) error {
-	a, err := arguments(c, "IMSI")
+	a, err := arguments(c, "IMSI|BARREL")
 	if err != nil {
 		return err
+	}
+	if !isIMSI(a[0]) {
+		return barrelShow(c, a[0])
 	}
 	var t adminapi.Terminal
 	if err := get(c, terminalPath(a[0]), &t); err != nil {
@@ -85,6 +101,7 @@ func terminalFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringSliceFlag{Name: "apn", Usage: "`APN` that it may attach to; may be repeated"},
 		&cli.StringSliceFlag{Name: "imei", Usage: "`IMEI` of a handset that the SIM may be in; may be repeated; none: any that the policy allows"},
+		&cli.StringSliceFlag{Name: "group", Usage: "`GROUP` of the policy's rules that it is in; may be repeated"},
 		&cli.StringFlag{Name: "msisdn", Usage: "telephone `NUMBER`, country code first"},
 		&cli.StringFlag{Name: "static-address", Usage: "IPv4 `ADDRESS` that is always its own"},
 		&cli.StringFlag{Name: "static-prefix6", Usage: "IPv6 `PREFIX` that is always its own, a /64"},
@@ -99,8 +116,14 @@ func terminalFlags() []cli.Flag {
 }
 
 func deviceAdd(c *cli.Context) error {
-	a, err := arguments(c, "IMSI")
+	a, err := arguments(c, "IMSI|BARREL")
 	if err != nil {
+		return err
+	}
+	if !isIMSI(a[0]) {
+		return barrelAdd(c, a[0])
+	}
+	if err := onlyFor(c, a[0], "a barrel", barrelFlags()); err != nil {
 		return err
 	}
 	t := adminapi.Terminal{IMSI: a[0]}
@@ -157,7 +180,7 @@ func describe(c *cli.Context, t *adminapi.Terminal) error {
 			*field = c.String(name)
 		}
 	}
-	for name, field := range map[string]*[]string{"apn": &t.APNs, "imei": &t.IMEIs} {
+	for name, field := range map[string]*[]string{"apn": &t.APNs, "imei": &t.IMEIs, "group": &t.Groups} {
 		if c.IsSet(name) {
 			*field = strings.FieldsFunc(strings.Join(c.StringSlice(name), ","), func(r rune) bool { return r == ',' })
 		}
