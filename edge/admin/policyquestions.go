@@ -17,7 +17,10 @@ import (
 )
 
 // policyDiff compares a document with the policy in force over what there is.
-func (s *Server) policyDiff(r *http.Request, _ Caller) (any, *problem) {
+func (s *Server) policyDiff(r *http.Request, c Caller) (any, *problem) {
+	if p := s.mayAsk(r, c); p != nil {
+		return nil, p
+	}
 	var asked adminapi.PolicyDiff
 	if p := read(r, &asked); p != nil {
 		return nil, p
@@ -57,6 +60,14 @@ func (s *Server) policyDiff(r *http.Request, _ Caller) (any, *problem) {
 	return out, nil
 }
 
+// mayAsk treats a question that is too long for a query as the read that it is.
+func (s *Server) mayAsk(r *http.Request, c Caller) *problem {
+	if r.URL.Query().Get("stale") == "true" {
+		return nil
+	}
+	return s.mayRead(r, c)
+}
+
 // rulesInForce compiles the policy in force; nil when there is none.
 func (s *Server) rulesInForce() (*policy.Rules, *problem) {
 	var now *command.Policy
@@ -72,7 +83,10 @@ func (s *Server) rulesInForce() (*policy.Rules, *problem) {
 }
 
 // policyExplain says what would be decided on a question, and why.
-func (s *Server) policyExplain(r *http.Request, _ Caller) (any, *problem) {
+func (s *Server) policyExplain(r *http.Request, c Caller) (any, *problem) {
+	if p := s.mayAsk(r, c); p != nil {
+		return nil, p
+	}
 	var asked adminapi.PolicyQuestion
 	if p := read(r, &asked); p != nil {
 		return nil, p

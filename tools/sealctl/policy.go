@@ -17,11 +17,11 @@ func policyCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "policy",
 		Usage: "the policy document",
-		Subcommands: []*cli.Command{
+		Subcommands: append(analysisCommands(), []*cli.Command{
 			{Name: "validate", Usage: "check a policy file, without a cluster", ArgsUsage: "FILE", Action: policyValidate},
 			{Name: "show", Usage: "print the document in force", Action: policyShow},
 			{Name: "apply", Usage: "put a file in force as a new revision", ArgsUsage: "FILE", Action: policyApply},
-		},
+		}...),
 	}
 }
 
