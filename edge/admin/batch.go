@@ -26,7 +26,8 @@ type batch struct {
 	done []adminapi.RowOutcome
 	// waiting are the changes of rows that are decided, by row.
 	waiting []decidedRow
-	again   []int // rows to be decided once more
+	again   []int    // rows to be decided once more
+	changes []uint64 // that rows have become
 }
 
 type decidedRow struct {
@@ -65,7 +66,7 @@ func (s *Server) batchDevices(r *http.Request, c Caller) (any, *problem) {
 			return nil, p
 		}
 	}
-	return adminapi.DeviceBatchDone{Rows: b.done}, nil
+	return adminapi.DeviceBatchDone{Rows: b.done, Changes: b.changes}, nil
 }
 
 // decideRows makes changes of the rows that are to be decided, upon what is stored
@@ -95,7 +96,10 @@ func (s *Server) decideRows(b *batch) {
 
 // putRows has the decided rows carried out, in commands that fit into the log.
 func (s *Server) putRows(r *http.Request, c Caller, reason string, b *batch, more bool) *problem {
-	for from := 0; from < len(b.waiting); {
+	if needed, _, _ := s.deviceApprovals(); needed > 0 {
+		s.leaveOutRefused(b) // the others are one change, carried out as a whole
+	}
+	for from, n := 0, 1; from < len(b.waiting); n++ {
 		p, size := new(command.PutDevices), 0
 		for _, w := range b.waiting[from:] {
 			if size += proto.Size(w.change); size > batchBytes && len(p.Changes) > 0 {
@@ -103,23 +107,57 @@ func (s *Server) putRows(r *http.Request, c Caller, reason string, b *batch, mor
 			}
 			p.Changes = append(p.Changes, w.change)
 		}
-		put, bad := s.putDevices(r, c, reason, p)
+		put, change, bad := s.changeDevices(numbered(r, n), c, reason, p)
 		if bad != nil {
 			return bad
 		}
-		b.note(b.waiting[from:from+len(p.Changes)], put, more)
+		rows := b.waiting[from : from+len(p.Changes)]
+		if change != nil {
+			b.proposed(rows, change)
+		} else {
+			b.note(rows, put, more)
+		}
 		from += len(p.Changes)
 	}
 	return nil
 }
 
-func (s *Server) putDevices(r *http.Request, c Caller, _ string, p *command.PutDevices) (*command.DevicesPut, *problem) {
-	put := new(command.DevicesPut)
-	// Each row can be repeated without harm, so the answer need not be remembered.
-	if bad := s.proposeAs(r, c, "", p, put); bad != nil {
-		return nil, bad
+// numbered is a request for the nth command of a batch, by a name of its own.
+func numbered(r *http.Request, n int) *http.Request {
+	key := r.Header.Get("Idempotency-Key")
+	if n == 1 || key == "" {
+		return r
 	}
-	return put, nil
+	r = r.Clone(r.Context())
+	r.Header.Set("Idempotency-Key", fmt.Sprintf("%s#%d", key, n))
+	return r
+}
+
+// leaveOutRefused takes the rows out that would be refused.
+func (s *Server) leaveOutRefused(b *batch) {
+	decided := b.waiting
+	s.tryRows(b, nil)
+	b.waiting = nil
+	for _, w := range decided {
+		if b.done[w.row].Outcome != adminapi.RowRefused {
+			b.waiting = append(b.waiting, w)
+		}
+	}
+}
+
+// proposed notes rows that are one change: it waits for others, or glass was broken.
+func (b *batch) proposed(rows []decidedRow, change *adminapi.Change) {
+	for _, w := range rows {
+		outcome := adminapi.RowChanged
+		switch {
+		case change.State == adminapi.ChangePending:
+			outcome = adminapi.RowPending
+		case w.added:
+			outcome = adminapi.RowAdded
+		}
+		b.done[w.row] = adminapi.RowOutcome{Outcome: outcome}
+	}
+	b.changes = append(b.changes, change.ID)
 }
 
 // tryRows tells what would become of the decided rows.

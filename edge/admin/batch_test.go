@@ -206,3 +206,36 @@ func TestBatchShowsNoKey(t *testing.T) {
 		t.Error("the key is in the log in clear")
 	}
 }
+
+// Where others have to approve changes of devices, the good rows are one change.
+func TestBatchWaitsForApproval(t *testing.T) {
+	s, n := newServer(t)
+	document := `{apiVersion: sealedge.dev/v1, kind: Policy, spec: {apns: [{name: seal.corp, gateway: 10.90.0.1, pools: [10.90.0.0/16]}], levels: {1: {methods: [fingerprint]}}, sealTypes: {contract: {level: 1, maxCount: 1, maxWindow: 1h}}, servers: [seal.example.org], changeControl: {approvals: {devices: 1}, breakGlass: true}}}`
+	if r, err := n.Propose(t.Context(), command.New("test", "", "test", &command.PutPolicy{Document: []byte(document)})); err != nil || r.Code != command.Code_OK {
+		t.Fatal(r, err)
+	}
+	rows := []string{rowPhone, `{"terminal":{"imsi":"46"}}`, `{"check_out":{"barrel":"SB-9","imsi":"460011234567890"}}`, `{"terminal":{"imsi":"460011234567891","apns":["seal.corp"]}}`}
+	body := `{"rows":[` + strings.Join(rows, ",") + `],"reason":"new phones"}`
+	for range 2 { // its answer may be lost
+		w := s.send(t, operator, "POST", "/v1/devices/batch", "once", body)
+		var done adminapi.DeviceBatchDone
+		if err := json.Unmarshal(w.Body.Bytes(), &done); err != nil || w.Code != http.StatusOK {
+			t.Fatalf("%d %s", w.Code, w.Body)
+		}
+		for i, want := range []string{adminapi.RowPending, adminapi.RowRefused, adminapi.RowRefused, adminapi.RowPending} {
+			if done.Rows[i].Outcome != want {
+				t.Errorf("row %d: %+v, want %s", i, done.Rows[i], want)
+			}
+		}
+		if len(done.Changes) != 1 || done.Changes[0] != 1 || n.machine.Subscriber(phone) != nil {
+			t.Errorf("%s", w.Body)
+		}
+	}
+	if c := n.machine.Change(1); c.Reason != "new phones" || len(c.Devices.GetChanges()) != 2 {
+		t.Errorf("%v", c)
+	}
+	w := s.send(t, operator, "POST", "/v1/devices/batch?break_glass=true", "", body)
+	if !strings.Contains(w.Body.String(), `"added"`) || n.machine.Subscriber(phone) == nil || n.machine.Subscriber("460011234567891") == nil {
+		t.Errorf("broken glass: %s", w.Body)
+	}
+}

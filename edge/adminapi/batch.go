@@ -55,7 +55,7 @@ const (
 // DeviceBatchDone tells what became of each row, in their order.
 type DeviceBatchDone struct {
 	Rows    []RowOutcome `json:"rows"`
-	Changes []uint64     `json:"changes,omitempty"` // that wait for approval
+	Changes []uint64     `json:"changes,omitempty"` // that rows have become, and that wait for approval unless glass was broken
 }
 
 // RowOutcome is what became of one, or would become of it.
