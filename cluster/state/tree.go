@@ -10,6 +10,10 @@ import (
 // a version that keeps none, so that all have the same tree.
 const treeLevel = 2
 
+// BeginsTree tells whether the tree begins with this command's entry, if it hasn't
+// begun before.
+func BeginsTree(c *command.Command) bool { return c.GetLevel() >= treeLevel }
+
 // growTree adds the last entry of the chain to the tree.
 func (m *Machine) growTree() {
 	if m.level < treeLevel {

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bufio"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -10,10 +8,6 @@ import (
 	"os"
 
 	"github.com/urfave/cli/v2"
-
-	"github.com/sealedge/sealedge/cluster/command"
-	"github.com/sealedge/sealedge/cluster/state"
-	"github.com/sealedge/sealedge/edge/adminapi"
 )
 
 func auditCommand() *cli.Command {
@@ -22,14 +16,67 @@ func auditCommand() *cli.Command {
 		Usage: "the hash-chained audit log",
 		Subcommands: []*cli.Command{
 			{
+				Name: "tail", Usage: "show the newest entries in words",
+				Description: withExamples("With --follow it goes on with every entry as it comes, until it is interrupted.",
+					"sealctl audit tail", "sealctl audit tail -n 50 --type PUT_POLICY", "sealctl audit tail --follow --device SB-0001"),
+				Flags: append(aboutFlags(),
+					&cli.IntFlag{Name: "n", Usage: "`HOW` many", Value: 20},
+					&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "go on with what comes"}),
+				Action: auditTail,
+			},
+			{
+				Name: "search", Usage: "find entries by order, device, person, type and time",
+				Description: withExamples("An entry is found when all of it applies. A TIME is one such as 2026-11-22T08:00:00Z, a day such as 2026-11-22, or how long ago it was, such as 36h.",
+					"sealctl audit search --order WO-2026-0042", "sealctl audit search --device 460010000000001 --since 24h", "sealctl audit search --person li --type APPROVE_CHANGE -o json | jq -r '.[].words'"),
+				Flags: append(aboutFlags(),
+					&cli.StringFlag{Name: "since", Usage: "not before `TIME`"},
+					&cli.StringFlag{Name: "until", Usage: "before `TIME`"},
+					&cli.Uint64Flag{Name: "from", Usage: "not before entry `NUMBER`"},
+					&cli.Uint64Flag{Name: "to", Usage: "not after entry `NUMBER`"},
+					&cli.BoolFlag{Name: "newest", Usage: "begin with the newest"},
+					&cli.IntFlag{Name: "limit", Usage: "`HOW` many at most", Value: 1000}),
+				Action: auditSearch,
+			},
+			{
+				Name: "show", Usage: "show one entry with all that it says", ArgsUsage: "NUMBER",
+				Description: withExamples("", "sealctl audit show 17", "sealctl audit show 17 -o json | jq .detail"),
+				Action:      auditShow,
+			},
+			{
 				Name: "export", Usage: "write the chain as JSON Lines", ArgsUsage: "[FILE]",
 				Description: "Without FILE the chain goes to standard output. A FILE appears only when it is whole.",
 				Action:      auditExport,
 			},
 			{
 				Name: "verify", Usage: "verify an exported chain, without a cluster", ArgsUsage: "FILE",
-				Flags:  []cli.Flag{&cli.StringFlag{Name: "head", Usage: "`HASH` of the last entry, as noted from 'cluster status -o json', or of one before it; without it a chain cut at its end verifies too"}},
+				Description: withExamples("Every hash is worked out anew. A head says that nothing before it was changed or left out, and is in a file that 'sealctl audit head -o json' wrote, or the hash of an entry. With --ca the signature of every approval is verified as well.",
+					"sealctl audit verify chain.jsonl --head head.json", "sealctl audit verify chain.jsonl --head last-year.json --head last-month.json --ca ca.pem"),
+				Flags: []cli.Flag{
+					&cli.StringSliceFlag{Name: "head", Usage: "`FILE` with a pinned head, or the hash of an entry; without one a chain cut at its end verifies too"},
+					&cli.StringFlag{Name: "ca", Usage: "`FILE` with the CA certificate of the operators: verify who approved changes"},
+				},
 				Action: auditVerify,
+			},
+			{
+				Name: "head", Usage: "show the head of the chain: keep it elsewhere, it pins all that came before",
+				Description: withExamples("With --since the older head is shown to be the beginning of this one; the proof is in the document.",
+					"sealctl audit head -o json > head.json", "sealctl audit head --since head.json"),
+				Flags:  []cli.Flag{&cli.StringFlag{Name: "since", Usage: "`FILE` with an older head"}},
+				Action: auditHead,
+			},
+			{
+				Name: "prove", Usage: "prove that an entry is in the chain", ArgsUsage: "NUMBER",
+				Description: withExamples("The document has the entry and a proof that the tree over the chain holds it; who has the head needs no cluster to check it. Without --head the tree is that of now.",
+					"sealctl audit prove 17 > proof.json", "sealctl audit prove 17 --head head.json > proof.json"),
+				Flags:  []cli.Flag{&cli.StringFlag{Name: "head", Usage: "`FILE` with the pinned head whose tree is to hold it"}},
+				Action: auditProve,
+			},
+			{
+				Name: "check-proof", Usage: "check a proof against a pinned head, without a cluster", ArgsUsage: "FILE",
+				Description: withExamples("FILE has a proof of an entry ('audit prove'), or a head with the proof that an older one is its beginning ('audit head --since').",
+					"sealctl audit check-proof proof.json --head head.json", "sealctl audit check-proof new-head.json --head head.json"),
+				Flags:  []cli.Flag{&cli.StringFlag{Name: "head", Usage: "`FILE` with the pinned head"}},
+				Action: auditCheckProof,
 			},
 		},
 	}
@@ -74,51 +121,4 @@ func cut(err error) error {
 		return nil
 	}
 	return &hinted{exitFailed, fmt.Sprintf("the export broke off: %v", err), "run it again; the gateway's log says why if it broke off there"}
-}
-
-func auditVerify(c *cli.Context) error {
-	a, err := arguments(c, "FILE")
-	if err != nil {
-		return err
-	}
-	f, err := os.Open(a[0])
-	if err != nil {
-		return &hinted{exitUsage, err.Error(), "name a file that 'sealctl audit export FILE' wrote"}
-	}
-	defer f.Close()
-	want := c.String("head")
-	n, head, pinned, err := verifyChain(f, want)
-	if err != nil {
-		return &hinted{exitVerification, a[0] + ": " + err.Error(), "this file is not what the gateway wrote: export again from another node and compare"}
-	}
-	if want != "" && !pinned {
-		return &hinted{exitVerification, fmt.Sprintf("%s verifies in itself up to %x, but is not at the pinned head %s anywhere", a[0], head, want), "entries are missing at its end, or it is another cluster's chain"}
-	}
-	fmt.Fprintf(c.App.Writer, "%d entries verify; head %x\n", n, head)
-	return nil
-}
-
-// verifyChain reads an export from its first entry to its end, and tells whether
-// want is the hash of one of them: the chain goes on while it is exported, since
-// that is recorded too.
-func verifyChain(r io.Reader, want string) (n uint64, head [32]byte, pinned bool, err error) {
-	lines := bufio.NewScanner(r)
-	lines.Buffer(nil, 64<<20)
-	entries := func(yield func(*command.AuditEntry, error) bool) {
-		for line := 1; lines.Scan(); line++ {
-			e, err := adminapi.ParseAuditLine(lines.Bytes())
-			if err != nil {
-				err = fmt.Errorf("line %d: %w", line, err)
-			}
-			pinned = pinned || want != "" && want == hex.EncodeToString(e.GetHash())
-			if !yield(e, err) || err != nil {
-				return
-			}
-		}
-		if err := lines.Err(); err != nil {
-			yield(nil, err)
-		}
-	}
-	head, n, err = state.VerifyAudit([32]byte{}, 0, entries)
-	return n, head, pinned, err
 }

@@ -32,6 +32,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/sealedge/sealedge/cluster/chain/chaintest"
 	"github.com/sealedge/sealedge/cluster/command"
 	"github.com/sealedge/sealedge/cluster/state"
 	"github.com/sealedge/sealedge/edge/admin"
@@ -130,7 +131,7 @@ func TestScripts(t *testing.T) {
 					ts.Fatalf("%d packets, then %v", n, err)
 				}
 			},
-			"terminal": onTerminal, "identity": identity, "damage": damage, "loses": loses, "reports": reports, "jumps": jumps,
+			"plants": plants, "awaits": awaits, "terminal": onTerminal, "identity": identity, "damage": damage, "loses": loses, "reports": reports, "jumps": jumps,
 			// kept IMSI PASSWORD: the record verifies the password, and the log doesn't
 			// have it.
 			"kept": func(ts *testscript.TestScript, _ bool, args []string) {
@@ -145,6 +146,7 @@ type node struct {
 	mu        sync.Mutex
 	machine   *state.Machine        // guarded by mu
 	entries   []*command.AuditEntry // guarded by mu
+	chain     chaintest.Chain       // of entries
 	lost      bool                  // guarded by mu
 	later     time.Duration         // guarded by mu: of the clock
 	off       time.Duration         // guarded by mu: of the node's own clock
@@ -164,6 +166,7 @@ func (n *node) Propose(_ context.Context, c *command.Command) (*command.Result, 
 	r, e, err := n.machine.Apply(n.machine.Index()+1, 1, command.Marshal(c))
 	if e != nil {
 		n.entries = append(n.entries, e)
+		n.chain.Add(n.machine, e)
 	}
 	return r, err
 }
@@ -361,7 +364,7 @@ func (n *node) serve(env *testscript.Env) (stop func(), err error) {
 	pool.AddCert(ca.cert)
 	srv := admin.New(admin.Config{
 		TLS:     &tls.Config{Certificates: []tls.Certificate{server.tls}, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert, MinVersion: tls.VersionTLS13},
-		Cluster: n, Node: n, Membership: n, Secrets: wrap, Backup: n.backup,
+		Cluster: n, Node: n, Chain: &n.chain, Membership: n, Secrets: wrap, Backup: n.backup,
 		Alive: func(string) bool { return false }, Push: func(*command.Lock) {},
 		Trace: n.trace, Procedures: func() []adminapi.Procedure {
 			return []adminapi.Procedure{{Protocol: "GTPv1", Procedure: "create-pdp-context", Cause: "request accepted (16)", Peer: "operator-a", Count: 3}}
