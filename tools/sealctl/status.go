@@ -156,7 +156,7 @@ type ailment struct {
 const (
 	clockTolerance = 2 * time.Second
 	behindBy       = 1000 // commands that a node may not have applied yet
-	diskNearlyFull = 85   // per cent
+	diskFills      = 80   // per cent, below what stops new sessions as a rule (cluster.admission_stop)
 )
 
 // diagnose finds what is wrong in what the nodes say.
@@ -193,7 +193,7 @@ func diagnoseNode(s *adminapi.Status, applied uint64) (found [][2]string) {
 	switch {
 	case !s.Admits:
 		found = append(found, [2]string{"its disk is nearly full, and nothing new is begun", "make room (docs/runbooks/full-disk.md)"})
-	case s.DiskUsed >= diskNearlyFull:
+	case s.DiskUsed >= diskFills:
 		found = append(found, [2]string{fmt.Sprintf("its disk is full to %d %%", s.DiskUsed), "make room before nothing new is begun (docs/runbooks/full-disk.md)"})
 	}
 	if applied-s.Applied > behindBy {

@@ -32,7 +32,7 @@ func TestDiagnose(t *testing.T) {
 		{"a clock", func(all []answer) { all[2].Status.Clock = -2001 }, "node3: its clock is -2.001s off the other nodes': set it right", exitOK},
 		{"a clock within bounds", func(all []answer) { all[2].Status.Clock = 2000 }, "", exitOK},
 		{"a full disk", func(all []answer) { all[0].Status.Admits = false }, "node1: its disk is nearly full, and nothing new is begun: make room", exitOK},
-		{"a disk that fills", func(all []answer) { all[0].Status.DiskUsed = 85 }, "node1: its disk is full to 85 %: make room before", exitOK},
+		{"a disk that fills", func(all []answer) { all[0].Status.DiskUsed = 80 }, "node1: its disk is full to 80 %: make room before", exitOK},
 		{"a node behind", func(all []answer) { all[2].Status.Applied = 7999 }, "node3: it is 1001 commands behind: it catches up", exitOK},
 		{"a node alone", func(all []answer) { all[2].Status.Leader = "" }, "node3: it knows of no leader: see that it reaches", exitOK},
 		{"an election", func(all []answer) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"slices"
@@ -65,19 +66,15 @@ func table(w io.Writer, header []string, rows [][]string) (left []string, err er
 	if s.terminal && s.width > 0 {
 		left = fit(header, widths, s.width)
 	}
-	var b strings.Builder
+	out := bufio.NewWriter(w)
 	for n, r := range all {
-		writeRow(&b, s, header, r, widths, n == 0)
-		if _, err := io.WriteString(w, b.String()); err != nil {
-			return nil, err
-		}
-		b.Reset()
+		writeRow(out, s, header, r, widths, n == 0)
 	}
-	return left, nil
+	return left, out.Flush()
 }
 
 // writeRow writes a row; columns of width 0 are left out.
-func writeRow(b *strings.Builder, s screen, header, cells []string, widths []int, head bool) {
+func writeRow(b *bufio.Writer, s screen, header, cells []string, widths []int, head bool) {
 	last := len(cells) - 1
 	for last > 0 && widths[last] == 0 {
 		last--
@@ -94,7 +91,7 @@ func writeRow(b *strings.Builder, s screen, header, cells []string, widths []int
 		case slices.Contains(telling, header[i]):
 			cell = s.painted(colours[strings.ToLower(cell)], cell)
 		}
-		b.WriteString(cell)
+		b.WriteString(cell) // Flush has the error
 		if i < last {
 			b.WriteString(strings.Repeat(" ", pad+gap))
 		}
