@@ -64,7 +64,7 @@ func newRig(t *testing.T) *rig {
 func (r *rig) start() {
 	gateway := certificate(r.t, "gateway")
 	r.srv = New(Config{
-		Cluster: r.w, Rules: r.rules.Load, Server: r.seal, Evidence: r.seal, Barrels: alive{r}, GrantKey: usetest.Key(""),
+		Cluster: r.w, Rules: r.rules.Load, Server: r.seal, Evidence: r.seal, Barrels: alive{r}, GrantKey: usetest.Key(""), Unwrap: unwrapShared,
 		Hotspot:     hotspotFunc(func(imsi string, a wire.Association) (wire.AssociationAnswer, error) { return r.hotspot(imsi, a) }),
 		Certificate: func() (*tls.Certificate, error) { return gateway, nil },
 		Leading:     r.leading.Load,

@@ -17,6 +17,7 @@ import (
 	"github.com/sealedge/sealedge/cluster/command"
 	"github.com/sealedge/sealedge/edge/sealuse"
 	"github.com/sealedge/sealedge/edge/wire"
+	"github.com/sealedge/sealedge/policy"
 	"github.com/sealedge/sealedge/policy/ident"
 )
 
@@ -94,7 +95,8 @@ type call struct {
 	w http.ResponseWriter
 	r *http.Request
 	terminal
-	err error
+	proved policy.Credentials // by the request itself; owned by its handler
+	err    error
 }
 
 // terminal is who asks: the holder of the address that the packets come from.

@@ -25,6 +25,9 @@ type Config struct {
 	Barrels  Barrels
 	Hotspot  Hotspot
 	GrantKey ed25519.PrivateKey // the cluster's, the same on every node
+	// Unwrap opens the secret of a terminal's credentials, which is wrapped for
+	// "chap:" and its IMSI (edge/keywrap).
+	Unwrap func(owner string, wrapped []byte) ([]byte, error)
 	// Certificate is the gateway's, for its inner addresses. It is asked for at
 	// every handshake, so that a renewed one is taken up.
 	Certificate func() (*tls.Certificate, error)

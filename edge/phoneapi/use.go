@@ -17,7 +17,7 @@ import (
 var decideAfter = [...]time.Duration{0, 0, 50 * time.Millisecond, 200 * time.Millisecond}
 
 // ask reads what a use is asked for, and the token of who asks.
-func (c *call) ask() (ask sealuse.Ask, token string, err error) {
+func (s *Server) ask(c *call) (ask sealuse.Ask, token string, err error) {
 	var req wire.UseRequest
 	if err := c.decode(&req); err != nil {
 		return ask, "", err
@@ -29,12 +29,17 @@ func (c *call) ask() (ask sealuse.Ask, token string, err error) {
 	if bad != nil { // not a nil problem in an error
 		return ask, "", bad
 	}
+	if err := s.prove(c, req); err != nil {
+		p := sealuse.FromError(err)
+		s.refused(c, sealuse.KindUse, "order "+ask.Order.String()+" barrel "+ask.Barrel.String()+" request "+ask.RequestID, p)
+		return ask, "", p
+	}
 	return ask, token, nil
 }
 
 // use is POST /v1/uses: sealuse steps 4 to 7.
 func (s *Server) use(c *call) error {
-	ask, token, err := c.ask()
+	ask, token, err := s.ask(c)
 	if err != nil {
 		return err
 	}
@@ -55,7 +60,7 @@ func (s *Server) use(c *call) error {
 // quorum as a reservation does, and a refusal is recorded as one: who tries orders
 // out is to be seen.
 func (s *Server) checkUse(c *call) error {
-	ask, token, err := c.ask()
+	ask, token, err := s.ask(c)
 	if err != nil {
 		return err
 	}
@@ -134,6 +139,9 @@ func (s *Server) facts(c *call, ask sealuse.Ask) (f sealuse.Facts) {
 	if f.Barrel != nil {
 		f.BarrelAlive = s.cfg.Barrels.Alive(f.Barrel.Id)
 		f.Shown |= s.cfg.Barrels.Shown(f.Barrel.Id)
+	}
+	if f.Subscriber.GetVersion() == c.subscriber.GetVersion() { // what it was checked against
+		f.Shown |= c.proved
 	}
 	if want := f.Subscriber.GetDeviceCertSha256(); len(want) > 0 && presented(c.r.TLS, want) {
 		f.Shown |= policy.CredentialCertificate

@@ -197,7 +197,7 @@ func (g *gateway) openServices() error {
 	phoneAPI := g.cfg.Inner.PhoneAPI
 	g.phones = phoneapi.New(phoneapi.Config{
 		Cluster: g.node, Rules: g.rules.inForce, Server: g.seals, Evidence: g.seals, Barrels: g.barrels,
-		Hotspot: guard, GrantKey: grantKey,
+		Hotspot: guard, GrantKey: grantKey, Unwrap: g.secrets.wrapper.Unwrap,
 		Certificate: func() (*tls.Certificate, error) { return config.Pair(phoneAPI.Cert, phoneAPI.Key) },
 		Leading:     g.node.Holds, Logger: g.component("phoneapi"),
 	})

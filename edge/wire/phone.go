@@ -83,6 +83,12 @@ type UseRequest struct {
 	Order           string    `json:"order"`
 	Barrel          string    `json:"barrel"`
 	Count           uint32    `json:"count,omitempty"` // stampings wanted; 0: as many as the order has left
+
+	// What the terminal shows besides, where policy asks for it: the account and
+	// password of its record, and a KeyProof. A password is never kept or logged.
+	Account  string `json:"account,omitempty"`
+	Password string `json:"password,omitempty"`
+	KeyProof []byte `json:"key_proof,omitempty"`
 }
 
 // UseAnswer is a granted use (201).
