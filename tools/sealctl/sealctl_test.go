@@ -131,7 +131,7 @@ func TestScripts(t *testing.T) {
 					ts.Fatalf("%d packets, then %v", n, err)
 				}
 			},
-			"plants": plants, "awaits": awaits, "terminal": onTerminal, "identity": identity, "damage": damage, "loses": loses, "reports": reports, "jumps": jumps,
+			"plants": plants, "awaits": awaits, "terminal": onTerminal, "identity": identity, "damage": damage, "loses": loses, "reports": reports, "jumps": jumps, "secret": secretFiles, "silent": silent, "publickey": publicKey,
 			// kept IMSI PASSWORD: the record verifies the password, and the log doesn't
 			// have it.
 			"kept": func(ts *testscript.TestScript, _ bool, args []string) {
@@ -366,7 +366,7 @@ func (n *node) serve(env *testscript.Env) (stop func(), err error) {
 		TLS:     &tls.Config{Certificates: []tls.Certificate{server.tls}, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert, MinVersion: tls.VersionTLS13},
 		Cluster: n, Node: n, Chain: &n.chain, Membership: n, Secrets: wrap, Backup: n.backup,
 		Alive: func(string) bool { return false }, Push: func(*command.Lock) {},
-		Trace: n.trace, Procedures: func() []adminapi.Procedure {
+		Trace: n.trace, Router: n.router(env.WorkDir), Procedures: func() []adminapi.Procedure {
 			return []adminapi.Procedure{{Protocol: "GTPv1", Procedure: "create-pdp-context", Cause: "request accepted (16)", Peer: "operator-a", Count: 3}}
 		},
 		Counters: func() map[string]uint64 { return nil }, Ready: func() error { return nil },
