@@ -149,7 +149,7 @@ func reference(r *Rules, f *facts) int {
 func TestRulingsAgree(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(5, 22))
 	matched := 0
-	for range 300 {
+	for range 120 {
 		r := &Rules{
 			Table: randomTable(rnd, 1+rnd.IntN(150)), Zone: someZones[rnd.IntN(len(someZones))],
 			Locations: map[string]Location{
@@ -196,8 +196,8 @@ func TestRulingsAgree(t *testing.T) {
 			}
 		}
 	}
-	if matched < 1000 {
-		t.Errorf("only %d of 12,000 requests matched: the test is too easy", matched)
+	if matched < 500 {
+		t.Errorf("only %d of 4,800 requests matched: the test is too easy", matched)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -64,6 +65,20 @@ func TestDevicesRoundTrip(t *testing.T) {
 	b.State, b.PSK, b.Alive = "active", "", true
 	if got := BarrelOf(r, true); marshal(t, got) != marshal(t, b) {
 		t.Errorf("barrel: got %s, want %s", marshal(t, got), marshal(t, b))
+	}
+}
+
+func TestTooManyGroups(t *testing.T) {
+	t1 := Terminal{IMSI: "460010000000001", APNs: []string{"a"}}
+	for i := range maxGroups + 1 {
+		t1.Groups = append(t1.Groups, fmt.Sprintf("group-%d", i))
+	}
+	if _, err := t1.Record(); err == nil || !strings.Contains(err.Error(), "groups: 17 are too many") {
+		t.Errorf("got %v", err)
+	}
+	t1.Groups = t1.Groups[:maxGroups]
+	if _, err := t1.Record(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -163,9 +163,15 @@ func (t Terminal) Record() (*command.Subscriber, error) {
 	return s, m.err()
 }
 
+// maxGroups bounds the groups of a terminal: every decision looks at them.
+const maxGroups = 16
+
 // groups checks the names of groups, and sorts them.
 func groups(m *mistakes, names []string) []string {
 	sorted := slices.Sorted(slices.Values(names))
+	if len(names) > maxGroups {
+		m.add("groups", fmt.Errorf("%d are too many; a terminal may have %d", len(names), maxGroups))
+	}
 	for i, name := range names {
 		switch {
 		case !ident.PlainName(name):
