@@ -183,10 +183,14 @@ func (s *Server) planned(asked adminapi.Proposal) (any, *problem) {
 	}
 	plan := adminapi.Plan{
 		BaseRevision: x.BaseRevision, Digest: adminapi.DocumentDigest(x.BaseRevision, x.put.Document), RollbackTo: asked.RollbackTo, Same: x.same(),
-		Touches: textsOf(x.touches), Settings: []string{}, Effects: s.effects(x.old, x.new), Needed: x.needed, BreakGlass: controlOf(x.old).BreakGlass,
+		Touches: textsOf(x.touches), Settings: []string{}, Findings: []string{}, Effects: s.effects(x.old, x.new), Needed: x.needed, BreakGlass: controlOf(x.old).BreakGlass,
 	}
 	if asked.RollbackTo != 0 {
 		plan.Document = string(x.put.Document)
+	}
+	population := s.population()
+	for _, f := range bundle.Lint(x.new, &population) {
+		plan.Findings = append(plan.Findings, f.Text)
 	}
 	for _, setting := range bundle.Settings(x.old, x.new) {
 		plan.Settings = append(plan.Settings, setting.String())

@@ -135,6 +135,7 @@ type Plan struct {
 	Touches      []string `json:"touches"`
 	Settings     []string `json:"settings"` // what differs, in words
 	Effects      []string `json:"effects"`  // on terminals, barrels, orders and sessions as they are
+	Findings     []string `json:"findings"` // what lint says of the document over what there is, such as rules for devices that are gone
 	Needed       uint32   `json:"needed"`   // approvals by other people
 	BreakGlass   bool     `json:"break_glass"`
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/sealedge/sealedge/edge/adminapi"
 	"github.com/sealedge/sealedge/edge/wire"
 )
 
@@ -101,6 +102,13 @@ func (c *client) call(ctx context.Context, method, path string, in, out any) err
 		return err
 	}
 	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusAccepted { // others have to agree first
+		var change adminapi.Change
+		if err := json.NewDecoder(resp.Body).Decode(&change); err != nil {
+			return fmt.Errorf("the answer of %s cannot be read: %w", resp.Request.URL.Host, err)
+		}
+		return waits(change)
+	}
 	if out == nil || resp.StatusCode == http.StatusNoContent {
 		return nil
 	}

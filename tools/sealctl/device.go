@@ -1,9 +1,7 @@
 package main
 
 import (
-	"net/http"
 	"net/url"
-	"strconv"
 
 	"github.com/urfave/cli/v2"
 
@@ -14,7 +12,7 @@ func deviceCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "device",
 		Usage: "the allow-list: terminals (phones) and barrels",
-		Subcommands: []*cli.Command{
+		Subcommands: append([]*cli.Command{
 			{Name: "list", Usage: "list terminals, all or some of them", Flags: filterFlags(), Action: deviceList},
 			{Name: "show", Usage: "show one terminal or barrel", ArgsUsage: "IMSI|BARREL", Action: deviceShow},
 			{
@@ -33,12 +31,7 @@ func deviceCommand() *cli.Command {
 			deviceBindCommand(),
 			{Name: "checkout", Usage: "hand a barrel to a terminal", ArgsUsage: "BARREL IMSI", Action: deviceCheckOut},
 			{Name: "checkin", Usage: "take a barrel back", ArgsUsage: "BARREL", Action: deviceCheckIn},
-			{
-				Name: "revoke", Usage: "revoke a terminal or a barrel for ever, at once", ArgsUsage: "IMSI|BARREL",
-				Flags:  []cli.Flag{&cli.StringFlag{Name: "reason", Usage: "why; it goes into the audit chain", Required: true}},
-				Action: deviceRevoke,
-			},
-		},
+		}, withdrawCommands()...),
 	}
 }
 
@@ -56,28 +49,4 @@ func deviceCheckIn(c *cli.Context) error {
 		return err
 	}
 	return post(c, "/v1/barrels/"+url.PathEscape(a[0])+"/checkin", nil, a[0]+" is checked in")
-}
-
-func deviceRevoke(c *cli.Context) error {
-	a, err := arguments(c, "IMSI|BARREL")
-	if err != nil {
-		return err
-	}
-	if err := confirm(c, "revoke for ever", a[0]); err != nil {
-		return err
-	}
-	kind := "barrels"
-	if _, err := strconv.ParseUint(a[0], 10, 64); err == nil && len(a[0]) >= 6 {
-		kind = "terminals"
-	}
-	var out adminapi.Revoked
-	cl, err := newClient(c)
-	if err != nil {
-		return err
-	}
-	if err := cl.call(c.Context, http.MethodPost, "/v1/"+kind+"/"+url.PathEscape(a[0])+"/revoke", adminapi.Reason{Reason: c.String("reason")}, &out); err != nil {
-		return err
-	}
-	return show(c, out, []string{"SESSIONS ENDED", "USES STOPPED", "LOCKS SENT"},
-		[][]string{{strconv.Itoa(len(out.Sessions)), strconv.Itoa(len(out.Uses)), strconv.Itoa(len(out.Locks))}})
 }

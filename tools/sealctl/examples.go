@@ -25,11 +25,8 @@ var examples = map[string][]string{
 	"device update":   {"sealctl device update 460010000000001 --label 'phone of the front desk'", "sealctl device update 460010000000001 --user phone --password-file password.txt"},
 	"device checkout": {"sealctl device checkout SB-0001 460010000000001"},
 	"device checkin":  {"sealctl device checkin SB-0001"},
-	"device revoke":   {"sealctl device revoke 460010000000001 --reason 'lost in a taxi'", "sealctl device revoke SB-0001 --reason 'broken open' --yes"},
 
 	"policy validate": {"sealctl policy validate policy.yaml"},
-	"policy show":     {"sealctl policy show > policy.yaml"},
-	"policy apply":    {"sealctl policy apply policy.yaml"},
 
 	"audit export": {"sealctl audit export chain.jsonl", "sealctl audit export | jq 'select(.type == \"PUT_POLICY\")'"},
 	"audit verify": {"sealctl audit verify chain.jsonl --head $(cat pinned-head)"},

@@ -74,7 +74,7 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 		),
 		Commands: []*cli.Command{
 			deviceCommand(), barrelCommand(), routerCommand(), orderCommand(), useCommand(), sessionCommand(), peersCommand(), traceCommand(), proceduresCommand(),
-			policyCommand(), auditCommand(), clusterCommand(), drillCommand(), backupCommand(), epochCommand(), tokenCommand(),
+			policyCommand(), changeCommand(), auditCommand(), clusterCommand(), drillCommand(), backupCommand(), epochCommand(), tokenCommand(),
 			contextCommand(), completionCommand(),
 		},
 		ExitErrHandler: func(*cli.Context, error) {}, // run decides

@@ -131,7 +131,7 @@ func TestScripts(t *testing.T) {
 					ts.Fatalf("%d packets, then %v", n, err)
 				}
 			},
-			"plants": plants, "awaits": awaits, "terminal": onTerminal, "identity": identity, "damage": damage, "loses": loses, "reports": reports, "jumps": jumps, "secret": secretFiles, "silent": silent, "publickey": publicKey,
+			"plants": plants, "awaits": awaits, "terminal": onTerminal, "identity": identity, "damage": damage, "loses": loses, "reports": reports, "jumps": jumps, "secret": secretFiles, "unsaid": unsaid, "publickey": publicKey,
 			// kept IMSI PASSWORD: the record verifies the password, and the log doesn't
 			// have it.
 			"kept": func(ts *testscript.TestScript, _ bool, args []string) {
@@ -386,7 +386,7 @@ func (n *node) serve(env *testscript.Env) (stop func(), err error) {
 		}
 	}
 	write("ca.pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.cert.Raw}))
-	for name, roles := range map[string][]string{"li": {"viewer", "operator", "seal-administrator", "auditor"}, "wu": {"viewer"}, "zhao": {"seal-administrator"}, "sun": {"backup"}} {
+	for name, roles := range map[string][]string{"li": {"viewer", "operator", "seal-administrator", "auditor"}, "wu": {"viewer"}, "zhao": {"seal-administrator"}, "chen": {"seal-administrator"}, "sun": {"backup"}} {
 		p, ierr := ca.issue(name, roles)
 		if ierr != nil {
 			cancel()
