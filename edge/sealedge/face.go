@@ -34,6 +34,7 @@ type face struct {
 	control     *gtpc.Server
 	restoration *restoration
 	timers      *timers
+	admissions  *admissions
 	sockets     *outer
 }
 
@@ -99,10 +100,14 @@ func (g *gateway) openFace(o config.Outer, first, only bool) (*face, error) {
 	f.timers = &timers{
 		cluster: g.node, rules: g.rules.inForce, holds: f.lease.Held, lastActive: f.plane.LastActive, log: g.component(named("timers")),
 	}
+	f.admissions = &admissions{
+		cluster: g.node, rules: g.rules.inForce, holds: f.lease.Held, changed: g.node.Changed, log: g.component(named("admissions")),
+	}
 	gateway := session.Gateway{Name: f.name, Outer: f.ip, Secret: g.secrets.teid}
 	if !only {
 		f.restoration.address = f.name
 		f.timers.mine = func(s *command.Session) bool { return g.faceOf(s) == f }
+		f.admissions.mine = f.timers.mine
 	}
 	if !first {
 		gateway.Scope = f.name

@@ -45,8 +45,8 @@ type gateway struct {
 	endings *endings
 	// departures are the last endings of sessions here, with how fast they were.
 	departures *departures
-	tracer  trace.Tracer
-	keeper  *address.Keeper
+	tracer     trace.Tracer
+	keeper     *address.Keeper
 
 	seals     *upstream.Client
 	phones    *phoneapi.Server
@@ -277,6 +277,7 @@ func (g *gateway) run(ctx context.Context) error {
 	part("tunnels", g.tunnels.run)
 	for _, f := range g.faces {
 		part("session timers of "+f.name, f.timers.run)
+		part("admissions of "+f.name, f.admissions.run)
 	}
 	part("barrel API", func(ctx context.Context) error { return g.barrels.Serve(ctx, barrels) })
 	part("barrel API upkeep", g.barrels.Run)

@@ -36,7 +36,7 @@ type tunnels struct {
 	// left hears of a session that is gone and had no GTP path; it may be nil, and
 	// must not block either.
 	left func(was *command.Session)
-	log   *slog.Logger
+	log  *slog.Logger
 
 	// onFallback has the inner IPv4 addresses of the sessions with a fallback
 	// path, which are admitted to send over it.
