@@ -80,6 +80,9 @@ func (s *Server) send(t *testing.T, uri, method, path, key, body string) *httpte
 	}
 	w := httptest.NewRecorder()
 	s.mux.ServeHTTP(w, r)
+	if err := s.asDocumented(r, w); err != nil {
+		t.Errorf("%s %s: %v", method, path, err)
+	}
 	return w
 }
 

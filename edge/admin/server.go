@@ -152,6 +152,7 @@ func (s *Server) routes() []route {
 		{"GET /v1/peers", Viewer, s.peers},
 		{"GET /v1/trace", Operator, s.trace},
 		{"GET /v1/watch", Viewer, s.watch},
+		{"GET /v1/openapi.yaml", Viewer, s.openapi},
 		{"GET /v1/procedures", Viewer, s.procedures},
 
 		{"GET /v1/policy", Viewer, s.policy},

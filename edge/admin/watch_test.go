@@ -85,6 +85,7 @@ func watchingAs(t *testing.T, s *Server, query string, as func(*http.Request)) (
 	over := make(chan struct{})
 	go func() { defer close(over); s.mux.ServeHTTP(out, r) }()
 	time.Sleep(time.Second)
+	synctest.Wait()
 	return out, func() { cancel(); <-over }
 }
 

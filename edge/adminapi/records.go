@@ -78,7 +78,7 @@ type Stamp struct {
 func UseOf(u *command.Use) Use {
 	v := Use{
 		ID: u.Id, Order: u.Order, Barrel: u.Barrel, IMSI: u.Imsi, User: u.User, SealType: u.SealType,
-		Level: u.Level, Methods: u.Methods, Count: u.Count, Confirmed: u.Confirmed, Refunded: u.Refunded,
+		Level: u.Level, Methods: append([]string{}, u.Methods...), Count: u.Count, Confirmed: u.Confirmed, Refunded: u.Refunded,
 		Reason: u.Reason, GrantCounter: u.GrantCounter, ReservedAt: timeOf(u.ReservedAt),
 		NotAfter: timeOf(u.NotAfter), Stamps: []Stamp{}, Release: releaseOf(u.Release),
 	}
