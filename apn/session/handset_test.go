@@ -195,9 +195,24 @@ func TestRulesOfAttaching(t *testing.T) {
 		t.Fatal(done.Cause)
 	}
 	w.rules.Admission.RATs = append(w.rules.Admission.RATs, 10)
+	teid := a.TEIDOf(1)
 	s.Seq++
-	o := w.decide(s.Request(gtp.TypeModifyBearerRequest, a.TEIDOf(1), ie.New(ie.UserLocationInformation, 0, elsewhere), ie.NewRATType(10)), 0)
+	o := w.decide(s.Request(gtp.TypeModifyBearerRequest, teid, ie.New(ie.UserLocationInformation, 0, elsewhere), ie.NewRATType(10)), 0)
 	if o.Cause != gtp.CauseNotAuthorised || o.Decision.Code != policy.CodeNoRule {
 		t.Errorf("handover to elsewhere: %v, %+v", o.Cause, o.Decision)
+	}
+	// A handover that doesn't say where to is where it was.
+	s.Seq++
+	if o := w.decide(s.Request(gtp.TypeModifyBearerRequest, teid, ie.NewRATType(10)), 0); o.Command == nil {
+		t.Errorf("handover: %v, %+v", o.Cause, o.Decision)
+	}
+	// Where the terminal is reported to be is kept, though it could not attach there:
+	// uses are decided by where it is.
+	s.Seq++
+	if a, _, _ := w.carry(s.Request(gtp.TypeModifyBearerRequest, teid, ie.New(ie.UserLocationInformation, 0, elsewhere))); a.Cause() != 16 {
+		t.Errorf("report: cause %d", a.Cause())
+	}
+	if got := w.state.SessionByTEIDC(teid).GetGtp().GetUserLocation(); !slices.Equal(got, elsewhere) {
+		t.Errorf("% x", got)
 	}
 }

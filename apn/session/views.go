@@ -40,11 +40,11 @@ func (d *deciding) recordDenial(kind, subject, code string, revision uint64, rea
 
 // admitMove asks policy about a session that moves to another serving network
 // or radio access. version is that of the GTP that tells the location; without one it
-// is where it was.
+// is where it was, unless the other version tells, which has other places.
 func (d *deciding) admitMove(s *command.Session, plmn ident.PLMN, rat, version uint32, location []byte) policy.Decision {
 	q := view.Attached(s, d.State.Subscriber(s.GetImsi()), policy.PathGTP, d.now())
 	q.PLMN, q.RAT = plmn, policy.RAT(rat)
-	if len(location) > 0 {
+	if len(location) > 0 || version != versionOf(s.GetGtp()) {
 		q.Place = view.Place(version, location)
 	}
 	return d.Rules.Admit(q)
