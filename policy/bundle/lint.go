@@ -118,7 +118,7 @@ func (l *linter) action(a policy.Action) {
 			l.covered(c, by)
 		default:
 			passes = passes || c.rule.Permit
-			l.overruled(c, by)
+			l.overruled(s, c, by)
 			l.redundant(s, c, rest, table[i+1:])
 		}
 	}
@@ -191,27 +191,22 @@ func does(r *policy.Rule) string {
 	return "permit"
 }
 
-// overruled notes a rule that forbids, of which earlier ones permit a part. The
-// other way round is how exceptions are written.
-func (l *linter) overruled(c compiled, by []compiled) {
+// overruled notes a rule that forbids, of which earlier ones permit a part, unless
+// they are for nothing else: so exceptions are written.
+func (l *linter) overruled(s *space, c compiled, by []compiled) {
 	if c.rule.Permit {
 		return
 	}
 	var permits []compiled
 	for _, e := range by {
-		if e.rule.Permit {
+		budget := region.Budget(ruleBudget)
+		if beyond, err := s.Minus(e.box, c.box, &budget); e.rule.Permit && err == nil && len(beyond) > 0 {
 			permits = append(permits, e)
 		}
 	}
-	if len(permits) > 0 && !matchesAll(c.rule) {
+	if len(permits) > 0 {
 		l.find(FindingOverruled, c.rule, ids(permits), "put it first if it is to hold always", "a part of what rule %s forbids is permitted by %s", c.rule.ID, strings.Join(ids(permits), ", "))
 	}
-}
-
-// matchesAll tells whether a rule has no condition, as the last one of an action
-// often hasn't.
-func matchesAll(r *policy.Rule) bool {
-	return ruleWords(&policy.Rule{Action: r.Action, Match: r.Match}) == "forbid "+r.Action.String()
 }
 
 // redundant reports a rule without which later ones would decide alike.

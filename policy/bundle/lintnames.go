@@ -72,7 +72,11 @@ func (f fault) words() string {
 	case !f.elsewhere:
 		return list + " never hold together"
 	}
-	return fmt.Sprintf("where its %s holds the rest of the document (apns, admission, sealTypes, fallback; over the fallback no network tells handset, radio access or place) refuses", list)
+	why := "nothing that the rest of the document lets through has its " + list
+	if slices.Contains(keys, "paths") {
+		why += ": over the fallback no network tells handset, serving network, radio access or place"
+	}
+	return why
 }
 
 // unused reports what is there to be named by rules, and isn't.

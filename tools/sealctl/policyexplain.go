@@ -119,6 +119,7 @@ func answerOnline(c *cli.Context, file string, q adminapi.PolicyQuestion) (a adm
 	if file != "" {
 		for i := range a.Reasons {
 			a.Reasons[i].Where = inFile(a.Reasons[i].Where, file)
+			a.Reasons[i].Text = strings.ReplaceAll(a.Reasons[i].Text, "(policy:", "("+file+":")
 		}
 		a.Text = strings.ReplaceAll(a.Text, "(policy:", "("+file+":")
 	}
