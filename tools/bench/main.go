@@ -75,6 +75,9 @@ var parts = []part{
 		"  a packet up and one down; rates are of one direction. CPU is the gateway's, per packet up; CPU down is",
 		"  what an echo takes more than a packet up.",
 	}},
+	{"import", "Import of devices (sealctl device import of a table of terminals, from the command line on)", []string{
+		"What is there already doesn't come into the log. Measured on each size of cluster.",
+	}},
 	{"memory", "Memory and snapshots", []string{
 		"Each session is a subscriber, a session, an address lease and the remembered answer to its request.",
 		"A new node joins a cluster of one with an empty directory; times are from its start.",
@@ -88,6 +91,7 @@ type bench struct {
 	runs     int           // of each case
 	time     time.Duration // of one run, at most
 	sessions int           // of the memory part
+	devices  int           // of the import part
 	largest  int           // cluster that is measured
 	progress io.Writer
 	other    *ggsn // osmo-ggsn, nil: there is none
@@ -127,15 +131,16 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	runs := fs.Int("runs", 5, "how often each case is measured")
 	long := fs.Duration("time", 500*time.Millisecond, "how long one run takes, about")
 	sessions := fs.Int("sessions", 100_000, "how many sessions the memory part has")
-	short := fs.Bool("short", false, "a quick look: -runs 1 -time 300ms -sessions 10000")
+	devices := fs.Int("devices", 100_000, "how many rows the import part has")
+	short := fs.Bool("short", false, "a quick look: -runs 1 -time 300ms -sessions 10000 -devices 10000")
 	asJSON := fs.Bool("json", false, "print JSON instead of tables")
 	keep := fs.Bool("keep", false, "keep data and logs")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
-	b := &bench{bin: *bin, runs: max(*runs, 1), time: *long, sessions: max(*sessions, 1), progress: stderr}
+	b := &bench{bin: *bin, runs: max(*runs, 1), time: *long, sessions: max(*sessions, 1), devices: max(*devices, 1), progress: stderr}
 	if *short {
-		b.runs, b.time, b.sessions = 1, 300*time.Millisecond, 10_000
+		b.runs, b.time, b.sessions, b.devices = 1, 300*time.Millisecond, 10_000, 10_000
 	}
 	want := strings.Split(*only, ",")
 	for _, name := range want {
@@ -211,6 +216,9 @@ func (b *bench) measure(ctx context.Context, want []string, nodes []int) error {
 	for _, n := range nodes {
 		if asked("commit") {
 			do("commit", func() error { return b.commits(ctx, n) })
+		}
+		if asked("import") {
+			do(fmt.Sprintf("import, cluster of %d", n), func() error { return b.imports(ctx, n, b.devices) })
 		}
 		if slices.ContainsFunc([]string{"attach", "paced", "duplicate", "firewall", "use", "plane"}, asked) {
 			do(fmt.Sprintf("cluster of %d", n), func() error { return b.cluster(ctx, n, asked) })
