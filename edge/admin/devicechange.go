@@ -50,7 +50,7 @@ func (s *Server) proposeDevices(r *http.Request, c Caller, reason string, batch 
 	}
 	id := "change:" + requestID(r)
 	if again, p := s.changeAgain(c, id); again != nil || p != nil {
-		return again, p
+		return again, p // wrapped secrets are others each time, so it can't be compared
 	}
 	effects := []string{}
 	if n := len(batch.Changes); n > 1 {
@@ -78,7 +78,7 @@ func (s *Server) changeDevice(r *http.Request, c Caller, d *command.DeviceChange
 	if needed == 0 {
 		return nil, nil, false
 	}
-	answer, p = s.answerChange(s.proposeDevices(r, c, "", &command.PutDevices{Changes: []*command.DeviceChange{d}}, needed, control, revision))
+	answer, p = s.answerChange(s.proposeDevices(r, c, d.GetResume().GetReason(), &command.PutDevices{Changes: []*command.DeviceChange{d}}, needed, control, revision))
 	return answer, p, true
 }
 

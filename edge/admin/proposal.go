@@ -11,6 +11,7 @@ import (
 	"github.com/sealedge/sealedge/cluster/command"
 	"github.com/sealedge/sealedge/cluster/state"
 	"github.com/sealedge/sealedge/edge/adminapi"
+	"github.com/sealedge/sealedge/edge/wire"
 	"github.com/sealedge/sealedge/policy"
 	"github.com/sealedge/sealedge/policy/bundle"
 )
@@ -92,6 +93,9 @@ func (s *Server) proposePolicy(r *http.Request, c Caller, asked adminapi.Proposa
 	}
 	id := "change:" + requestID(r)
 	if again, p := s.changeAgain(c, id); again != nil || p != nil {
+		if again != nil && asked.Document != "" && adminapi.DocumentDigest(asked.BaseRevision, []byte(asked.Document)) != again.Digest {
+			return nil, usedBefore()
+		}
 		return again, p
 	}
 	x, p := s.proposed(asked)
@@ -160,6 +164,11 @@ func (s *Server) changeAgain(c Caller, id string) (*adminapi.Change, *problem) {
 		return nil, problemOf(err)
 	}
 	return s.shown(out), nil
+}
+
+// usedBefore refuses the key of another request.
+func usedBefore() *problem {
+	return refuse(http.StatusUnprocessableEntity, wire.CodeBadRequest, "The change was refused.", "The Idempotency-Key was used for another request.", "Take a new one.")
 }
 
 // changeProblem says of changes what a command's outcome means for them.
