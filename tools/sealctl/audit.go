@@ -49,11 +49,10 @@ func auditCommand() *cli.Command {
 			},
 			{
 				Name: "verify", Usage: "verify an exported chain, without a cluster", ArgsUsage: "FILE",
-				Description: withExamples("Every hash is worked out anew. A head says that nothing before it was changed or left out, and is in a file that 'sealctl audit head -o json' wrote, or the hash of an entry. With --ca the signature of every approval is verified as well.",
+				Description: withExamples("Every hash is worked out anew. A head says that nothing before it was changed or left out, and is in a file that 'sealctl audit head -o json' wrote, or the hash of an entry. With --ca, the CA certificate of the operators, the signature of every approval is verified as well.",
 					"sealctl audit verify chain.jsonl --head head.json", "sealctl audit verify chain.jsonl --head last-year.json --head last-month.json --ca ca.pem"),
 				Flags: []cli.Flag{
 					&cli.StringSliceFlag{Name: "head", Usage: "`FILE` with a pinned head, or the hash of an entry; without one a chain cut at its end verifies too"},
-					&cli.StringFlag{Name: "ca", Usage: "`FILE` with the CA certificate of the operators: verify who approved changes"},
 				},
 				Action: auditVerify,
 			},

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/sealedge/sealedge/edge/wire"
@@ -68,7 +69,7 @@ func (c *client) round(ctx context.Context, r request) (resp *http.Response, wai
 			c.answered.Store(int32(n))
 			return resp, 0, nil
 		}
-		if err == nil || !isSilent(now) { // what a node says tells more than that another is silent
+		if err == nil || !isUnanswered(now) { // what a node says tells more than that another is silent
 			err = now
 		}
 		var p *wire.Problem
@@ -126,16 +127,19 @@ func elsewhere(p *wire.Problem) bool {
 // passing tells whether the same request may succeed a little later.
 func passing(err error) bool {
 	var p *wire.Problem
-	return isSilent(err) || errors.As(err, &p) && (elsewhere(p) || p.Status == http.StatusTooManyRequests)
+	return isUnanswered(err) || errors.As(err, &p) && (elsewhere(p) || p.Status == http.StatusTooManyRequests)
 }
 
-// silent is a node that gave no answer.
-type silent struct{ *hinted }
+// unanswered is of a node that gave no answer.
+type unanswered struct {
+	why error
+	*hinted
+}
 
-func (s *silent) Unwrap() error { return s.hinted }
+func (s *unanswered) Unwrap() error { return s.hinted }
 
-func isSilent(err error) bool {
-	var s *silent
+func isUnanswered(err error) bool {
+	var s *unanswered
 	return errors.As(err, &s)
 }
 
@@ -143,6 +147,10 @@ func isSilent(err error) bool {
 func unreachable(addr string, err error) error {
 	var cert *tls.CertificateVerificationError
 	var op *net.OpError
+	var u *url.Error
+	if errors.As(err, &u) {
+		err = u.Err // without the address, which the words have
+	}
 	switch {
 	case errors.As(err, &cert):
 		return &hinted{exitDenied, fmt.Sprintf("%s is not who it should be: %v", addr, cert), "the context's ca must be the cluster's; somebody may be in between"}
@@ -152,5 +160,5 @@ func unreachable(addr string, err error) error {
 	case errors.Is(err, context.Canceled):
 		return &hinted{exitFailed, "interrupted", ""}
 	}
-	return &silent{&hinted{exitNoLeader, fmt.Sprintf("no node answered; the last tried was %s: %v", addr, err), "see that the nodes run and that the context's addresses are theirs"}}
+	return &unanswered{err, &hinted{exitNoLeader, fmt.Sprintf("no node answered; the last tried was %s: %v", addr, err), "see that the nodes run and that the context's addresses are theirs"}}
 }

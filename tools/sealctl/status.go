@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -71,6 +72,10 @@ func askAll(ctx context.Context, cl *client) []answer {
 			all[i] = answer{Address: addr}
 			s := new(adminapi.Status)
 			if err := cl.at(addr).once().call(ctx, http.MethodGet, "/v1/status", nil, s); err != nil {
+				var gone *unanswered
+				if errors.As(err, &gone) {
+					err = gone.why
+				}
 				all[i].Error = err.Error()
 				return
 			}
