@@ -29,10 +29,8 @@ const diffBudget = 20_000
 // as such, not by examples. Terminals that no rule tells apart are looked at
 // once.
 func Diff(old, new *policy.Rules, p Population) Difference {
-	d := Difference{Touches: Touched(old, new), Settings: Settings(old, new), Effects: []Effect{}}
-	if d.Settings == nil {
-		d.Settings = []Setting{}
-	}
+	d := Difference{Settings: append([]Setting{}, Settings(old, new)...), Effects: []Effect{}}
+	d.Touches = touches(d.Settings, new)
 	d.sessions(old, new, p.Sessions)
 	if old == nil {
 		old = &policy.Rules{}

@@ -38,16 +38,14 @@ func (s Setting) String() string {
 // that the new rules allow was allowed by the old ones. A nil old, no policy in
 // force, is touched by everything.
 func Touched(old, new *policy.Rules) []policy.Touch {
-	if new == nil {
-		return []policy.Touch{policy.TouchTightening} // nothing is allowed without a policy
-	}
-	found := map[policy.Touch]bool{}
-	for _, s := range Settings(old, new) {
-		found[s.Touch] = true
-	}
+	return touches(Settings(old, new), new)
+}
+
+// touches are those of some settings. Without a policy nothing is allowed.
+func touches(settings []Setting, new *policy.Rules) []policy.Touch {
 	var out []policy.Touch
 	for _, t := range policy.Touches() {
-		if found[t] && t != policy.TouchTightening {
+		if new != nil && t != policy.TouchTightening && slices.ContainsFunc(settings, func(s Setting) bool { return s.Touch == t }) {
 			out = append(out, t)
 		}
 	}

@@ -57,15 +57,20 @@ func (s *space) changed(old, new *policy.Rules, was, is []compiled) []region.Box
 	if len(is) == 0 || len(was) == 0 {
 		return []region.Box{s.All()}
 	}
-	for len(was) > 0 && len(is) > 0 && s.same(old, new, was[0], is[0]) {
-		was, is = was[1:], is[1:]
+	a, b := meanings(old, was), meanings(new, is)
+	for len(a) > 0 && len(b) > 0 && a[0] == b[0] {
+		a, b, was, is = a[1:], b[1:], was[1:], is[1:]
 	}
-	for len(was) > 0 && len(is) > 0 && s.same(old, new, was[len(was)-1], is[len(is)-1]) {
-		was, is = was[:len(was)-1], is[:len(is)-1]
+	for len(a) > 0 && len(b) > 0 && a[len(a)-1] == b[len(b)-1] {
+		a, b = a[:len(a)-1], b[:len(b)-1]
 	}
 	var out []region.Box
-	for _, c := range s.distinct(old, new, was, is) {
-		out = append(out, c.box)
+	for _, i := range distinct(a, b) {
+		if i < len(a) {
+			out = append(out, was[i].box)
+		} else {
+			out = append(out, is[i-len(a)].box)
+		}
 	}
 	return out
 }
@@ -73,44 +78,53 @@ func (s *space) changed(old, new *policy.Rules, was, is []compiled) []region.Box
 // mostCells bounds the table by which the longest common part is found.
 const mostCells = 4 << 20
 
-// distinct are the rules of either table that the longest common part of both
-// doesn't have.
-func (s *space) distinct(old, new *policy.Rules, was, is []compiled) []compiled {
-	n, m := len(was), len(is)
+// distinct are the places in a, and len(a) and more those in b, of what the longest
+// part that both have in common doesn't have.
+func distinct(a, b []string) (out []int) {
+	n, m := len(a), len(b)
 	if n*m > mostCells {
-		return append(append([]compiled(nil), was...), is...)
+		for i := range n + m {
+			out = append(out, i)
+		}
+		return out
 	}
-	length := make([]uint16, (n+1)*(m+1)) // of what was[i:] and is[j:] have in common
+	length := make([]uint16, (n+1)*(m+1)) // of what a[i:] and b[j:] have in common
 	at := func(i, j int) int { return i*(m+1) + j }
 	for i := n - 1; i >= 0; i-- {
 		for j := m - 1; j >= 0; j-- {
-			if s.same(old, new, was[i], is[j]) {
+			if a[i] == b[j] {
 				length[at(i, j)] = length[at(i+1, j+1)] + 1
 			} else {
 				length[at(i, j)] = max(length[at(i+1, j)], length[at(i, j+1)])
 			}
 		}
 	}
-	var out []compiled
 	i, j := 0, 0
-	for i < n && j < m {
+	for i < n || j < m {
 		switch {
-		case s.same(old, new, was[i], is[j]):
+		case i < n && j < m && a[i] == b[j]:
 			i, j = i+1, j+1
-		case length[at(i+1, j)] >= length[at(i, j+1)]:
-			out = append(out, was[i])
+		case j == m || i < n && length[at(i+1, j)] >= length[at(i, j+1)]:
+			out = append(out, i)
 			i++
 		default:
-			out = append(out, is[j])
+			out = append(out, n+j)
 			j++
 		}
 	}
-	return append(append(out, was[i:]...), is[j:]...)
+	return out
 }
 
-// same tells whether two rules do the same to the same requests.
-func (s *space) same(old, new *policy.Rules, a, b compiled) bool {
-	return a.rule.Permit == b.rule.Permit && a.rule.Require == b.rule.Require && sameMatch(old, new, a.rule, b.rule)
+// meanings are texts that are equal for rules that do the same to the same requests.
+func meanings(doc *policy.Rules, table []compiled) []string {
+	out := make([]string, len(table))
+	for i, c := range table {
+		out[i] = ruleWords(c.rule)
+		for _, name := range c.rule.Match.Locations {
+			out[i] += "\n" + placeWords(doc.Locations[name], true)
+		}
+	}
+	return out
 }
 
 // sameMatch tells whether two rules say the same, and mean the same by it.
