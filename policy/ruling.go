@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -10,6 +11,18 @@ import (
 type ruling struct {
 	any   bool // there are rules for the action
 	place int  // of the first that matches, in the table; -1: none
+}
+
+// Rules tells whether the document has rules for an action: then what it decides may
+// change with time, place and the groups of a terminal.
+func (r *Rules) Rules(a Action) bool {
+	if r == nil {
+		return false
+	}
+	if x := r.index; x.current(r) && int(a) < len(x.actions) {
+		return x.actions[a] != nil
+	}
+	return slices.ContainsFunc(r.Table, func(rule Rule) bool { return rule.Action == a })
 }
 
 // rule finds the first rule that matches.

@@ -7,12 +7,14 @@ import (
 
 	"github.com/sealedge/sealedge/cluster/command"
 	"github.com/sealedge/sealedge/cluster/state"
+	"github.com/sealedge/sealedge/edge/sealuse"
 	"github.com/sealedge/sealedge/policy"
 	"github.com/sealedge/sealedge/policy/view"
 )
 
-// admissions ends what a new revision of the policy doesn't admit any more: paths of
-// sessions that would be refused if the terminal attached now. The holder of the
+// admissions ends what the policy doesn't admit any more, because it is a new
+// revision, or because time, place or the terminal's record have changed what its
+// rules say: paths of sessions that would be refused if the terminal attached now. The holder of the
 // gateway address does it, and the carrier is told as of any session that ends here.
 // Uses that were granted go on unless their terminal has no session left.
 type admissions struct {
@@ -23,7 +25,8 @@ type admissions struct {
 	changed func() <-chan struct{}      // of the state
 	log     *slog.Logger
 
-	seen uint64 // the revision that was swept as the holder. Owned by run.
+	seen uint64    // the revision that was swept as the holder. Owned by run.
+	next time.Time // when rules are asked again though it is the same. Owned by run.
 }
 
 const (
@@ -32,10 +35,15 @@ const (
 	endPause = 20 * time.Millisecond
 	// sweepAgain is the pause before a sweep that wasn't finished goes on.
 	sweepAgain = 5 * time.Second
+	// askAgain is how soon a session ends whose hours are over, or whose terminal
+	// went elsewhere.
+	askAgain = time.Minute
 )
 
-// run sweeps after every new revision until ctx ends.
+// run sweeps after every new revision, and from time to time, until ctx ends.
 func (a *admissions) run(ctx context.Context) error {
+	tick := time.NewTicker(askAgain)
+	defer tick.Stop()
 	var again <-chan time.Time
 	for {
 		changed := a.changed()
@@ -45,6 +53,7 @@ func (a *admissions) run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-tick.C:
 		case <-changed:
 			if again != nil { // the pause holds also while much is going on
 				select {
@@ -67,17 +76,18 @@ func (a *admissions) sweep(ctx context.Context) bool {
 		return true
 	}
 	var revision uint64
-	a.cluster.View(func(m *state.Machine) { revision = m.PolicyRevision() })
-	if revision == a.seen {
+	var now time.Time
+	a.cluster.View(func(m *state.Machine) { revision, now = m.PolicyRevision(), sealuse.Later(time.Now(), m.Clock()) })
+	rules := a.rules()
+	if revision == a.seen && (!rules.Rules(policy.ActionAttach) || now.Before(a.next)) {
 		return true
 	}
-	rules := a.rules()
 	if rules == nil || rules.Revision != revision {
 		// Without a policy, or with one that doesn't compile here, nothing new is
 		// admitted; that is no decision about what is.
 		return rules == nil
 	}
-	for _, p := range a.refused(rules) {
+	for _, p := range a.refused(rules, now) {
 		if !a.holds() || ctx.Err() != nil {
 			return false
 		}
@@ -90,7 +100,7 @@ func (a *admissions) sweep(ctx context.Context) bool {
 		case <-time.After(endPause):
 		}
 	}
-	a.seen = revision
+	a.seen, a.next = revision, now.Add(askAgain)
 	return true
 }
 
@@ -101,7 +111,7 @@ type refusedPath struct {
 	why     policy.Decision
 }
 
-func (a *admissions) refused(rules *policy.Rules) (out []refusedPath) {
+func (a *admissions) refused(rules *policy.Rules, now time.Time) (out []refusedPath) {
 	a.cluster.View(func(m *state.Machine) {
 		for s := range m.Sessions() {
 			if a.mine != nil && !a.mine(s) {
@@ -111,7 +121,7 @@ func (a *admissions) refused(rules *policy.Rules) (out []refusedPath) {
 				if path == command.PathKind_GTP && s.Gtp == nil || path == command.PathKind_WIREGUARD && s.Wireguard == nil {
 					continue
 				}
-				d := rules.Admit(view.Attached(s, m.Subscriber(s.Imsi), policy.PathKind(path), m.Clock()))
+				d := rules.Admit(view.Attached(s, m.Subscriber(s.Imsi), policy.PathKind(path), now))
 				if !d.Allowed {
 					out = append(out, refusedPath{s, path, d})
 				}
