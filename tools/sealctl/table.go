@@ -16,9 +16,11 @@ import (
 var (
 	// wordy columns have sentences: they are the first to be cut where the terminal
 	// is too narrow.
-	wordy = []string{"REASON", "WHY", "EXCUSE", "WHAT HAPPENS", "DETAIL", "WORDS", "LABEL", "PROBLEM", "WHAT TO DO"}
+	wordy = []string{"REASON", "WHY", "EXCUSE", "WHAT HAPPENS", "DETAIL", "WORDS", "LABEL", "PROBLEM", "WHAT TO DO", "FINDING", "WHAT IT IS", "OLD", "NEW"}
 	// telling columns have a state, which is coloured and never cut.
 	telling = []string{"STATE", "ROLE", "DECISION", "VERDICT", "RESULT", "ANSWERS", "OUTCOME", "EFFECT"}
+	// whole columns have what is copied: the terminal may break the line.
+	whole = []string{"VALUE"}
 )
 
 // colours of the words in telling columns.
@@ -101,7 +103,8 @@ func writeRow(b *bufio.Writer, s screen, header, cells []string, widths []int, h
 
 // fit changes widths so that a row has at most limit columns, if it can: wordy
 // columns are cut, then columns are left out (width 0), from the right to the
-// left, except for the first, which names the row, and those that tell its state.
+// left, except for the first, which names the row, those that tell its state, and
+// whole ones.
 func fit(header []string, widths []int, limit int) (left []string) {
 	over := func() int {
 		sum := -gap
@@ -123,14 +126,14 @@ func fit(header []string, widths []int, limit int) (left []string) {
 		}
 	}
 	for i := len(header) - 1; i > 0 && over() > 0; i-- {
-		if !slices.Contains(telling, header[i]) && !slices.Contains(wordy, header[i]) {
+		if !slices.Contains(slices.Concat(telling, wordy, whole), header[i]) {
 			left = append(left, header[i])
 			widths[i] = 0
 		}
 	}
 	// What is still too much has nothing but words and states beside its name.
 	for i := len(header) - 1; i >= 0; i-- {
-		if !slices.Contains(telling, header[i]) && widths[i] > 0 {
+		if !slices.Contains(slices.Concat(telling, whole), header[i]) && widths[i] > 0 {
 			shrink(i, leastCut)
 		}
 	}

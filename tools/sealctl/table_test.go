@@ -56,6 +56,14 @@ func TestFit(t *testing.T) {
 	}
 }
 
+// What a person copies is never cut, and never left out.
+func TestFitKeepsValues(t *testing.T) {
+	widths := []int{9, 64}
+	if left := fit([]string{"WHAT", "VALUE"}, widths, 40); left != nil || !slices.Equal(widths, []int{9, 64}) {
+		t.Errorf("got %v without %v", widths, left)
+	}
+}
+
 func TestShorten(t *testing.T) {
 	for _, c := range []struct {
 		text  string
