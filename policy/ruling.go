@@ -87,7 +87,10 @@ func (k SealType) stricter(q Require) SealType {
 		k.MaxWindow = min(k.MaxWindow, q.MaxWindow)
 	}
 	if q.EvidenceWithin != 0 {
-		k.EvidenceSeconds = min(k.EvidenceSeconds, uint32(q.EvidenceWithin/time.Second))
+		within := max(1, uint32(q.EvidenceWithin/time.Second)) // 0 would ask for none
+		if k.EvidenceSeconds == 0 || within < k.EvidenceSeconds {
+			k.EvidenceSeconds = within
+		}
 	}
 	return k
 }
