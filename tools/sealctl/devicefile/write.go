@@ -1,13 +1,13 @@
 package devicefile
 
 import (
+	"bufio"
 	"encoding/csv"
+	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
-
-	"gopkg.in/yaml.v3"
 
 	"github.com/sealedge/sealedge/edge/adminapi"
 )
@@ -88,66 +88,62 @@ func cell(value any) string {
 }
 
 // WriteYAML writes a document of both, without passwords and keys. What is empty is
-// left out.
+// left out; nil lists are. Texts are quoted as JSON quotes them, so that none is
+// taken for something else.
 func WriteYAML(w io.Writer, terminals []adminapi.Terminal, barrels []adminapi.Barrel) error {
-	doc := &yaml.Node{Kind: yaml.MappingNode}
-	ts, bs := &yaml.Node{Kind: yaml.SequenceNode}, &yaml.Node{Kind: yaml.SequenceNode}
-	for _, t := range terminals {
-		ts.Content = append(ts.Content, item(Terminals, terminalValues(t)))
+	b := bufio.NewWriter(w) // Flush has the error
+	list := func(kind string, there bool, n int, values func(int) map[string]any) {
+		switch {
+		case !there:
+			return
+		case n == 0:
+			fmt.Fprintf(b, "%s: []\n", kind)
+			return
+		}
+		fmt.Fprintf(b, "%s:\n", kind)
+		columns := exported(kind)
+		for i := range n {
+			writeItem(b, columns, values(i))
+		}
 	}
-	for _, b := range barrels {
-		bs.Content = append(bs.Content, item(Barrels, barrelValues(b)))
-	}
-	if terminals != nil {
-		doc.Content = append(doc.Content, scalar(Terminals), ts)
-	}
-	if barrels != nil {
-		doc.Content = append(doc.Content, scalar(Barrels), bs)
-	}
-	enc := yaml.NewEncoder(w)
-	enc.SetIndent(2)
-	if err := enc.Encode(doc); err != nil {
-		return fmt.Errorf("yaml: %w", err)
-	}
-	return enc.Close()
+	list(Terminals, terminals != nil, len(terminals), func(i int) map[string]any { return terminalValues(terminals[i]) })
+	list(Barrels, barrels != nil, len(barrels), func(i int) map[string]any { return barrelValues(barrels[i]) })
+	return b.Flush()
 }
 
-func item(kind string, values map[string]any) *yaml.Node {
-	n, credentials := &yaml.Node{Kind: yaml.MappingNode}, (*yaml.Node)(nil)
-	for _, f := range exported(kind) {
-		at := n
-		if f.name == "user" && values["user"] != nil {
-			credentials = &yaml.Node{Kind: yaml.MappingNode, Style: yaml.FlowStyle}
-			n.Content = append(n.Content, scalar(givenCredentials), credentials)
-		}
-		if f.name == "user" || f.name == "chap" {
-			at = credentials
-		}
+func writeItem(b *bufio.Writer, columns []field, values map[string]any) {
+	lead := "  - "
+	for _, f := range columns {
 		switch v := values[f.name].(type) {
 		case string:
-			if v != "" {
-				at.Content = append(at.Content, scalar(f.name), quoted(v))
+			if f.name == "user" {
+				fmt.Fprintf(b, "%s%s: {user: %s, chap: %v}\n", lead, givenCredentials, quoted(v), values["chap"])
+			} else if v != "" {
+				fmt.Fprintf(b, "%s%s: %s\n", lead, f.name, quoted(v))
+			} else {
+				continue
 			}
 		case []string:
-			if len(v) > 0 {
-				l := &yaml.Node{Kind: yaml.SequenceNode, Style: yaml.FlowStyle}
-				for _, w := range v {
-					l.Content = append(l.Content, quoted(w))
-				}
-				at.Content = append(at.Content, scalar(f.name), l)
+			if len(v) == 0 {
+				continue
 			}
-		case bool:
-			at.Content = append(at.Content, scalar(f.name), &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!bool", Value: fmt.Sprint(v)})
+			words := make([]string, len(v))
+			for i, w := range v {
+				words[i] = quoted(w)
+			}
+			fmt.Fprintf(b, "%s%s: [%s]\n", lead, f.name, strings.Join(words, ", "))
+		default: // chap stands with the user
+			continue
 		}
+		lead = "    "
 	}
-	return n
 }
 
-func scalar(s string) *yaml.Node { return &yaml.Node{Kind: yaml.ScalarNode, Value: s} }
-
-// quoted is a text, in quotes where it would be something else without.
-func quoted(s string) *yaml.Node {
-	n := new(yaml.Node)
-	n.SetString(s)
-	return n
+// quoted is a text in JSON, which is YAML too.
+func quoted(s string) string {
+	var b strings.Builder
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	_ = enc.Encode(s) // a text can always be encoded
+	return strings.TrimSuffix(b.String(), "\n")
 }
