@@ -187,6 +187,11 @@ func (f *follower) tell(records []any, head uint64) error {
 			return err
 		}
 	}
+	return f.round(head)
+}
+
+// round tells that all up to head was told.
+func (f *follower) round(head uint64) error {
 	f.at, f.resumed, f.said = head, false, time.Now()
 	if err := f.out.send(adminapi.EventAt, strconv.FormatUint(head, 10), adminapi.At{Sequence: head}); err != nil {
 		return err
@@ -251,8 +256,7 @@ func (f *follower) livenesses() error {
 	if len(changed) == 0 {
 		return nil
 	}
-	f.said = time.Now()
-	return f.out.flush()
+	return f.round(f.at)
 }
 
 // ask sees whether the node still knows what happens, and the caller may still know

@@ -126,7 +126,7 @@ func TestWatch(t *testing.T) {
 		mu.Lock()
 		alive["SB-2"] = true
 		mu.Unlock()
-		tells(t, out, "when a barrel is heard from", "barrel  SB-2 active true")
+		tells(t, out, "when a barrel is heard from", "barrel  SB-2 active true", "at 8 8")
 		stop()
 		if s.streams.Load() != 0 {
 			t.Errorf("%d watches are left", s.streams.Load())
@@ -135,7 +135,7 @@ func TestWatch(t *testing.T) {
 		// Who comes back gets what he missed, and all leases.
 		n.must(t, &command.RevokeBarrel{Id: "SB-1", Reason: "test"})
 		out, stop = watching(t, s, "kinds=sessions,barrels", "8")
-		tells(t, out, "back again", "barrel  SB-1 revoked false", "at 9 9", "barrel  SB-2 active true")
+		tells(t, out, "back again", "barrel  SB-1 revoked false", "at 9 9", "barrel  SB-2 active true", "at 9 9")
 		stop()
 
 		// What this node never saw, or has forgotten, is told anew.

@@ -14,7 +14,7 @@ func barrelCommand() *cli.Command {
 		Name:  "barrel",
 		Usage: "smart seal barrels",
 		Subcommands: []*cli.Command{
-			{Name: "list", Usage: "list barrels, all or some of them", Flags: filterFlags(), Action: barrelList},
+			{Name: "list", Usage: "list barrels, all or some of them", Flags: append(filterFlags(), watchFlag()), Action: barrelList},
 			{
 				Name: "lock", Usage: "lock a barrel now, ending its use and the order", ArgsUsage: "BARREL",
 				Flags:  []cli.Flag{&cli.StringFlag{Name: "reason", Usage: "why; it goes into the audit chain", Required: true}},
@@ -32,6 +32,13 @@ func barrelList(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if c.Bool("watch") {
+		if query != "" {
+			return usage("--watch goes without filters: what leaves a filter would not be seen to go")
+		}
+		barrels := watched[adminapi.Barrel]{kind: adminapi.WatchBarrels, event: adminapi.EventBarrel, header: barrelHeader, row: barrelRow}
+		return barrels.follow(c)
+	}
 	list, err := all[adminapi.Barrel](c, "/v1/barrels"+query)
 	if err != nil {
 		return err
@@ -42,9 +49,15 @@ func barrelList(c *cli.Context) error {
 func showBarrels[T any](c *cli.Context, v T, list []adminapi.Barrel) error {
 	var rows [][]string
 	for _, b := range list {
-		rows = append(rows, []string{b.ID, b.Label, b.State, b.SealType, b.MAC, b.CheckedOutTo, strconv.FormatUint(b.GrantCounter, 10), yes(b.Alive)})
+		rows = append(rows, barrelRow(b))
 	}
-	return show(c, v, []string{"BARREL", "LABEL", "STATE", "SEAL", "MAC", "CHECKED OUT TO", "GRANTS", "ALIVE"}, rows)
+	return show(c, v, barrelHeader, rows)
+}
+
+var barrelHeader = []string{"BARREL", "LABEL", "STATE", "SEAL", "MAC", "CHECKED OUT TO", "GRANTS", "ALIVE"}
+
+func barrelRow(b adminapi.Barrel) []string {
+	return []string{b.ID, b.Label, b.State, b.SealType, b.MAC, b.CheckedOutTo, strconv.FormatUint(b.GrantCounter, 10), yes(b.Alive)}
 }
 
 func barrelLock(c *cli.Context) error {

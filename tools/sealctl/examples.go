@@ -2,18 +2,18 @@ package main
 
 // examples are those of commands whose description has none, by their words.
 var examples = map[string][]string{
-	"barrel list": {"sealctl barrel list", "sealctl barrel list -o json | jq -r '.[] | select(.alive | not).id'"},
+	"barrel list": {"sealctl barrel list", "sealctl barrel list -o json | jq -r '.[] | select(.alive | not).id'", "sealctl barrel list --watch"},
 	"barrel lock": {"sealctl barrel lock SB-0001 --reason 'seen outside of the vault'"},
 
 	"order list":    {"sealctl order list", "sealctl order list -o json | jq '.[] | select(.state == \"suspended\")'"},
 	"order suspend": {"sealctl order suspend WO-2026-0042 --reason 'the applicant withdrew it'"},
 	"order resume":  {"sealctl order resume WO-2026-0042 --reason 'the documents are found'"},
 
-	"use list":            {"sealctl use list", "sealctl use list -o json | jq '.[] | select(.state != \"settled\")'"},
+	"use list":            {"sealctl use list", "sealctl use list -o json | jq '.[] | select(.state != \"settled\")'", "sealctl use list --watch -o json"},
 	"use release":         {"sealctl use release 17 --stamped 2 --reason 'the barrel fell into the river'"},
 	"use confirm-release": {"sealctl use confirm-release 17"},
 
-	"session list": {"sealctl session list", "sealctl session list -o json | jq -r '.[].imsi'"},
+	"session list": {"sealctl session list", "sealctl session list -o json | jq -r '.[].imsi'", "sealctl session list --watch"},
 	"session end":  {"sealctl session end 12 --reason 'phone left in a taxi'"},
 	"peers":        {"sealctl peers"},
 	"trace":        {"sealctl trace imsi=460010000000001 -w attach.pcapng --for 2m", "sealctl trace imsi=460010000000001 -w - | tshark -r -"},

@@ -93,7 +93,7 @@ func useCommand() *cli.Command {
 		Name:  "use",
 		Usage: "uses of seals: grants, stampings, evidence",
 		Subcommands: []*cli.Command{
-			{Name: "list", Usage: "list uses", Action: useList},
+			{Name: "list", Usage: "list uses", Flags: []cli.Flag{watchFlag()}, Action: useList},
 			releaseCommand(), confirmReleaseCommand(),
 		},
 	}
@@ -103,19 +103,29 @@ func useList(c *cli.Context) error {
 	if _, err := arguments(c); err != nil {
 		return err
 	}
+	if c.Bool("watch") {
+		uses := watched[adminapi.Use]{kind: adminapi.WatchUses, event: adminapi.EventUse, header: useHeader, row: useRow}
+		return uses.follow(c)
+	}
 	list, err := all[adminapi.Use](c, "/v1/uses")
 	if err != nil {
 		return err
 	}
 	var rows [][]string
 	for _, u := range list {
-		stored := 0
-		for _, s := range u.Stamps {
-			if s.EvidenceSHA256 != "" {
-				stored++
-			}
-		}
-		rows = append(rows, []string{strconv.FormatUint(u.ID, 10), u.Order, u.Barrel, u.IMSI, u.User, u.State, fmt.Sprintf("%d/%d", u.Confirmed, u.Count), fmt.Sprintf("%d/%d", stored, len(u.Stamps)), u.Reason})
+		rows = append(rows, useRow(u))
 	}
-	return show(c, list, []string{"USE", "ORDER", "BARREL", "IMSI", "USER", "STATE", "STAMPED", "EVIDENCE", "REASON"}, rows)
+	return show(c, list, useHeader, rows)
+}
+
+var useHeader = []string{"USE", "ORDER", "BARREL", "IMSI", "USER", "STATE", "STAMPED", "EVIDENCE", "REASON"}
+
+func useRow(u adminapi.Use) []string {
+	stored := 0
+	for _, s := range u.Stamps {
+		if s.EvidenceSHA256 != "" {
+			stored++
+		}
+	}
+	return []string{strconv.FormatUint(u.ID, 10), u.Order, u.Barrel, u.IMSI, u.User, u.State, fmt.Sprintf("%d/%d", u.Confirmed, u.Count), fmt.Sprintf("%d/%d", stored, len(u.Stamps)), u.Reason}
 }

@@ -18,7 +18,7 @@ func sessionCommand() *cli.Command {
 		Name:  "session",
 		Usage: "PDN sessions of the terminals",
 		Subcommands: []*cli.Command{
-			{Name: "list", Usage: "list sessions", Action: sessionList},
+			{Name: "list", Usage: "list sessions", Flags: []cli.Flag{watchFlag()}, Action: sessionList},
 			{
 				Name: "end", Usage: "end a session on every path", ArgsUsage: "ID", Action: sessionEnd,
 				Flags:       []cli.Flag{&cli.StringFlag{Name: "reason", Usage: "why; it goes into the audit chain"}},
@@ -32,18 +32,34 @@ func sessionList(c *cli.Context) error {
 	if _, err := arguments(c); err != nil {
 		return err
 	}
+	if c.Bool("watch") {
+		sessions := watched[adminapi.Session]{
+			kind: adminapi.WatchSessions, event: adminapi.EventSession, gone: adminapi.EventSessionEnded,
+			header: sessionHeader, row: sessionRow, id: func(s adminapi.Session) uint64 { return s.ID },
+			ended: func(row []string) string {
+				return fmt.Sprintf("session %s of %s on %s has ended", row[0], row[1], row[2])
+			},
+		}
+		return sessions.follow(c)
+	}
 	list, err := all[adminapi.Session](c, "/v1/sessions")
 	if err != nil {
 		return err
 	}
 	var rows [][]string
 	for _, s := range list {
-		rows = append(rows, []string{
-			strconv.FormatUint(s.ID, 10), s.IMSI, s.APN, s.PDNType, s.Address, s.Prefix6, s.Path, strings.Join(s.Paths, ","), s.Protocol,
-			s.RAT, s.ServingPLMN, s.Peer, s.Opened.Format(time.RFC3339),
-		})
+		rows = append(rows, sessionRow(s))
 	}
-	return show(c, list, []string{"ID", "IMSI", "APN", "TYPE", "ADDRESS", "PREFIX6", "PATH", "PATHS", "PROTOCOL", "RAT", "PLMN", "PEER", "OPENED"}, rows)
+	return show(c, list, sessionHeader, rows)
+}
+
+var sessionHeader = []string{"ID", "IMSI", "APN", "TYPE", "ADDRESS", "PREFIX6", "PATH", "PATHS", "PROTOCOL", "RAT", "PLMN", "PEER", "OPENED"}
+
+func sessionRow(s adminapi.Session) []string {
+	return []string{
+		strconv.FormatUint(s.ID, 10), s.IMSI, s.APN, s.PDNType, s.Address, s.Prefix6, s.Path, strings.Join(s.Paths, ","), s.Protocol,
+		s.RAT, s.ServingPLMN, s.Peer, s.Opened.Format(time.RFC3339),
+	}
 }
 
 func sessionEnd(c *cli.Context) error {
