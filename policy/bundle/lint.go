@@ -28,6 +28,7 @@ const (
 	FindingContradictory = "contradictory"  // earlier rules decide all that it matches, otherwise
 	FindingOverruled     = "overruled"      // earlier rules decide a part of what it forbids otherwise
 	FindingRedundant     = "redundant"      // without it later rules would decide alike
+	FindingUnmeetable    = "unmeetable"     // over a path that it matches nobody can show what it requires
 	FindingNothing       = "nothing-passes" // the rules for an action let nothing through
 	FindingNobody        = "names-nobody"   // the allow-list has none of those that it names
 	FindingUnused        = "unused"         // nothing refers to it
@@ -119,6 +120,7 @@ func (l *linter) action(a policy.Action) {
 		default:
 			passes = passes || c.rule.Permit
 			l.overruled(s, c, by)
+			l.unmeetable(s, c, rest)
 			l.redundant(s, c, rest, table[i+1:])
 		}
 	}
@@ -206,6 +208,22 @@ func (l *linter) overruled(s *space, c compiled, by []compiled) {
 	}
 	if len(permits) > 0 {
 		l.find(FindingOverruled, c.rule, ids(permits), "put it first if it is to hold always", "a part of what rule %s forbids is permitted by %s", c.rule.ID, strings.Join(ids(permits), ", "))
+	}
+}
+
+// unmeetable reports a requirement that nobody can meet over a path that the rule
+// decides on.
+func (l *linter) unmeetable(s *space, c compiled, rest []region.Box) {
+	for _, path := range []policy.PathKind{policy.PathGTP, policy.PathWireGuard} {
+		possible := path.Possible()
+		if c.rule.Action == policy.ActionAttach {
+			possible = path.Attaching()
+		}
+		over := s.All()
+		s.Match(over, dimPath, region.Of(paths, pathAtom(path)))
+		if missing := c.rule.Require.Credentials &^ possible; missing != 0 && len(s.within(rest, over)) > 0 {
+			l.find(FindingUnmeetable, c.rule, nil, "make it a rule for each path, with paths in its match", "rule %s decides over the %s path too, where nobody can show %s: it refuses everything there", c.rule.ID, path, missing)
+		}
 	}
 }
 
