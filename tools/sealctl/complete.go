@@ -180,7 +180,7 @@ func (l *typedLine) placeholder() string {
 	if cmd == nil || cmd.ArgsUsage == "" {
 		return ""
 	}
-	names := strings.Fields(cmd.ArgsUsage)
+	names := slices.DeleteFunc(strings.Fields(cmd.ArgsUsage), func(word string) bool { return word == "|" })
 	last := names[len(names)-1]
 	n := len(l.words)
 	if n >= len(names) {
@@ -217,11 +217,16 @@ func (l *typedLine) objects(c *cli.Context, placeholder string) []candidate {
 		if len(l.path) > 0 {
 			group = l.path[0].Name
 		}
+		key, named, pair := strings.Cut(kind, "=")
 		switch {
 		case kind == "":
+		case pair: // imsi=IMSI
+			for _, f := range l.objects(c, named) {
+				all = append(all, candidate{key + "=" + f.word, f.about})
+			}
 		case kind == strings.ToLower(kind):
 			all = append(all, candidate{word: kind})
-		case strings.Contains(kind, "FILE") || kind == "DIRECTORY":
+		case strings.Contains(kind, "FILE") || kind == "DIRECTORY" || kind == "OLD" || kind == "NEW":
 			return []candidate{{fileNames, ""}}
 		case group == "context" && kind == "NAME":
 			all = append(all, contexts()...)
@@ -248,20 +253,17 @@ type kind struct{ path, name, about string }
 // kinds are the lists by what a command's usage calls their names, where need be
 // after the command's first word.
 var kinds = map[string]kind{
-	"IMSI":            {"/v1/terminals", "imsi", "label"},
-	"BARREL":          {"/v1/barrels", "id", "label"},
-	"ORDER":           {"/v1/orders", "number", "state"},
-	"USE":             {"/v1/uses", "id", "order"},
-	"CHANGE":          {"/v1/changes", "id", "reason"},
-	"change ID":       {"/v1/changes", "id", "reason"},
-	"TOKEN":           {"/v1/tokens", "id", "label"},
-	"token ID":        {"/v1/tokens", "id", "label"},
-	"session ID":      {"/v1/sessions", "id", "imsi"},
-	"cluster NAME":    {"/v1/cluster/members", "name", "state"},
-	"cluster ID":      {"/v1/cluster/members", "id", "state"},
-	"cluster NODE":    {"/v1/cluster/members", "name", "state"},
-	"REVISION":        {"/v1/policy/history", "revision", "reason"},
-	"policy REVISION": {"/v1/policy/history", "revision", "reason"},
+	"IMSI":         {"/v1/terminals", "imsi", "label"},
+	"BARREL":       {"/v1/barrels", "id", "label"},
+	"ORDER":        {"/v1/orders", "number", "state"},
+	"USE":          {"/v1/uses", "id", "order"},
+	"change ID":    {"/v1/changes", "id", "reason"},
+	"token ID":     {"/v1/tokens", "id", "label"},
+	"session ID":   {"/v1/sessions", "id", "imsi"},
+	"cluster NAME": {"/v1/cluster/members", "name", "state"},
+	"cluster ID":   {"/v1/cluster/members", "id", "state"},
+	"cluster NODE": {"/v1/cluster/members", "name", "state"},
+	"REVISION":     {"/v1/policy/history", "revision", "applied"},
 }
 
 // read gets the names from a node, as the caller, or nothing.
