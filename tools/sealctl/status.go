@@ -247,6 +247,10 @@ func diagnoseCluster(alive []answer, asked int) (found []ailment) {
 	if len(versions) > 1 {
 		add("the nodes have different versions: "+strings.Join(versions, ", "), "go on with the upgrade (docs/runbooks/upgrade.md)")
 	}
+	if n := newest.GlassBroken; n > 0 {
+		add(fmt.Sprintf("%d times broken glass that nobody has reviewed, %d of them overdue", n, newest.ReviewsOverdue),
+			"another seal administrator than who broke it looks ('sealctl change list') and says what he found ('sealctl change review')")
+	}
 	for _, g := range newest.Addresses {
 		if g.Holder == "" {
 			add("nobody holds the gateway address "+g.Name, "a node takes it over within seconds, if there is a quorum; else see the nodes' logs")
