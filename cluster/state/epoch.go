@@ -85,6 +85,8 @@ func (m *Machine) raiseEpoch(p *command.RaiseEpoch) outcome {
 	}
 	m.epoch = &command.Epoch{Number: max(m.epoch.GetNumber(), 1) + 1, Cause: p.Cause, Raised: m.clock}
 	m.nextUse, m.nextLock = max(m.nextUse, m.fresh()), max(m.nextLock, m.fresh())
+	// That a token was revoked may be among what was lost.
+	m.tokens = newOrdered[string, *command.Token]()
 	if p.SessionsLost {
 		for a := range m.addresses.clone().values() {
 			raised := shallow(a)
