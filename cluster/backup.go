@@ -17,10 +17,7 @@ import (
 // aren't on this node are fetched first; if that fails, the error is ErrAuditGap
 // and nothing was written.
 func (n *Node) Backup(ctx context.Context, w io.Writer, to []age.Recipient) error {
-	// As for Raft's snapshots: the lock keeps readers out for the moment of cloning.
-	n.machineMu.Lock()
-	m := n.machine.Clone()
-	n.machineMu.Unlock()
+	m := n.Clone()
 	if err := n.fillGaps(ctx, 1); err != nil {
 		return err
 	}

@@ -21,6 +21,14 @@ func (n *Node) View(fn func(*state.Machine)) {
 	fn(n.machine)
 }
 
+// Clone returns a copy of this node's state, to be looked at for longer than View
+// may take, or to try something on. It is the caller's.
+func (n *Node) Clone() *state.Machine {
+	n.machineMu.Lock() // cloning keeps readers out, for a moment
+	defer n.machineMu.Unlock()
+	return n.machine.Clone()
+}
+
 // Changed returns a channel that is closed when this node next applies a command
 // or takes over a snapshot. Take it before looking, so as to miss nothing:
 //

@@ -169,9 +169,7 @@ func (s *Server) tryRows(b *batch, assume []string) {
 	for _, w := range b.waiting {
 		p.Changes = append(p.Changes, w.change)
 	}
-	var m *state.Machine
-	s.cfg.Cluster.View(func(now *state.Machine) { m = now.Clone() })
-	b.note(b.waiting, m.TryDevices(p, assume...), false)
+	b.note(b.waiting, s.cfg.Cluster.Clone().TryDevices(p, assume...), false)
 }
 
 // note writes down what became of rows. Rows that lost a race are decided once

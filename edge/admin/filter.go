@@ -43,9 +43,7 @@ func (f deviceFilter) view(c Cluster, fn func(*state.Machine)) {
 		c.View(fn)
 		return
 	}
-	var clone *state.Machine
-	c.View(func(m *state.Machine) { clone = m.Clone() })
-	fn(clone)
+	fn(c.Clone())
 }
 
 func (f deviceFilter) subscribers(m *state.Machine, all iter.Seq[*command.Subscriber]) iter.Seq[*command.Subscriber] {

@@ -45,6 +45,12 @@ func (n *oneNode) View(fn func(*state.Machine)) {
 	fn(n.machine)
 }
 
+func (n *oneNode) Clone() *state.Machine {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.machine.Clone()
+}
+
 func (*oneNode) ReadIndex(context.Context) error { return nil }
 
 func newServer(t *testing.T, pushed ...*[]string) (*Server, *oneNode) {

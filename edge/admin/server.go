@@ -29,6 +29,7 @@ import (
 type Cluster interface {
 	Propose(ctx context.Context, c *command.Command) (*command.Result, error)
 	View(fn func(*state.Machine))
+	Clone() *state.Machine
 	ReadIndex(ctx context.Context) error
 }
 

@@ -242,6 +242,12 @@ func (n *node) View(fn func(*state.Machine)) {
 	fn(n.machine)
 }
 
+func (n *node) Clone() *state.Machine {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.machine.Clone()
+}
+
 func (n *node) ReadIndex(context.Context) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
