@@ -2,6 +2,7 @@ package admin
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net/http"
@@ -98,25 +99,50 @@ func (s *Server) proposePolicy(r *http.Request, c Caller, asked adminapi.Proposa
 		}
 		return again, p
 	}
+	if asked.BaseRevision == 0 {
+		if again, p := s.firstAgain(r, c, asked); again != nil || p != nil {
+			return again, p
+		}
+	}
 	x, p := s.proposed(asked)
 	if p != nil {
 		return nil, p
 	}
 	if x.now == nil { // there is nobody yet whom a policy could ask
 		out := new(command.Policy)
-		if p := s.proposeAs(r, c, requestID(r), x.put, out); p != nil {
+		if p := s.propose(r, c, x.put, out); p != nil {
 			return nil, p
 		}
-		return &adminapi.Change{
-			Kind: adminapi.ChangeOfPolicy, State: adminapi.ChangeInForce, Digest: adminapi.DocumentDigest(0, x.put.Document), Reason: asked.Reason,
-			Touches: []string{}, Effects: []string{}, Approvals: []adminapi.Approval{},
-			ProposedBy: c.Actor(), Proposed: time.Unix(0, out.Applied).UTC(), EndedBy: c.Actor(), Ended: time.Unix(0, out.Applied).UTC(), Revision: out.Revision,
-		}, nil
+		return firstPolicy(c, asked, out), nil
 	}
 	return s.proposeChange(r, c, id, &command.ProposeChange{
 		Policy: x.put, Reason: asked.Reason, RollbackTo: asked.RollbackTo, Touches: textsOf(x.touches), Effects: s.effects(x.old, x.new),
 		Needed: x.needed, BreakGlass: asked.BreakGlass, PolicyRevision: x.now.Revision,
 	}, controlOf(x.old))
+}
+
+// firstPolicy shows the first policy as the change that it was.
+func firstPolicy(c Caller, asked adminapi.Proposal, p *command.Policy) *adminapi.Change {
+	at := time.Unix(0, p.Applied).UTC()
+	return &adminapi.Change{
+		Kind: adminapi.ChangeOfPolicy, State: adminapi.ChangeInForce, Digest: adminapi.DocumentDigest(0, []byte(asked.Document)), Reason: asked.Reason,
+		Touches: []string{}, Effects: []string{}, Approvals: []adminapi.Approval{},
+		ProposedBy: c.Actor(), Proposed: at, EndedBy: c.Actor(), Ended: at, Revision: p.Revision,
+	}
+}
+
+// firstAgain is the answer to the first policy when it is put once more.
+func (s *Server) firstAgain(r *http.Request, c Caller, asked adminapi.Proposal) (*adminapi.Change, *problem) {
+	var answered *command.Result
+	s.cfg.Cluster.View(func(m *state.Machine) { answered = m.Answered(clientOf(c), requestID(r)) })
+	out := new(command.Policy)
+	if answered.GetCode() != command.Code_OK || answered.Into(out) != nil {
+		return nil, nil // it is judged anew
+	}
+	if digest := sha256.Sum256([]byte(asked.Document)); !bytes.Equal(digest[:], out.Digest) {
+		return nil, usedBefore()
+	}
+	return firstPolicy(c, asked, out), nil
 }
 
 // proposeChange proposes what was decided upon, by what the policy says of approvals.
