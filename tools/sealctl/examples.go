@@ -29,7 +29,6 @@ var examples = map[string][]string{
 	"policy validate": {"sealctl policy validate policy.yaml"},
 
 	"audit export": {"sealctl audit export chain.jsonl", "sealctl audit export | jq 'select(.type == \"PUT_POLICY\")'"},
-	"audit verify": {"sealctl audit verify chain.jsonl --head $(cat pinned-head)"},
 
 	"cluster status":       {"sealctl cluster status", "sealctl cluster status -o json | jq '.[].status.node'"},
 	"cluster members":      {"sealctl cluster members"},

@@ -2,6 +2,7 @@ package main
 
 import (
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,6 +16,7 @@ import (
 // understood, and a script of what a person types and sees.
 func TestEveryCommandHasManners(t *testing.T) {
 	scripts := scripted(t)
+	idle := maps.Clone(examples)
 	verbs(newApp(io.Discard, io.Discard), func(path []string, c *cli.Command) {
 		name := strings.Join(path, " ")
 		text, lines := examplesOf(c)
@@ -26,6 +28,9 @@ func TestEveryCommandHasManners(t *testing.T) {
 		}
 		if strings.Contains(text, "xample:") {
 			t.Errorf("%s: examples begin with a line Examples:", name)
+		}
+		if slices.Equal(lines, examples[name]) {
+			delete(idle, name)
 		}
 		shown := false
 		for _, l := range lines {
@@ -45,6 +50,9 @@ func TestEveryCommandHasManners(t *testing.T) {
 			t.Errorf("%s: no script in testdata calls it", name)
 		}
 	})
+	for name := range idle {
+		t.Errorf("%s: its examples in examples.go are nobody's: there is no such command, or it has its own", name)
+	}
 }
 
 // commandLine is the words of the first sealctl in a line of a shell; of what the
