@@ -42,8 +42,9 @@ type site struct {
 	change func(node int, cmd *exec.Cmd)
 	// previous are the programs of nodes that are of the version before, by index,
 	// and upgraded is called when one isn't any more; see TestUpgrade.
-	previous map[int]string
-	upgraded func(node int)
+	previous     map[int]string
+	previousTool string // sealctl of that version, used while there are such nodes
+	upgraded     func(node int)
 }
 
 // claim takes a block of loopback addresses for the time of the test, from all
@@ -213,7 +214,7 @@ func (s *site) holding() int {
 func (s *site) caughtUp() bool {
 	all := s.status()
 	return !slices.ContainsFunc(all, func(v *adminapi.Status) bool {
-		return v == nil || v.Applied != all[0].Applied || v.AuditHead != all[0].AuditHead
+		return v == nil || v.Applied != all[0].Applied || v.AuditHead != all[0].AuditHead || v.AuditRoot != all[0].AuditRoot
 	})
 }
 
@@ -265,7 +266,11 @@ func (s *site) sealctl(args ...string) string {
 }
 
 func (s *site) trySealctl(args ...string) (string, error) {
-	cmd := exec.CommandContext(s.soon(), filepath.Join(bin, "sealctl"), append([]string{"--context", s.layout.Context}, args...)...)
+	tool := filepath.Join(bin, "sealctl")
+	if len(s.previous) > 0 {
+		tool = s.previousTool
+	}
+	cmd := exec.CommandContext(s.soon(), tool, append([]string{"--context", s.layout.Context}, args...)...)
 	var words strings.Builder
 	cmd.Stderr = &words
 	out, err := cmd.Output()
@@ -291,11 +296,30 @@ func (s *site) sessions(imsi string) []adminapi.Session {
 	return slices.DeleteFunc(list[adminapi.Session](s, "session"), func(v adminapi.Session) bool { return v.IMSI != imsi })
 }
 
-// auditVerifies exports the audit chain and has it verified up to its head.
+// auditVerifies pins the head of the audit chain, and has an export of it and the
+// proof of an entry verified against that.
 func (s *site) auditVerifies() {
 	s.Helper()
-	file := s.file("audit.jsonl")
+	file, pinned, proof := s.file("audit.jsonl"), s.file("head.json"), s.file("proof.json")
+	var head adminapi.AuditHead
+	text := s.sealctl("audit", "head", "-o", "json")
+	if err := json.Unmarshal([]byte(text), &head); err != nil {
+		s.Fatal(err)
+	}
+	s.write(pinned, text)
 	s.sealctl("audit", "export", file)
-	s.sealctl("audit", "verify", file)
+	s.sealctl("audit", "verify", file, "--head", pinned)
+	if head.TreeFirst != 0 {
+		s.write(proof, s.sealctl("audit", "prove", fmt.Sprint((head.TreeFirst+head.Sequence)/2), "--head", pinned))
+		s.sealctl("audit", "check-proof", proof, "--head", pinned)
+		s.sealctl("audit", "head", "--since", pinned)
+	}
 	_ = os.Remove(file) // an export never overwrites half a file
+}
+
+func (s *site) write(file, text string) {
+	s.Helper()
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		s.Fatal(err)
+	}
 }
