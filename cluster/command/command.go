@@ -138,6 +138,15 @@ func New(clientID, requestID, actor string, payload proto.Message) *Command {
 	return &Command{Level: LevelOf(t), Type: t, ClientId: clientID, RequestId: requestID, Actor: actor, Payload: Marshal(payload)}
 }
 
+// UnderLevel is the level from which every node heeds Command.PolicyRevision.
+const UnderLevel = 2
+
+// Under makes a revision of the policy a precondition of the command.
+func (c *Command) Under(policyRevision uint64) *Command {
+	c.PolicyRevision, c.Level = policyRevision, max(c.Level, UnderLevel)
+	return c
+}
+
 // Decode reads an envelope and its payload.
 func Decode(b []byte) (*Command, proto.Message, error) {
 	c := new(Command)

@@ -615,16 +615,19 @@ func (ChangeState) EnumDescriptor() ([]byte, []int) {
 
 // Command is the envelope in the Raft log.
 type Command struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Level         uint32                 `protobuf:"varint,1,opt,name=level,proto3" json:"level,omitempty"` // the command level a node needs to apply it
-	Type          Type                   `protobuf:"varint,2,opt,name=type,proto3,enum=sealedge.command.v1.Type" json:"type,omitempty"`
-	ClientId      string                 `protobuf:"bytes,3,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`        // who numbers the requests, e.g. "gtpc", "phone:<imsi>"
-	RequestId     string                 `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`     // unique within client_id; empty: not de-duplicated
-	LeaderTime    int64                  `protobuf:"varint,5,opt,name=leader_time,json=leaderTime,proto3" json:"leader_time,omitempty"` // stamped by the leader when it appends
-	Payload       []byte                 `protobuf:"bytes,6,opt,name=payload,proto3" json:"payload,omitempty"`                          // the message named by type
-	Actor         string                 `protobuf:"bytes,7,opt,name=actor,proto3" json:"actor,omitempty"`                              // for the audit: who caused it
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Level      uint32                 `protobuf:"varint,1,opt,name=level,proto3" json:"level,omitempty"` // the command level a node needs to apply it
+	Type       Type                   `protobuf:"varint,2,opt,name=type,proto3,enum=sealedge.command.v1.Type" json:"type,omitempty"`
+	ClientId   string                 `protobuf:"bytes,3,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`        // who numbers the requests, e.g. "gtpc", "phone:<imsi>"
+	RequestId  string                 `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`     // unique within client_id; empty: not de-duplicated
+	LeaderTime int64                  `protobuf:"varint,5,opt,name=leader_time,json=leaderTime,proto3" json:"leader_time,omitempty"` // stamped by the leader when it appends
+	Payload    []byte                 `protobuf:"bytes,6,opt,name=payload,proto3" json:"payload,omitempty"`                          // the message named by type
+	Actor      string                 `protobuf:"bytes,7,opt,name=actor,proto3" json:"actor,omitempty"`                              // for the audit: who caused it
+	// Precondition, when not 0: the revision of the policy by which it was decided that
+	// the actor needs nobody else for this.
+	PolicyRevision uint64 `protobuf:"varint,8,opt,name=policy_revision,json=policyRevision,proto3" json:"policy_revision,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Command) Reset() {
@@ -704,6 +707,13 @@ func (x *Command) GetActor() string {
 		return x.Actor
 	}
 	return ""
+}
+
+func (x *Command) GetPolicyRevision() uint64 {
+	if x != nil {
+		return x.PolicyRevision
+	}
+	return 0
 }
 
 // Result is what a command did. A repeat of a request id gets equal bytes.
@@ -7888,7 +7898,7 @@ var File_command_proto protoreflect.FileDescriptor
 
 const file_command_proto_rawDesc = "" +
 	"\n" +
-	"\rcommand.proto\x12\x13sealedge.command.v1\"\xdb\x01\n" +
+	"\rcommand.proto\x12\x13sealedge.command.v1\"\x84\x02\n" +
 	"\aCommand\x12\x14\n" +
 	"\x05level\x18\x01 \x01(\rR\x05level\x12-\n" +
 	"\x04type\x18\x02 \x01(\x0e2\x19.sealedge.command.v1.TypeR\x04type\x12\x1b\n" +
@@ -7898,7 +7908,8 @@ const file_command_proto_rawDesc = "" +
 	"\vleader_time\x18\x05 \x01(\x03R\n" +
 	"leaderTime\x12\x18\n" +
 	"\apayload\x18\x06 \x01(\fR\apayload\x12\x14\n" +
-	"\x05actor\x18\a \x01(\tR\x05actor\"k\n" +
+	"\x05actor\x18\a \x01(\tR\x05actor\x12'\n" +
+	"\x0fpolicy_revision\x18\b \x01(\x04R\x0epolicyRevision\"k\n" +
 	"\x06Result\x12-\n" +
 	"\x04code\x18\x01 \x01(\x0e2\x19.sealedge.command.v1.CodeR\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x18\n" +

@@ -220,3 +220,27 @@ func TestAnswersAreBrief(t *testing.T) {
 		t.Error("the change that waits has lost its document")
 	}
 }
+
+// TestUnderARevision: what one person may do alone by one revision of the policy is
+// not done under the next, which may ask for two.
+func TestUnderARevision(t *testing.T) {
+	l := newLog(t)
+	put := func(revision uint64, request string) *command.Result {
+		c := command.New("admin:li", request, "operator:li", &command.PutSubscriber{Subscriber: &command.Subscriber{Imsi: "460010000000001", State: command.DeviceState_ACTIVE}, AnyVersion: true})
+		return l.apply(c.Under(revision))
+	}
+	l.put(&command.PutPolicy{})
+	if r := put(1, "a"); r.Code != command.Code_OK {
+		t.Fatalf("under the revision in force: %v", r)
+	}
+	l.put(&command.PutPolicy{BaseRevision: 1})
+	if r := put(1, "b"); r.Code != command.Code_CONFLICT || l.m.Subscriber("460010000000001").Version != 1 {
+		t.Errorf("under a former revision: %v", r)
+	}
+	if r := put(1, "a"); r.Code != command.Code_OK {
+		t.Errorf("a repeated request: %v", r)
+	}
+	if r := put(2, "b"); r.Code != command.Code_OK || l.m.Subscriber("460010000000001").Version != 2 {
+		t.Errorf("decided once more: %v", r)
+	}
+}

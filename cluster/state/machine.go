@@ -228,6 +228,9 @@ func (o outcome) result() *command.Result {
 // carryOut does the work of Apply. The payload is the machine's own: handlers
 // may keep parts of it in records.
 func (m *Machine) carryOut(c *command.Command, payload proto.Message) outcome {
+	if r := c.PolicyRevision; r != 0 && r != m.PolicyRevision() {
+		return refuse(command.Code_CONFLICT, "the policy is at revision %d, not %d", m.PolicyRevision(), r)
+	}
 	switch p := payload.(type) {
 	case *command.PutPolicy:
 		return m.putPolicy(p, c.Actor)

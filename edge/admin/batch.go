@@ -96,7 +96,10 @@ func (s *Server) decideRows(b *batch) {
 
 // putRows has the decided rows carried out, in commands that fit into the log.
 func (s *Server) putRows(r *http.Request, c Caller, reason string, b *batch, more bool) *problem {
-	if needed, _, _ := s.deviceApprovals(); needed > 0 {
+	switch v, p := s.deviceApprovals(r); {
+	case p != nil:
+		return p
+	case v.needed > 0:
 		s.leaveOutRefused(b) // the others are one change, carried out as a whole
 	}
 	for from, n := 0, 1; from < len(b.waiting); n++ {

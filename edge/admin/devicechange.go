@@ -10,11 +10,28 @@ import (
 	"github.com/sealedge/sealedge/policy"
 )
 
-// deviceApprovals is how many other people a change of the allow-list needs.
-func (s *Server) deviceApprovals() (needed uint32, control policy.ChangeControl, revision uint64) {
+// verdict is what the policy says of a change of the allow-list.
+type verdict struct {
+	needed   uint32 // other people
+	control  policy.ChangeControl
+	revision uint64 // of the policy; 0: there is none
+	under    uint64 // revision, or 0 while some node doesn't heed that precondition
+}
+
+// deviceApprovals asks the policy in force, as the whole cluster has it.
+func (s *Server) deviceApprovals(r *http.Request) (verdict, *problem) {
+	if p := s.linearize(r); p != nil {
+		return verdict{}, p
+	}
 	p, rules := s.current()
-	control = controlOf(rules)
-	return control.Needed([]policy.Touch{policy.TouchDevices}), control, p.GetRevision()
+	v := verdict{control: controlOf(rules), revision: p.GetRevision()}
+	v.needed = v.control.Needed([]policy.Touch{policy.TouchDevices})
+	s.cfg.Cluster.View(func(m *state.Machine) {
+		if m.Level() >= command.UnderLevel {
+			v.under = v.revision
+		}
+	})
+	return v, nil
 }
 
 // changeDevices changes the allow-list. When nobody else is needed, each row is
@@ -22,16 +39,22 @@ func (s *Server) deviceApprovals() (needed uint32, control policy.ChangeControl,
 // others, or with ?break_glass=true is carried out all the same. Check-ins alone
 // never wait.
 func (s *Server) changeDevices(r *http.Request, c Caller, reason string, batch *command.PutDevices) (*command.DevicesPut, *adminapi.Change, *problem) {
-	needed, control, revision := s.deviceApprovals()
-	if needed == 0 || onlyCheckIns(batch) {
+	v, p := s.deviceApprovals(r)
+	if p != nil {
+		return nil, nil, p
+	}
+	if checkIns := onlyCheckIns(batch); v.needed == 0 || checkIns {
+		if checkIns {
+			v.under = 0 // whatever the policy says
+		}
 		put := new(command.DevicesPut)
 		// Each row can be repeated without harm, so the answer need not be remembered.
-		if p := s.proposeAs(r, c, "", batch, put); p != nil {
+		if _, p := s.proposeUnder(r, c, v.under, "", batch, put); p != nil {
 			return nil, nil, p
 		}
 		return put, nil, nil
 	}
-	change, p := s.proposeDevices(r, c, reason, batch, needed, control, revision)
+	change, p := s.proposeDevices(r, c, reason, batch, v)
 	return nil, change, p
 }
 
@@ -44,7 +67,7 @@ func onlyCheckIns(batch *command.PutDevices) bool {
 	return true
 }
 
-func (s *Server) proposeDevices(r *http.Request, c Caller, reason string, batch *command.PutDevices, needed uint32, control policy.ChangeControl, revision uint64) (*adminapi.Change, *problem) {
+func (s *Server) proposeDevices(r *http.Request, c Caller, reason string, batch *command.PutDevices, v verdict) (*adminapi.Change, *problem) {
 	if q := r.URL.Query().Get("reason"); reason == "" {
 		reason = q
 	}
@@ -60,26 +83,21 @@ func (s *Server) proposeDevices(r *http.Request, c Caller, reason string, batch 
 	}
 	return s.proposeChange(r, c, id, &command.ProposeChange{
 		Devices: batch, Reason: reason, Touches: []string{string(policy.TouchDevices)}, Effects: effects,
-		Needed: needed, BreakGlass: r.URL.Query().Get("break_glass") == "true", PolicyRevision: revision,
-	}, control)
+		Needed: v.needed, BreakGlass: r.URL.Query().Get("break_glass") == "true", PolicyRevision: v.revision,
+	}, v.control)
 }
 
-// changeDevice is changeDevices of one device that isn't changed in another way: ok
-// is false when nobody else is needed.
-func (s *Server) changeDevice(r *http.Request, c Caller, d *command.DeviceChange) (answer any, p *problem, ok bool) {
-	needed, control, revision := s.deviceApprovals()
-	if needed == 0 {
-		return nil, nil, false
+// changeDevice is changeDevices of one device. When nobody else is needed it is done
+// in its own way, under a revision of the policy: see proposeUnder.
+func (s *Server) changeDevice(r *http.Request, c Caller, d *command.DeviceChange, alone func(under uint64) (any, *problem)) (any, *problem) {
+	v, p := s.deviceApprovals(r)
+	if p != nil {
+		return nil, p
 	}
-	if p := s.linearize(r); p != nil {
-		return nil, p, true
+	if v.needed == 0 {
+		return alone(v.under)
 	}
-	needed, control, revision = s.deviceApprovals()
-	if needed == 0 {
-		return nil, nil, false
-	}
-	answer, p = s.answerChange(s.proposeDevices(r, c, d.GetResume().GetReason(), &command.PutDevices{Changes: []*command.DeviceChange{d}}, needed, control, revision))
-	return answer, p, true
+	return s.answerChange(s.proposeDevices(r, c, d.GetResume().GetReason(), &command.PutDevices{Changes: []*command.DeviceChange{d}}, v))
 }
 
 // resume takes a suspension back.
@@ -89,10 +107,10 @@ func (s *Server) resume(r *http.Request, c Caller, d *command.ResumeDevice) (any
 		return nil, p
 	}
 	d.Reason = reason
-	if v, p, ok := s.changeDevice(r, c, &command.DeviceChange{Change: &command.DeviceChange_Resume{Resume: d}}); ok {
-		return v, p
-	}
-	return nil, s.propose(r, c, d, nil)
+	return s.changeDevice(r, c, &command.DeviceChange{Change: &command.DeviceChange_Resume{Resume: d}}, func(under uint64) (any, *problem) {
+		_, p := s.proposeUnder(r, c, under, requestID(r), d, nil)
+		return nil, p
+	})
 }
 
 func (s *Server) resumeTerminal(r *http.Request, c Caller) (any, *problem) {

@@ -67,10 +67,9 @@ func (s *Server) putBarrel(r *http.Request, c Caller) (any, *problem) {
 		}
 	}
 	put := &command.PutBarrel{Barrel: rec, BaseVersion: b.Version, AnyVersion: b.Version == 0}
-	if v, p, ok := s.changeDevice(r, c, &command.DeviceChange{Change: &command.DeviceChange_Barrel{Barrel: put}}); ok {
-		return v, p
-	}
-	return s.barrelChange(r, c, put)
+	return s.changeDevice(r, c, &command.DeviceChange{Change: &command.DeviceChange_Barrel{Barrel: put}}, func(under uint64) (any, *problem) {
+		return s.barrelChange(r, c, under, put)
+	})
 }
 
 // wrap replaces the pre-shared key of a barrel's record by its wrapped form. That
@@ -104,22 +103,21 @@ func (s *Server) checkOut(r *http.Request, c Caller) (any, *problem) {
 		return nil, p
 	}
 	out := &command.CheckOut{Barrel: r.PathValue("id"), Imsi: b.IMSI}
-	if v, p, ok := s.changeDevice(r, c, &command.DeviceChange{Change: &command.DeviceChange_CheckOut{CheckOut: out}}); ok {
-		return v, p
-	}
-	return s.barrelChange(r, c, out)
+	return s.changeDevice(r, c, &command.DeviceChange{Change: &command.DeviceChange_CheckOut{CheckOut: out}}, func(under uint64) (any, *problem) {
+		return s.barrelChange(r, c, under, out)
+	})
 }
 
-func (s *Server) barrelChange(r *http.Request, c Caller, cmd proto.Message) (any, *problem) {
+func (s *Server) barrelChange(r *http.Request, c Caller, under uint64, cmd proto.Message) (any, *problem) {
 	out := new(command.Barrel)
-	if p := s.propose(r, c, cmd, out); p != nil {
+	if _, p := s.proposeUnder(r, c, under, requestID(r), cmd, out); p != nil {
 		return nil, p
 	}
 	return adminapi.BarrelOf(out, s.cfg.Alive(out.Id)), nil
 }
 
 func (s *Server) checkIn(r *http.Request, c Caller) (any, *problem) {
-	return s.barrelChange(r, c, &command.CheckIn{Barrel: r.PathValue("id")})
+	return s.barrelChange(r, c, 0, &command.CheckIn{Barrel: r.PathValue("id")})
 }
 
 // pushFor sends a lock to a barrel before anything is committed: what revokes

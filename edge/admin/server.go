@@ -239,9 +239,19 @@ func (s *Server) proposeAs(r *http.Request, c Caller, id string, payload, record
 
 // proposeOnce also returns how the command ended, when it did.
 func (s *Server) proposeOnce(r *http.Request, c Caller, id string, payload, record proto.Message) (command.Code, *problem) {
+	return s.proposeUnder(r, c, 0, id, payload, record)
+}
+
+// proposeUnder is proposeOnce of what one person may do by a revision of the policy;
+// 0 is for what doesn't depend on it.
+func (s *Server) proposeUnder(r *http.Request, c Caller, revision uint64, id string, payload, record proto.Message) (command.Code, *problem) {
 	ctx, cancel := context.WithTimeout(r.Context(), 10*time.Second)
 	defer cancel()
-	res, err := s.proposeWhenKnown(ctx, command.New(clientOf(c), id, c.Actor(), payload))
+	cmd := command.New(clientOf(c), id, c.Actor(), payload)
+	if revision != 0 {
+		cmd.Under(revision)
+	}
+	res, err := s.proposeWhenKnown(ctx, cmd)
 	if err != nil {
 		return command.Code_CODE_UNSPECIFIED, problemOf(err)
 	}

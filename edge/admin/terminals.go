@@ -105,17 +105,19 @@ func (s *Server) putTerminal(r *http.Request, c Caller) (any, *problem) {
 			return nil, p
 		}
 		put := &command.PutSubscriber{Subscriber: rec, BaseVersion: base}
-		if v, p, ok := s.changeDevice(r, c, &command.DeviceChange{Change: &command.DeviceChange_Subscriber{Subscriber: put}}); ok {
-			return v, p
-		}
-		out := new(command.Subscriber)
-		switch code, p := s.proposeOnce(r, c, id, put, out); {
-		case code == command.Code_CONFLICT && t.Version == 0 && n < attempts:
-		case p != nil:
-			return nil, p
-		default:
+		var code command.Code
+		answer, p := s.changeDevice(r, c, &command.DeviceChange{Change: &command.DeviceChange_Subscriber{Subscriber: put}}, func(under uint64) (any, *problem) {
+			out := new(command.Subscriber)
+			var p *problem
+			if code, p = s.proposeUnder(r, c, under, id, put, out); p != nil {
+				return nil, p
+			}
 			return adminapi.TerminalOf(out), nil
+		})
+		if code == command.Code_CONFLICT && t.Version == 0 && n < attempts {
+			continue
 		}
+		return answer, p
 	}
 }
 

@@ -155,7 +155,7 @@ func TestHostapdTakesIt(t *testing.T) {
 		s := settings(byRADIUS)
 		s.Interface = "lo"
 		s.Address, s.Gateway = "127.0.0.1", "127.0.0.2" // that RADIUS can be sent from
-		s.Country = "" // for which it would wait seconds
+		s.Country = ""                                  // for which it would wait seconds
 		files, err := s.Files("hostapd")
 		if err != nil {
 			t.Fatal(err)

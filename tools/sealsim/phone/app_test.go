@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"reflect"
 	"strconv"
 	"strings"
 	"sync"
@@ -95,7 +96,7 @@ func TestUseRequestIsRepeatedWithItsID(t *testing.T) {
 		t.Fatalf("%d requests", len(got))
 	}
 	for i, r := range got {
-		if r != want {
+		if !reflect.DeepEqual(r, want) {
 			t.Errorf("request %d was %+v, want %+v", i, r, want)
 		}
 	}
