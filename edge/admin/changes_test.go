@@ -22,6 +22,8 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/sealedge/sealedge/cluster/command"
 	"github.com/sealedge/sealedge/edge/adminapi"
 	"github.com/sealedge/sealedge/policy/bundle"
@@ -303,5 +305,31 @@ func TestDevicesWaitForOthers(t *testing.T) {
 	out := decode[adminapi.Revoked](t, li.does(s, "POST", "/v1/terminals/460010000000001/revoke?wait=0s", "", reason), http.StatusOK)
 	if out.Timing.Committed <= 0 {
 		t.Errorf("%+v", out)
+	}
+}
+
+// What one person may do alone isn't done under a policy that came meanwhile and
+// asks for two.
+func TestPolicyTightensMeanwhile(t *testing.T) {
+	s, n := newServer(t)
+	li := newPerson(t, "li", ecKey(t))
+	alone := string(bundle.Default(bundle.Params{}))
+	together := strings.Replace(alone, "devices: 0 ", "devices: 1 ", 1)
+	if alone == together {
+		t.Fatal("the default policy is written in another way")
+	}
+	decode[adminapi.Policy](t, li.does(s, "PUT", "/v1/policy", "", adminapi.Policy{Document: alone}), http.StatusOK)
+	// The log has level 2, as soon as every node is of this version.
+	if r, err := n.Propose(t.Context(), command.New("node", "", "node", &command.RecordCalls{})); err != nil || r.Code != command.Code_OK {
+		t.Fatal(r, err)
+	}
+	_, pools, err := bundle.Parse("policy.yaml", []byte(together))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.cfg.Cluster = &racing{oneNode: n, others: []proto.Message{&command.PutPolicy{BaseRevision: 1, Document: []byte(together), Pools: pools}}}
+	w := li.does(s, "PUT", phonePath, "", json.RawMessage(terminalDocument("")))
+	if c := decode[adminapi.Change](t, w, http.StatusAccepted); c.Needed != 1 || n.machine.Subscriber(phone) != nil {
+		t.Errorf("%+v, %v", c, n.machine.Subscriber(phone))
 	}
 }

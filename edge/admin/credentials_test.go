@@ -166,11 +166,11 @@ func TestCredentialsOfRepeats(t *testing.T) {
 	}
 }
 
-// racing lets somebody else change the record between what a request read and
+// racing lets somebody else change something between what a request read and
 // what it proposes.
 type racing struct {
 	*oneNode
-	others []*command.PutSubscriber
+	others []proto.Message
 }
 
 func (n *racing) Propose(ctx context.Context, c *command.Command) (*command.Result, error) {
@@ -189,12 +189,12 @@ func (n *racing) Propose(ctx context.Context, c *command.Command) (*command.Resu
 func TestCredentialsChangedMeanwhile(t *testing.T) {
 	s, n := newServer(t)
 	put(t, s, terminalDocument(`{"user":"phone","password":"leaked password"}`))
-	renewed := func() *command.PutSubscriber {
+	renewed := func() proto.Message {
 		return &command.PutSubscriber{AnyVersion: true, Subscriber: &command.Subscriber{
 			Imsi: phone, Apns: []string{"seal.corp"}, State: command.DeviceState_ACTIVE, Credentials: &command.Credentials{User: "renewed"},
 		}}
 	}
-	race := &racing{oneNode: n, others: []*command.PutSubscriber{renewed()}}
+	race := &racing{oneNode: n, others: []proto.Message{renewed()}}
 	s.cfg.Cluster = race
 	put(t, s, `{"imsi":"`+phone+`","apns":["seal.corp"],"label":"phone 1"}`)
 	if got := n.machine.Subscriber(phone); got.Label != "phone 1" || got.Credentials.GetUser() != "renewed" {
@@ -202,7 +202,7 @@ func TestCredentialsChangedMeanwhile(t *testing.T) {
 	}
 
 	// With a version it is for the operator to look again; without one not for ever.
-	race.others = []*command.PutSubscriber{renewed()}
+	race.others = []proto.Message{renewed()}
 	if w := s.send(t, operator, "PUT", phonePath, "", `{"imsi":"`+phone+`","apns":["seal.corp"],"version":3}`); w.Code != http.StatusConflict {
 		t.Errorf("a version that is past: %d %s", w.Code, w.Body)
 	}
