@@ -19,6 +19,7 @@ import (
 
 	"github.com/sealedge/sealedge/cluster/command"
 	"github.com/sealedge/sealedge/edge/adminapi"
+	"github.com/sealedge/sealedge/policy/bundle"
 )
 
 func changeCommand() *cli.Command {
@@ -33,7 +34,8 @@ func changeCommand() *cli.Command {
 			},
 			{
 				Name: "show", Usage: "show what a change does and who agreed", ArgsUsage: "ID", Action: changeShow,
-				Description: withExamples("", "sealctl change show 7", "sealctl change show 7 -o json | jq -r .document"),
+				Flags:       []cli.Flag{&cli.BoolFlag{Name: "document", Usage: "print the whole policy document that is proposed, instead"}},
+				Description: withExamples("", "sealctl change show 7", "sealctl change show 7 --document > proposed.yaml"),
 			},
 			{
 				Name: "approve", Usage: "agree to somebody else's change, with the signature of your key", ArgsUsage: "ID", Action: changeApprove,
@@ -108,12 +110,44 @@ func changeShow(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if c.Bool("document") {
+		if v.Document == "" {
+			return &hinted{exitConflict, fmt.Sprintf("change %d has no document: it is of %s, and %s", v.ID, v.Kind, stateOf(v)), "one that is in force is 'sealctl policy show --revision N'"}
+		}
+		fmt.Fprint(c.App.Writer, v.Document)
+		return nil
+	}
 	if c.String("output") != "table" {
 		return show(c, v, nil, nil)
 	}
 	printChange(c.App.Writer, v)
-	if v.Document != "" {
-		fmt.Fprintf(c.App.Writer, "---\n%s", v.Document)
+	return printSettings(c, cl, c.App.Writer, v)
+}
+
+// printSettings shows how the policy that a change proposes differs from the one that
+// it was made on. Both are compared here, and not taken from whoever proposed it.
+func printSettings(c *cli.Context, cl *client, w io.Writer, v adminapi.Change) error {
+	if v.Document == "" {
+		return nil
+	}
+	var base adminapi.Policy
+	if err := cl.call(c.Context, http.MethodGet, fmt.Sprintf("/v1/policy/revisions/%d", v.PolicyRevision), nil, &base); err != nil {
+		return fmt.Errorf("what the change is compared with: %w", err)
+	}
+	before, _, err := bundle.Parse(fmt.Sprintf("revision %d", base.Revision), []byte(base.Document))
+	if err != nil {
+		return fmt.Errorf("the policy that the change was made on: %w", err)
+	}
+	after, _, err := bundle.Parse("proposed", []byte(v.Document))
+	if err != nil {
+		return fmt.Errorf("the policy that is proposed: %w", err)
+	}
+	settings := bundle.Settings(before, after)
+	for _, s := range settings {
+		fmt.Fprintf(w, "  ~ %s\n", s)
+	}
+	if len(settings) == 0 {
+		fmt.Fprintln(w, "  only comments or the order of keys differ")
 	}
 	return nil
 }
@@ -199,6 +233,9 @@ func changeApprove(c *cli.Context) error {
 		return &hinted{exitConflict, fmt.Sprintf("change %d has the digest %s", v.ID, v.Digest), "it is not the change that you were told of; look at it with 'sealctl change show'"}
 	}
 	printChange(c.App.ErrWriter, v)
+	if err := printSettings(c, cl, c.App.ErrWriter, v); err != nil {
+		return err
+	}
 	if err := confirm(c, "agree in your name to change", strconv.FormatUint(v.ID, 10)); err != nil {
 		return err
 	}
