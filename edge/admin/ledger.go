@@ -19,9 +19,18 @@ func (s *Server) orders(r *http.Request, _ Caller) (any, *problem) {
 	if bad != nil {
 		return nil, bad
 	}
+	number := r.URL.Query().Get("number")
 	var list adminapi.List[adminapi.Order]
 	s.cfg.Cluster.View(func(m *state.Machine) {
-		list = show(p, m.OrdersAfter(p.after), (*command.Order).GetNumber, adminapi.OrderOf)
+		orders := m.OrdersAfter(p.after)
+		if number != "" {
+			orders = func(yield func(*command.Order) bool) {
+				if o := m.Order(number); o != nil && number > p.after {
+					yield(o)
+				}
+			}
+		}
+		list = show(p, orders, (*command.Order).GetNumber, adminapi.OrderOf)
 	})
 	return list, nil
 }
@@ -64,11 +73,50 @@ func (s *Server) uses(r *http.Request, _ Caller) (any, *problem) {
 	if bad != nil {
 		return nil, bad
 	}
+	order := r.URL.Query().Get("order")
 	var list adminapi.List[adminapi.Use]
 	s.cfg.Cluster.View(func(m *state.Machine) {
-		list = show(p, m.UsesAfter(p.after), (*command.Use).GetId, adminapi.UseOf)
+		uses := m.UsesAfter(p.after)
+		if order != "" {
+			uses = chosen(m.UsesOfOrder(order), func(u *command.Use) bool { return u.Id > p.after })
+		}
+		list = show(p, uses, (*command.Use).GetId, adminapi.UseOf)
 	})
 	return list, nil
+}
+
+func (s *Server) use(r *http.Request, _ Caller) (any, *problem) {
+	id, err := strconv.ParseUint(r.PathValue("id"), 10, 64)
+	if err != nil {
+		return nil, badRequest(fmt.Errorf("id: %q is no number of a use", r.PathValue("id")))
+	}
+	var u *command.Use
+	s.cfg.Cluster.View(func(m *state.Machine) { u = m.Use(id) })
+	if u == nil {
+		return nil, notFound(fmt.Sprintf("use %d", id))
+	}
+	return adminapi.UseOf(u), nil
+}
+
+func (s *Server) session(r *http.Request, _ Caller) (any, *problem) {
+	id, bad := sessionNumber(r)
+	if bad != nil {
+		return nil, bad
+	}
+	var rec *command.Session
+	s.cfg.Cluster.View(func(m *state.Machine) { rec = m.Session(id) })
+	if rec == nil {
+		return nil, notFound(fmt.Sprintf("session %d", id))
+	}
+	return adminapi.SessionOf(rec), nil
+}
+
+func sessionNumber(r *http.Request) (uint64, *problem) {
+	id, err := strconv.ParseUint(r.PathValue("id"), 10, 64)
+	if err != nil {
+		return 0, badRequest(fmt.Errorf("id: %q is no session number", r.PathValue("id")))
+	}
+	return id, nil
 }
 
 func (s *Server) sessions(r *http.Request, _ Caller) (any, *problem) {
@@ -102,9 +150,9 @@ func (s *Server) peers(r *http.Request, _ Caller) (any, *problem) {
 }
 
 func (s *Server) endSession(r *http.Request, c Caller) (any, *problem) {
-	id, err := strconv.ParseUint(r.PathValue("id"), 10, 64)
-	if err != nil {
-		return nil, badRequest(fmt.Errorf("id: %q is no session number", r.PathValue("id")))
+	id, bad := sessionNumber(r)
+	if bad != nil {
+		return nil, bad
 	}
 	reason := "ended by " + c.Actor()
 	if why := strings.TrimSpace(r.URL.Query().Get("reason")); why != "" {

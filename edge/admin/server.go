@@ -145,10 +145,12 @@ func (s *Server) routes() []route {
 		{"POST /v1/orders/suspend", SealAdministrator, s.suspendOrder},
 		{"POST /v1/orders/resume", SealAdministrator, s.resumeOrder},
 		{"GET /v1/uses", Viewer, s.uses},
+		{"GET /v1/uses/{id}", Viewer, s.use},
 		{"POST /v1/uses/{id}/release", SealAdministrator, s.releaseUse},
 		{"POST /v1/uses/{id}/release/confirm", SealAdministrator, s.confirmRelease},
 
 		{"GET /v1/sessions", Viewer, s.sessions},
+		{"GET /v1/sessions/{id}", Viewer, s.session},
 		{"DELETE /v1/sessions/{id}", Operator, s.endSession},
 		{"GET /v1/peers", Viewer, s.peers},
 		{"GET /v1/trace", Operator, s.trace},

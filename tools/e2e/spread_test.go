@@ -149,6 +149,20 @@ func TestAddressesSpread(t *testing.T) {
 	}
 	taps["gw2"].noEnding()
 
+	// The node that leads is to be stopped: it gives up the leadership and its address.
+	leader := led()
+	s.sealctl("cluster", "drain", leader, "--reason", "a new kernel")
+	if now := led(); now == leader {
+		t.Errorf("%s leads still", leader)
+	}
+	for name, a := range s.spread() {
+		if a.Holder == leader {
+			t.Errorf("%s holds %s still", leader, name)
+		}
+		s.ping(phones[name])
+		taps[name].noEnding()
+	}
+
 	// What ends here is told by whoever holds the session's address.
 	for i, name := range []string{"gw1", "gw2", "gw3"} {
 		s.sealctl("device", "revoke", "--yes", "--reason", "lost", imsi(i))

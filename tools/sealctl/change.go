@@ -34,8 +34,8 @@ func changeCommand() *cli.Command {
 			},
 			{
 				Name: "show", Usage: "show what a change does and who agreed", ArgsUsage: "ID", Action: changeShow,
-				Flags:       []cli.Flag{&cli.BoolFlag{Name: "document", Usage: "print the whole policy document that is proposed, instead"}},
-				Description: withExamples("", "sealctl change show 7", "sealctl change show 7 --document > proposed.yaml"),
+				Flags:       []cli.Flag{&cli.BoolFlag{Name: "proposed", Usage: "print the whole policy document that is proposed, instead"}},
+				Description: withExamples("", "sealctl change show 7", "sealctl change show 7 --proposed > proposed.yaml"),
 			},
 			{
 				Name: "approve", Usage: "agree to somebody else's change, with the signature of your key", ArgsUsage: "ID", Action: changeApprove,
@@ -110,7 +110,7 @@ func changeShow(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if c.Bool("document") {
+	if c.Bool("proposed") {
 		if v.Document == "" {
 			return &hinted{exitConflict, fmt.Sprintf("change %d has no document: it is of %s, and %s", v.ID, v.Kind, stateOf(v)), "one that is in force is 'sealctl policy show --revision N'"}
 		}

@@ -31,6 +31,16 @@ func clusterCommand() *cli.Command {
 				Flags:  []cli.Flag{&cli.StringFlag{Name: "reason", Usage: "`why`, for the audit chain", Required: true}},
 				Action: clusterMoveAddress,
 			},
+			{
+				Name: "drain", Usage: "have a node give up all that others can do instead, before it is stopped for maintenance", ArgsUsage: "NODE",
+				Flags: []cli.Flag{
+					&cli.StringFlag{Name: "reason", Usage: "`why`, for the audit chain", Required: true},
+					&cli.DurationFlag{Name: "timeout", Value: 30 * time.Second, Usage: "how long to wait until it is done"},
+				},
+				Description: "Its gateway addresses are given to other nodes, to stay there, and the leadership to one of them. It goes on voting. " +
+					"When it is back, 'sealctl cluster move-address ADDRESS' lets the cluster place an address again.",
+				Action: clusterDrain,
+			},
 			{Name: "step-down", Usage: "hand the leadership to another node", Action: clusterStepDown},
 		},
 	}

@@ -6,14 +6,17 @@ var examples = map[string][]string{
 	"barrel lock": {"sealctl barrel lock SB-0001 --reason 'seen outside of the vault'"},
 
 	"order list":    {"sealctl order list", "sealctl order list -o json | jq '.[] | select(.state == \"suspended\")'"},
+	"order show":    {"sealctl order show WO-2026-0042", "sealctl order show WO-2026-0042 -o json | jq .left"},
 	"order suspend": {"sealctl order suspend WO-2026-0042 --reason 'the applicant withdrew it'"},
 	"order resume":  {"sealctl order resume WO-2026-0042 --reason 'the documents are found'"},
 
 	"use list":            {"sealctl use list", "sealctl use list -o json | jq '.[] | select(.state != \"settled\")'", "sealctl use list --watch -o json"},
+	"use show":            {"sealctl use show 17", "sealctl use show 17 -o yaml"},
 	"use release":         {"sealctl use release 17 --stamped 2 --reason 'the barrel fell into the river'"},
 	"use confirm-release": {"sealctl use confirm-release 17"},
 
 	"session list": {"sealctl session list", "sealctl session list -o json | jq -r '.[].imsi'", "sealctl session list --watch"},
+	"session show": {"sealctl session show 12"},
 	"session end":  {"sealctl session end 12 --reason 'phone left in a taxi'"},
 	"peers":        {"sealctl peers"},
 	"trace":        {"sealctl trace imsi=460010000000001 -w attach.pcapng --for 2m", "sealctl trace imsi=460010000000001 -w - | tshark -r -"},
@@ -35,6 +38,7 @@ var examples = map[string][]string{
 	"cluster remove":       {"sealctl cluster remove node2_0b --reason 'its disk was replaced'"},
 	"cluster addresses":    {"sealctl cluster addresses"},
 	"cluster move-address": {"sealctl cluster move-address gw2 node1 --reason maintenance", "sealctl cluster move-address gw2 --reason 'maintenance is over'"},
+	"cluster drain":        {"sealctl cluster drain node2 --reason 'a new kernel'"},
 	"cluster step-down":    {"sealctl cluster step-down"},
 
 	"drill list":   {"sealctl drill list"},

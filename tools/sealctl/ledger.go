@@ -54,6 +54,7 @@ func orderCommand() *cli.Command {
 		Usage: "the ledger of work orders",
 		Subcommands: []*cli.Command{
 			{Name: "list", Usage: "list the orders that have been used", Action: orderList},
+			{Name: "show", Usage: "show an order and what became of its uses", ArgsUsage: "ORDER", Action: orderShow},
 			{Name: "suspend", Usage: "let an order reserve no more uses", ArgsUsage: "ORDER", Flags: reason, Action: orderSuspend},
 			{Name: "resume", Usage: "take a suspension back", ArgsUsage: "ORDER", Flags: reason, Action: orderResume},
 		},
@@ -94,6 +95,7 @@ func useCommand() *cli.Command {
 		Usage: "uses of seals: grants, stampings, evidence",
 		Subcommands: []*cli.Command{
 			{Name: "list", Usage: "list uses", Flags: []cli.Flag{watchFlag()}, Action: useList},
+			{Name: "show", Usage: "show a use, with each stamping and its evidence", ArgsUsage: "USE", Action: useShow},
 			releaseCommand(), confirmReleaseCommand(),
 		},
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -38,16 +39,7 @@ func useNamed(c *cli.Context, cl *client) (u adminapi.Use, id string, err error)
 	if err != nil {
 		return u, "", err
 	}
-	list, err := allOf[adminapi.Use](c.Context, cl, "/v1/uses")
-	if err != nil {
-		return u, "", err
-	}
-	for _, u := range list {
-		if fmt.Sprint(u.ID) == a[0] {
-			return u, a[0], nil
-		}
-	}
-	return u, "", &hinted{exitConflict, "there is no use " + a[0], "see 'sealctl use list'"}
+	return u, a[0], cl.call(c.Context, http.MethodGet, "/v1/uses/"+url.PathEscape(a[0]), nil, &u)
 }
 
 // account tells in words what a use is and what its release would do.

@@ -19,6 +19,7 @@ func sessionCommand() *cli.Command {
 		Usage: "PDN sessions of the terminals",
 		Subcommands: []*cli.Command{
 			{Name: "list", Usage: "list sessions", Flags: []cli.Flag{watchFlag()}, Action: sessionList},
+			{Name: "show", Usage: "show a session", ArgsUsage: "ID", Action: sessionShow},
 			{
 				Name: "end", Usage: "end a session on every path", ArgsUsage: "ID", Action: sessionEnd,
 				Flags:       []cli.Flag{&cli.StringFlag{Name: "reason", Usage: "why; it goes into the audit chain"}},
