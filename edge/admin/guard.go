@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -81,7 +82,13 @@ func (s *Server) respond(w http.ResponseWriter, r *http.Request, rt route) (Call
 	if p == nil {
 		p = wellFormed(r)
 	}
-	if p == nil && r.Method == http.MethodGet && r.URL.Query().Get("stale") != "true" {
+	switch {
+	case p != nil:
+	case r.Method != http.MethodGet:
+		if caller.Token != "" && !withdraws(rt.pattern) {
+			p = s.tokenHolds(r)
+		}
+	case r.URL.Query().Get("stale") != "true":
 		p = s.mayRead(r, caller)
 	}
 	if p != nil {
@@ -120,11 +127,31 @@ func (s *Server) mayRead(r *http.Request, caller Caller) *problem {
 		p.RetryAfterSeconds = 1
 		return p
 	}
-	if p := s.linearize(r); p != nil || caller.Token == "" {
+	if caller.Token != "" {
+		return s.tokenHolds(r)
+	}
+	return s.linearize(r)
+}
+
+// tokenHolds asks once more when this node knows all that others do: the token may
+// have been revoked where it hadn't heard of it.
+func (s *Server) tokenHolds(r *http.Request) *problem {
+	if p := s.linearize(r); p != nil {
 		return p
 	}
-	_, p := s.authenticate(r) // it may have been revoked where this node hadn't heard of it
+	_, p := s.authenticate(r)
 	return p
+}
+
+// withdraws tells of the operations that only stop something: those never wait for a
+// quorum before they push a lock.
+func withdraws(pattern string) bool {
+	for _, verb := range []string{"/revoke", "/lock", "/suspend"} {
+		if strings.HasSuffix(pattern, verb) {
+			return true
+		}
+	}
+	return false
 }
 
 // linearize waits until this node knows all that was changed before the request.

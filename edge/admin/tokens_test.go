@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"context"
 	"crypto/tls"
 	"encoding/json"
 	"net/http"
@@ -165,5 +166,30 @@ func TestTokensOfOthers(t *testing.T) {
 	i = issue(t, s, `{"roles":["viewer"],"lifetime_seconds":60}`)
 	if w := s.with(i.Bearer, "DELETE", "/v1/tokens/"+i.Token.ID, ""); w.Code != http.StatusOK {
 		t.Errorf("by itself: %d %s", w.Code, w.Body)
+	}
+}
+
+// behind is a node that hears of what the others did when it asks for it.
+type behind struct {
+	*oneNode
+	news func()
+}
+
+func (b *behind) ReadIndex(context.Context) error {
+	b.news()
+	return nil
+}
+
+// A token that was revoked at another node changes nothing at one that hasn't heard.
+func TestTokenRevokedElsewhere(t *testing.T) {
+	s, n := newServer(t)
+	i := issue(t, s, `{"roles":["viewer","seal-administrator"],"lifetime_seconds":3600}`)
+	s.cfg.Cluster = &behind{n, func() {
+		if _, err := n.Propose(t.Context(), command.New("other", "", "operator:li", &command.RevokeToken{Id: i.Token.ID})); err != nil {
+			t.Error(err)
+		}
+	}}
+	if w := s.with(i.Bearer, "POST", "/v1/orders/resume?number=1", `{"reason":"x"}`); w.Code != http.StatusUnauthorized || codeOf(t, w) != "token-invalid" {
+		t.Errorf("%d %s", w.Code, w.Body)
 	}
 }
