@@ -18,8 +18,10 @@ import (
 // So no node's clock counts alone. Each node asks its peers for their clocks, and
 // goes on counting with its own monotonic clock, which no jump of its wall clock
 // changes. A leader whose clock differs by more than clockTolerance from the
-// median of all it knows, its own included, stamps with the median. Of two the
-// earlier one counts: a clock that lags is mended by setting it right, one that was
+// median of all, its own included, stamps with the median. Of those it doesn't know,
+// while nodes are down, all right ones may be: so the fewer it knows the earlier one
+// counts, of three of five nodes the earliest, that no minority of wrong clocks takes
+// the cluster's ahead. A clock that lags is mended by setting it right, one that was
 // ahead isn't. A cluster of one has only its own clock.
 //
 // What came of clocks that most nodes had wrong, docs/runbooks/clock.md tells how to
@@ -36,18 +38,19 @@ const (
 	// clockKept is how long a clock counts that isn't heard any more: monotonic
 	// clocks drift apart by less than ten seconds meanwhile.
 	clockKept = 24 * time.Hour
-	// clockPatience is how long the first command of a process waits for another
-	// node's clock.
+	// clockPatience is how long the first command of a process waits for other nodes'
+	// clocks.
 	clockPatience = 3 * time.Second
 )
 
 // clocks is what a node knows of the others' clocks.
 type clocks struct {
-	heard chan struct{} // closed when a peer has answered, if only that it tells no clock
-	once  sync.Once
+	wrong int           // how many clocks may be, of all nodes'
+	heard chan struct{} // closed when so many peers have answered that with this node they are a majority
 
-	mu    sync.Mutex
-	known map[string]otherClock // by node name
+	mu       sync.Mutex
+	known    map[string]otherClock // by node name
+	answered map[string]struct{}   // peers, if only that they tell no clock; nil once heard is closed
 }
 
 // otherClock is what a peer's clock said, in Unix nanoseconds, at an instant here.
@@ -56,18 +59,36 @@ type otherClock struct {
 	at   time.Time // with its monotonic reading
 }
 
-// init makes c ready for use.
-func (c *clocks) init() { c.heard, c.known = make(chan struct{}), map[string]otherClock{} }
+// init makes c ready for use in a cluster of so many nodes.
+func (c *clocks) init(nodes int) {
+	c.wrong = (nodes - 1) / 2
+	c.heard, c.known, c.answered = make(chan struct{}), map[string]otherClock{}, map[string]struct{}{}
+}
 
 func (c *clocks) note(peer string, said int64, at time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.known[peer] = otherClock{said, at}
-	c.answered()
+	c.count(peer)
 }
 
-// answered ends the waiting for a first answer.
-func (c *clocks) answered() { c.once.Do(func() { close(c.heard) }) }
+// silent notes a peer of a version that tells no clock.
+func (c *clocks) silent(peer string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.count(peer)
+}
+
+// count ends the waiting for answers when there are enough. The caller holds mu.
+func (c *clocks) count(peer string) {
+	if c.answered == nil {
+		return
+	}
+	if c.answered[peer] = struct{}{}; len(c.answered) >= max(1, c.wrong) {
+		c.answered = nil
+		close(c.heard)
+	}
+}
 
 // none tells whether no other clock is known.
 func (c *clocks) none() bool {
@@ -77,7 +98,7 @@ func (c *clocks) none() bool {
 }
 
 // judge returns what a command is to be stamped with when this node's clock says
-// own, and how far own is ahead of the median.
+// own, and how far own is ahead of what counts.
 func (c *clocks) judge(own int64) (stamp int64, ahead time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -91,15 +112,16 @@ func (c *clocks) judge(own int64) (stamp int64, ahead time.Duration) {
 		all = append(all, o.said+int64(since))
 	}
 	slices.Sort(all)
-	median := all[(len(all)-1)/2]
-	ahead = time.Duration(own - median)
+	// Of the latest wrong+1 one at least is right, if there are so many.
+	counts := all[max(0, min((len(all)-1)/2, len(all)-1-c.wrong))]
+	ahead = time.Duration(own - counts)
 	if ahead.Abs() <= clockTolerance {
 		return own, ahead
 	}
-	return median, ahead
+	return counts, ahead
 }
 
-// awaitClock lets the first command of a process wait until there is another clock
+// awaitClock lets the first command of a process wait until there are enough clocks
 // to compare with, unless nobody tells one. It is false if the node ends first: what
 // it would stamp then, it would stamp with a clock that nobody has judged.
 func (n *Node) awaitClock() bool {
@@ -187,7 +209,7 @@ func (n *Node) askClock(p Peer) bool {
 		return false
 	}
 	if g.Clock == 0 { // a build from before, which there is no use in waiting for
-		n.clocks.answered()
+		n.clocks.silent(p.Name)
 		return false
 	}
 	n.clocks.note(p.Name, g.Clock, began.Add(took/2))

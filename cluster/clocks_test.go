@@ -35,7 +35,7 @@ func TestMedianOfTheClocks(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			var c clocks
-			c.init()
+			c.init(1 + len(tc.others))
 			for i, o := range tc.others {
 				c.note(string(rune('a'+i)), time.Now().Add(o).UnixNano(), time.Now())
 			}
@@ -48,11 +48,51 @@ func TestMedianOfTheClocks(t *testing.T) {
 	}
 }
 
+// While nodes are down, a minority of all clocks can be most of those that are known:
+// they don't take the cluster's clock ahead. (Schedule 2023: two of five, of which two
+// were down.)
+func TestClocksOfAMinority(t *testing.T) {
+	const h = time.Hour
+	for _, tc := range []struct {
+		name  string
+		nodes int
+		own   time.Duration
+		known []time.Duration
+		want  time.Duration
+	}{
+		{"two of five wrong, two down", 5, h, []time.Duration{2 * h, 0}, 0},
+		{"two of five wrong, one down", 5, h, []time.Duration{2 * h, 0, 0}, 0},
+		{"one of three wrong, one down", 3, h, []time.Duration{0}, 0},
+		{"two of five wrong, this one right", 5, 0, []time.Duration{2 * h, h}, 0},
+		{"three of seven wrong, two down", 7, h, []time.Duration{h, h, 0, 0}, 0},
+		{"three of five wrong", 5, h, []time.Duration{h, h, 0, 0}, h},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var c clocks
+			c.init(tc.nodes)
+			for i, o := range tc.known {
+				select {
+				case <-c.heard:
+					if i < (tc.nodes-1)/2 {
+						t.Errorf("%s: %d are enough", tc.name, i)
+					}
+				default:
+				}
+				c.note(string(rune('a'+i)), time.Now().Add(o).UnixNano(), time.Now())
+			}
+			<-c.heard
+			if stamp, _ := c.judge(time.Now().Add(tc.own).UnixNano()); time.Until(time.Unix(0, stamp)) != tc.want {
+				t.Errorf("%s: stamped %v ahead, not %v", tc.name, time.Until(time.Unix(0, stamp)), tc.want)
+			}
+		})
+	}
+}
+
 // A clock that is heard no more counts for a day.
 func TestClocksAreForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var c clocks
-		c.init()
+		c.init(2)
 		c.note("a", time.Now().UnixNano(), time.Now())
 		<-c.heard
 		time.Sleep(clockKept + time.Second)

@@ -105,7 +105,7 @@ func Open(cfg Config) (_ *Node, err error) {
 		checkpoints: checkpoints{work: make(signal, 1)},
 		changing:    make(chan struct{}, 1), settled: make(chan struct{}), ready: make(chan struct{}), failed: make(chan struct{}), down: make(chan struct{}),
 	}
-	n.clocks.init()
+	n.clocks.init(len(n.cfg.Peers))
 	if n.cfg.judge == nil {
 		n.cfg.judge = n.clocks.judge
 	}
