@@ -298,9 +298,16 @@ func TestDevicesWaitForOthers(t *testing.T) {
 	reason := adminapi.Reason{Reason: "lost"}
 	decode[adminapi.Revoked](t, li.does(s, "POST", "/v1/terminals/460010000000001/suspend", "", reason), http.StatusOK)
 	decode[adminapi.Change](t, li.does(s, "POST", "/v1/terminals/460010000000001/resume", "", reason), http.StatusAccepted)
-	glass := decode[adminapi.Change](t, li.does(s, "POST", "/v1/terminals/460010000000001/resume?break_glass=true", "", reason), http.StatusOK)
-	if !glass.BreakGlass || n.machine.Subscriber(terminal.IMSI).State != command.DeviceState_ACTIVE {
-		t.Errorf("broken glass: %+v", glass)
+	if w := li.does(s, "POST", "/v1/terminals/460010000000001/resume?break_glass=true", "", reason); w.Code != http.StatusNoContent || n.machine.Subscriber(terminal.IMSI).State != command.DeviceState_ACTIVE {
+		t.Errorf("broken glass: %d %s", w.Code, w.Body)
+	}
+	terminal.Label = "burnt"
+	if got := decode[adminapi.Terminal](t, li.does(s, "PUT", "/v1/terminals/460010000000001?break_glass=true&reason=fire", "", terminal), http.StatusOK); got.Label != "burnt" || got.IMSI != terminal.IMSI {
+		t.Errorf("broken glass: %+v", got)
+	}
+	all := decode[adminapi.List[adminapi.Change]](t, li.does(s, "GET", "/v1/changes", "", nil), http.StatusOK)
+	if last := all.Items[len(all.Items)-1]; !last.BreakGlass || last.Reason != "fire" {
+		t.Errorf("broken glass: %+v", last)
 	}
 	out := decode[adminapi.Revoked](t, li.does(s, "POST", "/v1/terminals/460010000000001/revoke?wait=0s", "", reason), http.StatusOK)
 	if out.Timing.Committed <= 0 {

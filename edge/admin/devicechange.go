@@ -88,8 +88,9 @@ func (s *Server) proposeDevices(r *http.Request, c Caller, reason string, batch 
 }
 
 // changeDevice is changeDevices of one device. When nobody else is needed it is done
-// in its own way, under a revision of the policy: see proposeUnder.
-func (s *Server) changeDevice(r *http.Request, c Caller, d *command.DeviceChange, alone func(under uint64) (any, *problem)) (any, *problem) {
+// in its own way, under a revision of the policy: see proposeUnder. now is the answer
+// when glass was broken for it.
+func (s *Server) changeDevice(r *http.Request, c Caller, d *command.DeviceChange, alone func(under uint64) (any, *problem), now func(*state.Machine) any) (answer any, _ *problem) {
 	v, p := s.deviceApprovals(r)
 	if p != nil {
 		return nil, p
@@ -97,7 +98,12 @@ func (s *Server) changeDevice(r *http.Request, c Caller, d *command.DeviceChange
 	if v.needed == 0 {
 		return alone(v.under)
 	}
-	return s.answerChange(s.proposeDevices(r, c, d.GetResume().GetReason(), &command.PutDevices{Changes: []*command.DeviceChange{d}}, v))
+	change, p := s.proposeDevices(r, c, d.GetResume().GetReason(), &command.PutDevices{Changes: []*command.DeviceChange{d}}, v)
+	if p != nil || change.State == adminapi.ChangePending {
+		return s.answerChange(change, p)
+	}
+	s.cfg.Cluster.View(func(m *state.Machine) { answer = now(m) })
+	return answer, nil
 }
 
 // resume takes a suspension back.
@@ -110,7 +116,7 @@ func (s *Server) resume(r *http.Request, c Caller, d *command.ResumeDevice) (any
 	return s.changeDevice(r, c, &command.DeviceChange{Change: &command.DeviceChange_Resume{Resume: d}}, func(under uint64) (any, *problem) {
 		_, p := s.proposeUnder(r, c, under, requestID(r), d, nil)
 		return nil, p
-	})
+	}, func(*state.Machine) any { return nil })
 }
 
 func (s *Server) resumeTerminal(r *http.Request, c Caller) (any, *problem) {

@@ -69,7 +69,7 @@ func (s *Server) putBarrel(r *http.Request, c Caller) (any, *problem) {
 	put := &command.PutBarrel{Barrel: rec, BaseVersion: b.Version, AnyVersion: b.Version == 0}
 	return s.changeDevice(r, c, &command.DeviceChange{Change: &command.DeviceChange_Barrel{Barrel: put}}, func(under uint64) (any, *problem) {
 		return s.barrelChange(r, c, under, put)
-	})
+	}, s.barrelNow(rec.Id))
 }
 
 // wrap replaces the pre-shared key of a barrel's record by its wrapped form. That
@@ -105,7 +105,11 @@ func (s *Server) checkOut(r *http.Request, c Caller) (any, *problem) {
 	out := &command.CheckOut{Barrel: r.PathValue("id"), Imsi: b.IMSI}
 	return s.changeDevice(r, c, &command.DeviceChange{Change: &command.DeviceChange_CheckOut{CheckOut: out}}, func(under uint64) (any, *problem) {
 		return s.barrelChange(r, c, under, out)
-	})
+	}, s.barrelNow(out.Barrel))
+}
+
+func (s *Server) barrelNow(id string) func(*state.Machine) any {
+	return func(m *state.Machine) any { return adminapi.BarrelOf(m.Barrel(id), s.cfg.Alive(id)) }
 }
 
 func (s *Server) barrelChange(r *http.Request, c Caller, under uint64, cmd proto.Message) (any, *problem) {

@@ -113,7 +113,7 @@ func (s *Server) putTerminal(r *http.Request, c Caller) (any, *problem) {
 				return nil, p
 			}
 			return adminapi.TerminalOf(out), nil
-		})
+		}, func(m *state.Machine) any { return adminapi.TerminalOf(m.Subscriber(rec.Imsi)) })
 		if code == command.Code_CONFLICT && t.Version == 0 && n < attempts {
 			continue
 		}

@@ -96,7 +96,11 @@ func barrelAdd(c *cli.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	if err := cl.putRow(c.Context, adminapi.DeviceRow{Barrel: doc}, ""); err != nil {
+	by, err := agreementOf(c, id)
+	if err != nil {
+		return err
+	}
+	if err := cl.putRow(c.Context, adminapi.DeviceRow{Barrel: doc}, by); err != nil {
 		return err
 	}
 	return barrelShow(c, id)

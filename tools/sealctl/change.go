@@ -222,6 +222,9 @@ func changeApprove(c *cli.Context) error {
 	if err != nil {
 		return &hinted{exitDenied, err.Error(), "have one issued"}
 	}
+	if v.State == adminapi.ChangeExpired {
+		return &hinted{exitConflict, fmt.Sprintf("change %d expired at %s", v.ID, v.Expires.Format(time.RFC3339)), "what is still wanted has to be proposed again"}
+	}
 	if v.State != adminapi.ChangePending {
 		return &hinted{exitConflict, fmt.Sprintf("change %d does not wait for approval: it is %s", v.ID, stateOf(v)), "see what became of it with 'sealctl change show'; what is still wanted has to be proposed again"}
 	}

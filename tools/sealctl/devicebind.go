@@ -22,7 +22,7 @@ func deviceBindCommand() *cli.Command {
 			&cli.DurationFlag{Name: "announce", Usage: "the SIM is going to be in IMEI: from the first attach there within `TIME` it is bound to it alone"},
 			&cli.BoolFlag{Name: "cancel", Usage: "take the announcement back"},
 			&cli.BoolFlag{Name: "any", Usage: "bind it to none: it may be in any handset that the policy allows"},
-			&cli.StringFlag{Name: "reason", Usage: "why, for those who have to approve it"},
+			reasonFlag(), breakGlassFlag(),
 		},
 		Description: withExamples("A session in a handset that the SIM is no longer bound to ends at once.",
 			"sealctl device bind 460010000000001 35693803564380",
@@ -80,7 +80,11 @@ func deviceBind(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := cl.putRow(c.Context, adminapi.DeviceRow{Terminal: doc}, c.String("reason")); err != nil {
+	by, err := agreementOf(c, a[0])
+	if err != nil {
+		return err
+	}
+	if err := cl.putRow(c.Context, adminapi.DeviceRow{Terminal: doc}, by); err != nil {
 		return err
 	}
 	return deviceShown(c, cl, a[0])
@@ -97,12 +101,12 @@ func deviceShown(c *cli.Context, cl *client, imsi string) error {
 
 // putRow changes one device. It is an error that it is refused, or that others have
 // to approve it.
-func (c *client) putRow(ctx context.Context, row adminapi.DeviceRow, reason string) error {
+func (c *client) putRow(ctx context.Context, row adminapi.DeviceRow, by agreement) error {
 	if err := row.Check(); err != nil {
 		return &hinted{exitUsage, err.Error(), "nothing was sent; mend what it names"}
 	}
 	var done adminapi.DeviceBatchDone
-	if err := c.call(ctx, http.MethodPost, "/v1/devices/batch", adminapi.DeviceBatch{Rows: []adminapi.DeviceRow{row}, Reason: reason}, &done); err != nil {
+	if err := c.call(ctx, http.MethodPost, by.in("/v1/devices/batch"), adminapi.DeviceBatch{Rows: []adminapi.DeviceRow{row}, Reason: by.reason}, &done); err != nil {
 		return err
 	}
 	if len(done.Rows) != 1 {

@@ -24,7 +24,7 @@ func deviceImportCommand() *cli.Command {
 			&cli.BoolFlag{Name: "continue", Usage: "send the good rows of a file that has bad ones"},
 			&cli.StringFlag{Name: "report", Usage: "write every refused row to `FILE`: a table, or JSON if its name ends so"},
 			&cli.StringFlag{Name: "format", Usage: "`FORMAT` of the files, csv or yaml, where their names don't tell"},
-			&cli.StringFlag{Name: "reason", Usage: "why, for those who have to approve it"},
+			reasonFlag(),
 		},
 		Description: withExamples("A FILE is a table (CSV) of terminals or of barrels, whose first line names the columns, or YAML with the lists\n"+
 			"terminals and barrels; - is standard input. What a file doesn't mention stays as it is, an empty cell empties its\n"+

@@ -46,7 +46,7 @@ func policyControlCommands() []*cli.Command {
 func proposalFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "reason", Usage: "why; it goes into the audit chain"},
-		&cli.BoolFlag{Name: "break-glass", Usage: "do without the others, if the policy in force lets you; somebody else has to review it"},
+		breakGlassFlag(),
 	}
 }
 

@@ -163,8 +163,12 @@ func put(c *cli.Context, cl *client, t adminapi.Terminal, query string) error {
 	if _, err := t.Record(); err != nil {
 		return &hinted{exitUsage, err.Error(), "nothing was sent; mend what it names"}
 	}
+	by, err := agreementOf(c, t.IMSI)
+	if err != nil {
+		return err
+	}
 	var out adminapi.Terminal
-	if err := cl.call(c.Context, http.MethodPut, terminalPath(t.IMSI)+query, t, &out); err != nil {
+	if err := cl.call(c.Context, http.MethodPut, by.in(terminalPath(t.IMSI)+query), t, &out); err != nil {
 		return err
 	}
 	return showTerminals(c, out, []adminapi.Terminal{out})

@@ -29,7 +29,7 @@ func withdrawCommands() []*cli.Command {
 				"sealctl device suspend 460010000000001 --reason 'not found since lunch'"),
 		},
 		{
-			Name: "resume", Usage: "take a suspension back", ArgsUsage: "IMSI|BARREL", Flags: []cli.Flag{why}, Action: deviceResume,
+			Name: "resume", Usage: "take a suspension back", ArgsUsage: "IMSI|BARREL", Flags: []cli.Flag{why, breakGlassFlag()}, Action: deviceResume,
 			Description: withExamples("Sessions that it ended stay ended; the terminal attaches again by itself.", "sealctl device resume 460010000000001 --reason 'it was in the other coat'"),
 		},
 	}
@@ -101,5 +101,9 @@ func deviceResume(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	return post(c, devicePath(a[0])+"/resume", adminapi.Reason{Reason: c.String("reason")}, a[0]+" is resumed")
+	by, err := agreementOf(c, a[0])
+	if err != nil {
+		return err
+	}
+	return post(c, by.in(devicePath(a[0])+"/resume"), adminapi.Reason{Reason: c.String("reason")}, a[0]+" is resumed")
 }
