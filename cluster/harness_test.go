@@ -88,11 +88,11 @@ type testNet struct {
 	conns map[net.Conn][2]string
 }
 
-// dialer is the dial function of the node called from.
+// dialer is the dial function of the node called from; mu guards names, too.
 func (n *testNet) dialer(from string, names map[string]string) func(context.Context, string) (net.Conn, error) {
 	return func(ctx context.Context, address string) (net.Conn, error) {
-		pair := [2]string{from, names[address]}
 		n.mu.Lock()
+		pair := [2]string{from, names[address]}
 		cut := n.cut[pair]
 		n.mu.Unlock()
 		if cut {
