@@ -104,6 +104,7 @@ func TestAnswersTellRestartCounters(t *testing.T) {
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
+		synctest.Wait() // the loop, which answered, goes on to the counter
 		h.expect(t, "counter 7 claimed of "+sgw.Addr().String())
 		r.from(sgw, gtptest.New().ModifyCommand(7))
 		s.Seq = gtptest.Read(r.conn.sent()[0].b).Seq
