@@ -243,6 +243,9 @@ func (n *Node) startRaft(logger hclog.Logger) error {
 	rc.NoLegacyTelemetry = true
 	rc.Logger = logger
 
+	if err := finishTakeover(logs, snapshots); err != nil {
+		return err
+	}
 	known, err := raft.HasExistingState(logs, n.disk, snapshots)
 	if err != nil {
 		return err
