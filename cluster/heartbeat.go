@@ -27,6 +27,10 @@ func (h *heartbeats) carry(in <-chan raft.RPC) {
 	for {
 		select {
 		case rpc := <-in:
+			if req, ok := rpc.Command.(*raft.TimeoutNowRequest); ok && !h.handedOver(req) {
+				rpc.Respond(new(raft.TimeoutNowResponse), errLateHandover)
+				continue
+			}
 			h.wait(rpc)
 		case <-h.closed:
 			return
