@@ -29,6 +29,7 @@ var levels = map[Type]uint32{
 	Type_SUSPEND_DEVICE: 2, Type_RESUME_DEVICE: 2, Type_PUT_DEVICES: 2, Type_RECORD_CALLS: 2,
 	Type_PROPOSE_CHANGE: 2, Type_APPROVE_CHANGE: 2, Type_REJECT_CHANGE: 2, Type_REVIEW_CHANGE: 2,
 	Type_PUT_TOKEN: 2, Type_REVOKE_TOKEN: 2,
+	Type_PUT_SERVER_KEY: 2, Type_RETIRE_SERVER_KEY: 2, Type_LEASE_FALLBACK: 2, Type_END_FALLBACK: 2, Type_ROAM_WIREGUARD: 2,
 }
 
 // LevelOf is the level that a node needs to apply a type.
@@ -103,6 +104,11 @@ var payloads = map[Type]func() proto.Message{
 	Type_REVIEW_CHANGE:        func() proto.Message { return new(ReviewChange) },
 	Type_PUT_TOKEN:            func() proto.Message { return new(PutToken) },
 	Type_REVOKE_TOKEN:         func() proto.Message { return new(RevokeToken) },
+	Type_PUT_SERVER_KEY:       func() proto.Message { return new(PutServerKey) },
+	Type_RETIRE_SERVER_KEY:    func() proto.Message { return new(RetireServerKey) },
+	Type_LEASE_FALLBACK:       func() proto.Message { return new(LeaseFallback) },
+	Type_END_FALLBACK:         func() proto.Message { return new(EndFallback) },
+	Type_ROAM_WIREGUARD:       func() proto.Message { return new(RoamWireGuard) },
 }
 
 // types finds the type by the full name of its payload.
@@ -138,12 +144,20 @@ func New(clientID, requestID, actor string, payload proto.Message) *Command {
 	return &Command{Level: LevelOf(t), Type: t, ClientId: clientID, RequestId: requestID, Actor: actor, Payload: Marshal(payload)}
 }
 
-// UnderLevel is the level from which every node heeds Command.PolicyRevision.
+// UnderLevel is the level from which every node heeds Command.PolicyRevision and
+// Command.AddressEpoch.
 const UnderLevel = 2
 
 // Under makes a revision of the policy a precondition of the command.
 func (c *Command) Under(policyRevision uint64) *Command {
 	c.PolicyRevision, c.Level = policyRevision, max(c.Level, UnderLevel)
+	return c
+}
+
+// At makes the epoch of a gateway address a precondition of the command. Like Under it
+// takes UnderLevel.
+func (c *Command) At(gatewayAddress string, epoch uint64) *Command {
+	c.GatewayAddress, c.AddressEpoch, c.Level = gatewayAddress, epoch, max(c.Level, UnderLevel)
 	return c
 }
 

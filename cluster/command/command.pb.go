@@ -93,6 +93,12 @@ const (
 	// What operators' programs authenticate with.
 	Type_PUT_TOKEN    Type = 80
 	Type_REVOKE_TOKEN Type = 81
+	// The fallback path.
+	Type_PUT_SERVER_KEY    Type = 90
+	Type_RETIRE_SERVER_KEY Type = 91
+	Type_LEASE_FALLBACK    Type = 92
+	Type_END_FALLBACK      Type = 93
+	Type_ROAM_WIREGUARD    Type = 94
 )
 
 // Enum value maps for Type.
@@ -146,6 +152,11 @@ var (
 		73: "REVIEW_CHANGE",
 		80: "PUT_TOKEN",
 		81: "REVOKE_TOKEN",
+		90: "PUT_SERVER_KEY",
+		91: "RETIRE_SERVER_KEY",
+		92: "LEASE_FALLBACK",
+		93: "END_FALLBACK",
+		94: "ROAM_WIREGUARD",
 	}
 	Type_value = map[string]int32{
 		"TYPE_UNSPECIFIED":     0,
@@ -196,6 +207,11 @@ var (
 		"REVIEW_CHANGE":        73,
 		"PUT_TOKEN":            80,
 		"REVOKE_TOKEN":         81,
+		"PUT_SERVER_KEY":       90,
+		"RETIRE_SERVER_KEY":    91,
+		"LEASE_FALLBACK":       92,
+		"END_FALLBACK":         93,
+		"ROAM_WIREGUARD":       94,
 	}
 )
 
@@ -626,6 +642,10 @@ type Command struct {
 	// Precondition, when not 0: the revision of the policy by which it was decided that
 	// the actor needs nobody else for this.
 	PolicyRevision uint64 `protobuf:"varint,8,opt,name=policy_revision,json=policyRevision,proto3" json:"policy_revision,omitempty"`
+	// Precondition, when the epoch isn't 0: a gateway address is at this epoch, so that
+	// nothing that came to a holder is carried out when another has succeeded it.
+	GatewayAddress string `protobuf:"bytes,9,opt,name=gateway_address,json=gatewayAddress,proto3" json:"gateway_address,omitempty"`
+	AddressEpoch   uint64 `protobuf:"varint,10,opt,name=address_epoch,json=addressEpoch,proto3" json:"address_epoch,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -712,6 +732,20 @@ func (x *Command) GetActor() string {
 func (x *Command) GetPolicyRevision() uint64 {
 	if x != nil {
 		return x.PolicyRevision
+	}
+	return 0
+}
+
+func (x *Command) GetGatewayAddress() string {
+	if x != nil {
+		return x.GatewayAddress
+	}
+	return ""
+}
+
+func (x *Command) GetAddressEpoch() uint64 {
+	if x != nil {
+		return x.AddressEpoch
 	}
 	return 0
 }
@@ -1597,14 +1631,19 @@ func (x *GTPPeer) GetRestartKnown() bool {
 	return false
 }
 
-// WireGuardPath is the fallback path. The peer's outer endpoint is soft state.
+// WireGuardPath is the fallback path.
 type WireGuardPath struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	PublicKey      []byte                 `protobuf:"bytes,1,opt,name=public_key,json=publicKey,proto3" json:"public_key,omitempty"`
 	GatewayAddress string                 `protobuf:"bytes,2,opt,name=gateway_address,json=gatewayAddress,proto3" json:"gateway_address,omitempty"` // name of the gateway address that it is tied to, if that isn't the session's
 	Shown          uint32                 `protobuf:"varint,3,opt,name=shown,proto3" json:"shown,omitempty"`                                        // what the terminal proved to be by, a set of policy.Credentials
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	Lease          uint64                 `protobuf:"varint,4,opt,name=lease,proto3" json:"lease,omitempty"`                                        // number of the FallbackLease that it came by; 0: by its key alone
+	// Where the terminal was heard from, so that who takes the gateway address over can
+	// shake hands with it at once. It may be some seconds old.
+	Endpoint      []byte `protobuf:"bytes,5,opt,name=endpoint,proto3" json:"endpoint,omitempty"`                              // 4 or 16 bytes; empty: not known
+	EndpointPort  uint32 `protobuf:"varint,6,opt,name=endpoint_port,json=endpointPort,proto3" json:"endpoint_port,omitempty"` // UDP
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *WireGuardPath) Reset() {
@@ -1658,6 +1697,284 @@ func (x *WireGuardPath) GetShown() uint32 {
 	return 0
 }
 
+func (x *WireGuardPath) GetLease() uint64 {
+	if x != nil {
+		return x.Lease
+	}
+	return 0
+}
+
+func (x *WireGuardPath) GetEndpoint() []byte {
+	if x != nil {
+		return x.Endpoint
+	}
+	return nil
+}
+
+func (x *WireGuardPath) GetEndpointPort() uint32 {
+	if x != nil {
+		return x.EndpointPort
+	}
+	return 0
+}
+
+// ToldPlace is where a terminal was when its carrier told it last.
+type ToldPlace struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Version       uint32                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`                              // of GTP, as GTPPath.version
+	UserLocation  []byte                 `protobuf:"bytes,2,opt,name=user_location,json=userLocation,proto3" json:"user_location,omitempty"` // ULI as received
+	ServingPlmn   string                 `protobuf:"bytes,3,opt,name=serving_plmn,json=servingPlmn,proto3" json:"serving_plmn,omitempty"`
+	At            int64                  `protobuf:"varint,4,opt,name=at,proto3" json:"at,omitempty"` // when the path that told it went
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ToldPlace) Reset() {
+	*x = ToldPlace{}
+	mi := &file_command_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ToldPlace) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ToldPlace) ProtoMessage() {}
+
+func (x *ToldPlace) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ToldPlace.ProtoReflect.Descriptor instead.
+func (*ToldPlace) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ToldPlace) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *ToldPlace) GetUserLocation() []byte {
+	if x != nil {
+		return x.UserLocation
+	}
+	return nil
+}
+
+func (x *ToldPlace) GetServingPlmn() string {
+	if x != nil {
+		return x.ServingPlmn
+	}
+	return ""
+}
+
+func (x *ToldPlace) GetAt() int64 {
+	if x != nil {
+		return x.At
+	}
+	return 0
+}
+
+// ServerKey is a Curve25519 key of the gateway's on the fallback path. There is one
+// for all gateway addresses, and for a time after a rotation the one before.
+type ServerKey struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	PublicKey     []byte                 `protobuf:"bytes,1,opt,name=public_key,json=publicKey,proto3" json:"public_key,omitempty"`    // 32 bytes
+	PrivateKey    []byte                 `protobuf:"bytes,2,opt,name=private_key,json=privateKey,proto3" json:"private_key,omitempty"` // wrapped for "wireguard-server:" and the public key in hexadecimal
+	Since         int64                  `protobuf:"varint,3,opt,name=since,proto3" json:"since,omitempty"`
+	Until         int64                  `protobuf:"varint,4,opt,name=until,proto3" json:"until,omitempty"` // the end of the overlap; 0: it is the current one
+	By            string                 `protobuf:"bytes,5,opt,name=by,proto3" json:"by,omitempty"`        // an actor
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ServerKey) Reset() {
+	*x = ServerKey{}
+	mi := &file_command_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ServerKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ServerKey) ProtoMessage() {}
+
+func (x *ServerKey) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ServerKey.ProtoReflect.Descriptor instead.
+func (*ServerKey) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ServerKey) GetPublicKey() []byte {
+	if x != nil {
+		return x.PublicKey
+	}
+	return nil
+}
+
+func (x *ServerKey) GetPrivateKey() []byte {
+	if x != nil {
+		return x.PrivateKey
+	}
+	return nil
+}
+
+func (x *ServerKey) GetSince() int64 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
+}
+
+func (x *ServerKey) GetUntil() int64 {
+	if x != nil {
+		return x.Until
+	}
+	return 0
+}
+
+func (x *ServerKey) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+// FallbackLease is what a terminal was given to use the fallback path by: until when,
+// and with which pre-shared key. A terminal has one at most.
+type FallbackLease struct {
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	Imsi             string                 `protobuf:"bytes,1,opt,name=imsi,proto3" json:"imsi,omitempty"`
+	Number           uint64                 `protobuf:"varint,2,opt,name=number,proto3" json:"number,omitempty"`                                // index of the entry that made it
+	PublicKey        []byte                 `protobuf:"bytes,3,opt,name=public_key,json=publicKey,proto3" json:"public_key,omitempty"`          // the subscriber's
+	PresharedKey     []byte                 `protobuf:"bytes,4,opt,name=preshared_key,json=presharedKey,proto3" json:"preshared_key,omitempty"` // wrapped for "wireguard-psk:" and the IMSI
+	Shown            uint32                 `protobuf:"varint,5,opt,name=shown,proto3" json:"shown,omitempty"`                                  // what the terminal proved to be by, a set of policy.Credentials
+	Issued           int64                  `protobuf:"varint,6,opt,name=issued,proto3" json:"issued,omitempty"`
+	Expires          int64                  `protobuf:"varint,7,opt,name=expires,proto3" json:"expires,omitempty"`
+	By               string                 `protobuf:"bytes,8,opt,name=by,proto3" json:"by,omitempty"`                                                        // an actor: the terminal, or the operator who issued it
+	IssuedByOperator bool                   `protobuf:"varint,9,opt,name=issued_by_operator,json=issuedByOperator,proto3" json:"issued_by_operator,omitempty"` // for a client that can't ask by itself
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *FallbackLease) Reset() {
+	*x = FallbackLease{}
+	mi := &file_command_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FallbackLease) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FallbackLease) ProtoMessage() {}
+
+func (x *FallbackLease) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FallbackLease.ProtoReflect.Descriptor instead.
+func (*FallbackLease) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *FallbackLease) GetImsi() string {
+	if x != nil {
+		return x.Imsi
+	}
+	return ""
+}
+
+func (x *FallbackLease) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *FallbackLease) GetPublicKey() []byte {
+	if x != nil {
+		return x.PublicKey
+	}
+	return nil
+}
+
+func (x *FallbackLease) GetPresharedKey() []byte {
+	if x != nil {
+		return x.PresharedKey
+	}
+	return nil
+}
+
+func (x *FallbackLease) GetShown() uint32 {
+	if x != nil {
+		return x.Shown
+	}
+	return 0
+}
+
+func (x *FallbackLease) GetIssued() int64 {
+	if x != nil {
+		return x.Issued
+	}
+	return 0
+}
+
+func (x *FallbackLease) GetExpires() int64 {
+	if x != nil {
+		return x.Expires
+	}
+	return 0
+}
+
+func (x *FallbackLease) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *FallbackLease) GetIssuedByOperator() bool {
+	if x != nil {
+		return x.IssuedByOperator
+	}
+	return false
+}
+
 // Session is a PDN session: one subscriber on one APN, whatever carries it.
 type Session struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
@@ -1673,14 +1990,16 @@ type Session struct {
 	GatewayAddress string                 `protobuf:"bytes,10,opt,name=gateway_address,json=gatewayAddress,proto3" json:"gateway_address,omitempty"` // name of the gateway address that it is tied to
 	Msisdn         string                 `protobuf:"bytes,11,opt,name=msisdn,proto3" json:"msisdn,omitempty"`
 	Version        uint64                 `protobuf:"varint,12,opt,name=version,proto3" json:"version,omitempty"`
-	Prefix6        []byte                 `protobuf:"bytes,13,opt,name=prefix6,proto3" json:"prefix6,omitempty"` // 16 bytes: the terminal's /64, the last 8 of them 0; empty: no IPv6
+	Prefix6        []byte                 `protobuf:"bytes,13,opt,name=prefix6,proto3" json:"prefix6,omitempty"`                       // 16 bytes: the terminal's /64, the last 8 of them 0; empty: no IPv6
+	PathSince      int64                  `protobuf:"varint,14,opt,name=path_since,json=pathSince,proto3" json:"path_since,omitempty"` // when active became what it is
+	LastPlace      *ToldPlace             `protobuf:"bytes,15,opt,name=last_place,json=lastPlace,proto3" json:"last_place,omitempty"`  // as of the GTP path that went last; absent while there is one
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Session) Reset() {
 	*x = Session{}
-	mi := &file_command_proto_msgTypes[9]
+	mi := &file_command_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1692,7 +2011,7 @@ func (x *Session) String() string {
 func (*Session) ProtoMessage() {}
 
 func (x *Session) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[9]
+	mi := &file_command_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1705,7 +2024,7 @@ func (x *Session) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Session.ProtoReflect.Descriptor instead.
 func (*Session) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{9}
+	return file_command_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Session) GetId() uint64 {
@@ -1799,6 +2118,20 @@ func (x *Session) GetPrefix6() []byte {
 	return nil
 }
 
+func (x *Session) GetPathSince() int64 {
+	if x != nil {
+		return x.PathSince
+	}
+	return 0
+}
+
+func (x *Session) GetLastPlace() *ToldPlace {
+	if x != nil {
+		return x.LastPlace
+	}
+	return nil
+}
+
 // AddressLease ties an inner address to a subscriber. It outlives the session,
 // so that a terminal comes back to its address while the pool allows it. A
 // subscriber has one lease on an APN of each family, beside former ones.
@@ -1818,7 +2151,7 @@ type AddressLease struct {
 
 func (x *AddressLease) Reset() {
 	*x = AddressLease{}
-	mi := &file_command_proto_msgTypes[10]
+	mi := &file_command_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1830,7 +2163,7 @@ func (x *AddressLease) String() string {
 func (*AddressLease) ProtoMessage() {}
 
 func (x *AddressLease) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[10]
+	mi := &file_command_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1843,7 +2176,7 @@ func (x *AddressLease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddressLease.ProtoReflect.Descriptor instead.
 func (*AddressLease) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{10}
+	return file_command_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *AddressLease) GetApn() string {
@@ -1917,7 +2250,7 @@ type Pool struct {
 
 func (x *Pool) Reset() {
 	*x = Pool{}
-	mi := &file_command_proto_msgTypes[11]
+	mi := &file_command_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1929,7 +2262,7 @@ func (x *Pool) String() string {
 func (*Pool) ProtoMessage() {}
 
 func (x *Pool) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[11]
+	mi := &file_command_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1942,7 +2275,7 @@ func (x *Pool) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pool.ProtoReflect.Descriptor instead.
 func (*Pool) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{11}
+	return file_command_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Pool) GetApn() string {
@@ -1996,7 +2329,7 @@ type Policy struct {
 
 func (x *Policy) Reset() {
 	*x = Policy{}
-	mi := &file_command_proto_msgTypes[12]
+	mi := &file_command_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2008,7 +2341,7 @@ func (x *Policy) String() string {
 func (*Policy) ProtoMessage() {}
 
 func (x *Policy) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[12]
+	mi := &file_command_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2021,7 +2354,7 @@ func (x *Policy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Policy.ProtoReflect.Descriptor instead.
 func (*Policy) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{12}
+	return file_command_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Policy) GetRevision() uint64 {
@@ -2094,7 +2427,7 @@ type GatewayAddress struct {
 
 func (x *GatewayAddress) Reset() {
 	*x = GatewayAddress{}
-	mi := &file_command_proto_msgTypes[13]
+	mi := &file_command_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2106,7 +2439,7 @@ func (x *GatewayAddress) String() string {
 func (*GatewayAddress) ProtoMessage() {}
 
 func (x *GatewayAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[13]
+	mi := &file_command_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2119,7 +2452,7 @@ func (x *GatewayAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GatewayAddress.ProtoReflect.Descriptor instead.
 func (*GatewayAddress) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{13}
+	return file_command_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *GatewayAddress) GetName() string {
@@ -2207,7 +2540,7 @@ type Order struct {
 
 func (x *Order) Reset() {
 	*x = Order{}
-	mi := &file_command_proto_msgTypes[14]
+	mi := &file_command_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2219,7 +2552,7 @@ func (x *Order) String() string {
 func (*Order) ProtoMessage() {}
 
 func (x *Order) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[14]
+	mi := &file_command_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2232,7 +2565,7 @@ func (x *Order) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Order.ProtoReflect.Descriptor instead.
 func (*Order) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{14}
+	return file_command_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Order) GetNumber() string {
@@ -2329,7 +2662,7 @@ type Stamp struct {
 
 func (x *Stamp) Reset() {
 	*x = Stamp{}
-	mi := &file_command_proto_msgTypes[15]
+	mi := &file_command_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2341,7 +2674,7 @@ func (x *Stamp) String() string {
 func (*Stamp) ProtoMessage() {}
 
 func (x *Stamp) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[15]
+	mi := &file_command_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2354,7 +2687,7 @@ func (x *Stamp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stamp.ProtoReflect.Descriptor instead.
 func (*Stamp) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{15}
+	return file_command_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Stamp) GetNumber() uint32 {
@@ -2446,7 +2779,7 @@ type Use struct {
 
 func (x *Use) Reset() {
 	*x = Use{}
-	mi := &file_command_proto_msgTypes[16]
+	mi := &file_command_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2458,7 +2791,7 @@ func (x *Use) String() string {
 func (*Use) ProtoMessage() {}
 
 func (x *Use) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[16]
+	mi := &file_command_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2471,7 +2804,7 @@ func (x *Use) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Use.ProtoReflect.Descriptor instead.
 func (*Use) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{16}
+	return file_command_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Use) GetId() uint64 {
@@ -2657,7 +2990,7 @@ type UseRelease struct {
 
 func (x *UseRelease) Reset() {
 	*x = UseRelease{}
-	mi := &file_command_proto_msgTypes[17]
+	mi := &file_command_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2669,7 +3002,7 @@ func (x *UseRelease) String() string {
 func (*UseRelease) ProtoMessage() {}
 
 func (x *UseRelease) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[17]
+	mi := &file_command_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2682,7 +3015,7 @@ func (x *UseRelease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UseRelease.ProtoReflect.Descriptor instead.
 func (*UseRelease) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{17}
+	return file_command_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *UseRelease) GetStamped() uint32 {
@@ -2748,7 +3081,7 @@ type Lock struct {
 
 func (x *Lock) Reset() {
 	*x = Lock{}
-	mi := &file_command_proto_msgTypes[18]
+	mi := &file_command_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2760,7 +3093,7 @@ func (x *Lock) String() string {
 func (*Lock) ProtoMessage() {}
 
 func (x *Lock) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[18]
+	mi := &file_command_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2773,7 +3106,7 @@ func (x *Lock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lock.ProtoReflect.Descriptor instead.
 func (*Lock) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{18}
+	return file_command_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Lock) GetId() uint64 {
@@ -2871,7 +3204,7 @@ type AuditEntry struct {
 
 func (x *AuditEntry) Reset() {
 	*x = AuditEntry{}
-	mi := &file_command_proto_msgTypes[19]
+	mi := &file_command_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2883,7 +3216,7 @@ func (x *AuditEntry) String() string {
 func (*AuditEntry) ProtoMessage() {}
 
 func (x *AuditEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[19]
+	mi := &file_command_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2896,7 +3229,7 @@ func (x *AuditEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditEntry.ProtoReflect.Descriptor instead.
 func (*AuditEntry) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{19}
+	return file_command_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *AuditEntry) GetIndex() uint64 {
@@ -2960,7 +3293,7 @@ type PutPolicy struct {
 
 func (x *PutPolicy) Reset() {
 	*x = PutPolicy{}
-	mi := &file_command_proto_msgTypes[20]
+	mi := &file_command_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2972,7 +3305,7 @@ func (x *PutPolicy) String() string {
 func (*PutPolicy) ProtoMessage() {}
 
 func (x *PutPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[20]
+	mi := &file_command_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2985,7 +3318,7 @@ func (x *PutPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutPolicy.ProtoReflect.Descriptor instead.
 func (*PutPolicy) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{20}
+	return file_command_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *PutPolicy) GetBaseRevision() uint64 {
@@ -3021,7 +3354,7 @@ type PutSubscriber struct {
 
 func (x *PutSubscriber) Reset() {
 	*x = PutSubscriber{}
-	mi := &file_command_proto_msgTypes[21]
+	mi := &file_command_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3033,7 +3366,7 @@ func (x *PutSubscriber) String() string {
 func (*PutSubscriber) ProtoMessage() {}
 
 func (x *PutSubscriber) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[21]
+	mi := &file_command_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3046,7 +3379,7 @@ func (x *PutSubscriber) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutSubscriber.ProtoReflect.Descriptor instead.
 func (*PutSubscriber) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{21}
+	return file_command_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *PutSubscriber) GetSubscriber() *Subscriber {
@@ -3082,7 +3415,7 @@ type RevokeSubscriber struct {
 
 func (x *RevokeSubscriber) Reset() {
 	*x = RevokeSubscriber{}
-	mi := &file_command_proto_msgTypes[22]
+	mi := &file_command_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3094,7 +3427,7 @@ func (x *RevokeSubscriber) String() string {
 func (*RevokeSubscriber) ProtoMessage() {}
 
 func (x *RevokeSubscriber) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[22]
+	mi := &file_command_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3107,7 +3440,7 @@ func (x *RevokeSubscriber) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeSubscriber.ProtoReflect.Descriptor instead.
 func (*RevokeSubscriber) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{22}
+	return file_command_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *RevokeSubscriber) GetImsi() string {
@@ -3136,7 +3469,7 @@ type PutBarrel struct {
 
 func (x *PutBarrel) Reset() {
 	*x = PutBarrel{}
-	mi := &file_command_proto_msgTypes[23]
+	mi := &file_command_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3148,7 +3481,7 @@ func (x *PutBarrel) String() string {
 func (*PutBarrel) ProtoMessage() {}
 
 func (x *PutBarrel) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[23]
+	mi := &file_command_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3161,7 +3494,7 @@ func (x *PutBarrel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutBarrel.ProtoReflect.Descriptor instead.
 func (*PutBarrel) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{23}
+	return file_command_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *PutBarrel) GetBarrel() *Barrel {
@@ -3196,7 +3529,7 @@ type RevokeBarrel struct {
 
 func (x *RevokeBarrel) Reset() {
 	*x = RevokeBarrel{}
-	mi := &file_command_proto_msgTypes[24]
+	mi := &file_command_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3208,7 +3541,7 @@ func (x *RevokeBarrel) String() string {
 func (*RevokeBarrel) ProtoMessage() {}
 
 func (x *RevokeBarrel) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[24]
+	mi := &file_command_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3221,7 +3554,7 @@ func (x *RevokeBarrel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeBarrel.ProtoReflect.Descriptor instead.
 func (*RevokeBarrel) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{24}
+	return file_command_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *RevokeBarrel) GetId() string {
@@ -3250,7 +3583,7 @@ type Revocation struct {
 
 func (x *Revocation) Reset() {
 	*x = Revocation{}
-	mi := &file_command_proto_msgTypes[25]
+	mi := &file_command_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3262,7 +3595,7 @@ func (x *Revocation) String() string {
 func (*Revocation) ProtoMessage() {}
 
 func (x *Revocation) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[25]
+	mi := &file_command_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3275,7 +3608,7 @@ func (x *Revocation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Revocation.ProtoReflect.Descriptor instead.
 func (*Revocation) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{25}
+	return file_command_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Revocation) GetSessions() []*Session {
@@ -3310,7 +3643,7 @@ type CheckOut struct {
 
 func (x *CheckOut) Reset() {
 	*x = CheckOut{}
-	mi := &file_command_proto_msgTypes[26]
+	mi := &file_command_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3322,7 +3655,7 @@ func (x *CheckOut) String() string {
 func (*CheckOut) ProtoMessage() {}
 
 func (x *CheckOut) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[26]
+	mi := &file_command_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3335,7 +3668,7 @@ func (x *CheckOut) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckOut.ProtoReflect.Descriptor instead.
 func (*CheckOut) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{26}
+	return file_command_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *CheckOut) GetBarrel() string {
@@ -3363,7 +3696,7 @@ type CheckIn struct {
 
 func (x *CheckIn) Reset() {
 	*x = CheckIn{}
-	mi := &file_command_proto_msgTypes[27]
+	mi := &file_command_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3375,7 +3708,7 @@ func (x *CheckIn) String() string {
 func (*CheckIn) ProtoMessage() {}
 
 func (x *CheckIn) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[27]
+	mi := &file_command_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3388,7 +3721,7 @@ func (x *CheckIn) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckIn.ProtoReflect.Descriptor instead.
 func (*CheckIn) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{27}
+	return file_command_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *CheckIn) GetBarrel() string {
@@ -3423,7 +3756,7 @@ type OpenSession struct {
 
 func (x *OpenSession) Reset() {
 	*x = OpenSession{}
-	mi := &file_command_proto_msgTypes[28]
+	mi := &file_command_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3435,7 +3768,7 @@ func (x *OpenSession) String() string {
 func (*OpenSession) ProtoMessage() {}
 
 func (x *OpenSession) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[28]
+	mi := &file_command_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3448,7 +3781,7 @@ func (x *OpenSession) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenSession.ProtoReflect.Descriptor instead.
 func (*OpenSession) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{28}
+	return file_command_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *OpenSession) GetImsi() string {
@@ -3518,7 +3851,7 @@ type Opened struct {
 
 func (x *Opened) Reset() {
 	*x = Opened{}
-	mi := &file_command_proto_msgTypes[29]
+	mi := &file_command_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3530,7 +3863,7 @@ func (x *Opened) String() string {
 func (*Opened) ProtoMessage() {}
 
 func (x *Opened) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[29]
+	mi := &file_command_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3543,7 +3876,7 @@ func (x *Opened) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Opened.ProtoReflect.Descriptor instead.
 func (*Opened) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{29}
+	return file_command_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Opened) GetSession() *Session {
@@ -3593,7 +3926,7 @@ type ModifySession struct {
 
 func (x *ModifySession) Reset() {
 	*x = ModifySession{}
-	mi := &file_command_proto_msgTypes[30]
+	mi := &file_command_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3605,7 +3938,7 @@ func (x *ModifySession) String() string {
 func (*ModifySession) ProtoMessage() {}
 
 func (x *ModifySession) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[30]
+	mi := &file_command_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3618,7 +3951,7 @@ func (x *ModifySession) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModifySession.ProtoReflect.Descriptor instead.
 func (*ModifySession) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{30}
+	return file_command_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ModifySession) GetSession() uint64 {
@@ -3785,7 +4118,7 @@ type ReleasePaths struct {
 
 func (x *ReleasePaths) Reset() {
 	*x = ReleasePaths{}
-	mi := &file_command_proto_msgTypes[31]
+	mi := &file_command_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3797,7 +4130,7 @@ func (x *ReleasePaths) String() string {
 func (*ReleasePaths) ProtoMessage() {}
 
 func (x *ReleasePaths) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[31]
+	mi := &file_command_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3810,7 +4143,7 @@ func (x *ReleasePaths) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleasePaths.ProtoReflect.Descriptor instead.
 func (*ReleasePaths) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{31}
+	return file_command_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ReleasePaths) GetPeer() []byte {
@@ -3881,7 +4214,7 @@ type Released struct {
 
 func (x *Released) Reset() {
 	*x = Released{}
-	mi := &file_command_proto_msgTypes[32]
+	mi := &file_command_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3893,7 +4226,7 @@ func (x *Released) String() string {
 func (*Released) ProtoMessage() {}
 
 func (x *Released) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[32]
+	mi := &file_command_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3906,7 +4239,7 @@ func (x *Released) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Released.ProtoReflect.Descriptor instead.
 func (*Released) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{32}
+	return file_command_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Released) GetSessions() []*Session {
@@ -3934,13 +4267,16 @@ type AttachWireGuard struct {
 	PolicyRevision    uint64                 `protobuf:"varint,4,opt,name=policy_revision,json=policyRevision,proto3" json:"policy_revision,omitempty"`
 	SubscriberVersion uint64                 `protobuf:"varint,5,opt,name=subscriber_version,json=subscriberVersion,proto3" json:"subscriber_version,omitempty"`
 	GatewayAddress    string                 `protobuf:"bytes,6,opt,name=gateway_address,json=gatewayAddress,proto3" json:"gateway_address,omitempty"`
+	Lease             uint64                 `protobuf:"varint,7,opt,name=lease,proto3" json:"lease,omitempty"`      // precondition: the number of its FallbackLease; 0: it has none
+	Endpoint          []byte                 `protobuf:"bytes,8,opt,name=endpoint,proto3" json:"endpoint,omitempty"` // as in WireGuardPath
+	EndpointPort      uint32                 `protobuf:"varint,9,opt,name=endpoint_port,json=endpointPort,proto3" json:"endpoint_port,omitempty"`
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }
 
 func (x *AttachWireGuard) Reset() {
 	*x = AttachWireGuard{}
-	mi := &file_command_proto_msgTypes[33]
+	mi := &file_command_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3952,7 +4288,7 @@ func (x *AttachWireGuard) String() string {
 func (*AttachWireGuard) ProtoMessage() {}
 
 func (x *AttachWireGuard) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[33]
+	mi := &file_command_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3965,7 +4301,7 @@ func (x *AttachWireGuard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachWireGuard.ProtoReflect.Descriptor instead.
 func (*AttachWireGuard) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{33}
+	return file_command_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *AttachWireGuard) GetImsi() string {
@@ -4010,6 +4346,385 @@ func (x *AttachWireGuard) GetGatewayAddress() string {
 	return ""
 }
 
+func (x *AttachWireGuard) GetLease() uint64 {
+	if x != nil {
+		return x.Lease
+	}
+	return 0
+}
+
+func (x *AttachWireGuard) GetEndpoint() []byte {
+	if x != nil {
+		return x.Endpoint
+	}
+	return nil
+}
+
+func (x *AttachWireGuard) GetEndpointPort() uint32 {
+	if x != nil {
+		return x.EndpointPort
+	}
+	return 0
+}
+
+// RoamWireGuard notes that a terminal on the fallback path is heard from elsewhere.
+// Result: Session.
+type RoamWireGuard struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       uint64                 `protobuf:"varint,1,opt,name=session,proto3" json:"session,omitempty"`
+	PublicKey     []byte                 `protobuf:"bytes,2,opt,name=public_key,json=publicKey,proto3" json:"public_key,omitempty"` // precondition: of the path
+	Endpoint      []byte                 `protobuf:"bytes,3,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
+	EndpointPort  uint32                 `protobuf:"varint,4,opt,name=endpoint_port,json=endpointPort,proto3" json:"endpoint_port,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RoamWireGuard) Reset() {
+	*x = RoamWireGuard{}
+	mi := &file_command_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RoamWireGuard) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RoamWireGuard) ProtoMessage() {}
+
+func (x *RoamWireGuard) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RoamWireGuard.ProtoReflect.Descriptor instead.
+func (*RoamWireGuard) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *RoamWireGuard) GetSession() uint64 {
+	if x != nil {
+		return x.Session
+	}
+	return 0
+}
+
+func (x *RoamWireGuard) GetPublicKey() []byte {
+	if x != nil {
+		return x.PublicKey
+	}
+	return nil
+}
+
+func (x *RoamWireGuard) GetEndpoint() []byte {
+	if x != nil {
+		return x.Endpoint
+	}
+	return nil
+}
+
+func (x *RoamWireGuard) GetEndpointPort() uint32 {
+	if x != nil {
+		return x.EndpointPort
+	}
+	return 0
+}
+
+// PutServerKey makes a key the gateway's current one on the fallback path. The one
+// before is good for the overlap yet. Result: ServerKey (without the private key).
+type PutServerKey struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	PublicKey      []byte                 `protobuf:"bytes,1,opt,name=public_key,json=publicKey,proto3" json:"public_key,omitempty"`
+	PrivateKey     []byte                 `protobuf:"bytes,2,opt,name=private_key,json=privateKey,proto3" json:"private_key,omitempty"`              // wrapped, see ServerKey
+	Replaces       []byte                 `protobuf:"bytes,3,opt,name=replaces,proto3" json:"replaces,omitempty"`                                    // precondition: the current one's public key; empty: there is none
+	OverlapSeconds uint32                 `protobuf:"varint,4,opt,name=overlap_seconds,json=overlapSeconds,proto3" json:"overlap_seconds,omitempty"` // 0: what it replaces is gone at once
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *PutServerKey) Reset() {
+	*x = PutServerKey{}
+	mi := &file_command_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutServerKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutServerKey) ProtoMessage() {}
+
+func (x *PutServerKey) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutServerKey.ProtoReflect.Descriptor instead.
+func (*PutServerKey) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *PutServerKey) GetPublicKey() []byte {
+	if x != nil {
+		return x.PublicKey
+	}
+	return nil
+}
+
+func (x *PutServerKey) GetPrivateKey() []byte {
+	if x != nil {
+		return x.PrivateKey
+	}
+	return nil
+}
+
+func (x *PutServerKey) GetReplaces() []byte {
+	if x != nil {
+		return x.Replaces
+	}
+	return nil
+}
+
+func (x *PutServerKey) GetOverlapSeconds() uint32 {
+	if x != nil {
+		return x.OverlapSeconds
+	}
+	return 0
+}
+
+// RetireServerKey ends the overlap of a key that was replaced. Its private key is
+// forgotten. Result: ServerKey (without the private key).
+type RetireServerKey struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	PublicKey     []byte                 `protobuf:"bytes,1,opt,name=public_key,json=publicKey,proto3" json:"public_key,omitempty"`
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetireServerKey) Reset() {
+	*x = RetireServerKey{}
+	mi := &file_command_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetireServerKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetireServerKey) ProtoMessage() {}
+
+func (x *RetireServerKey) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetireServerKey.ProtoReflect.Descriptor instead.
+func (*RetireServerKey) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *RetireServerKey) GetPublicKey() []byte {
+	if x != nil {
+		return x.PublicKey
+	}
+	return nil
+}
+
+func (x *RetireServerKey) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// LeaseFallback lets a terminal use the fallback path for a time; a lease that it has
+// is replaced. Result: FallbackLease.
+type LeaseFallback struct {
+	state             protoimpl.MessageState `protogen:"open.v1"`
+	Imsi              string                 `protobuf:"bytes,1,opt,name=imsi,proto3" json:"imsi,omitempty"`
+	PublicKey         []byte                 `protobuf:"bytes,2,opt,name=public_key,json=publicKey,proto3" json:"public_key,omitempty"`          // must be the subscriber's
+	PresharedKey      []byte                 `protobuf:"bytes,3,opt,name=preshared_key,json=presharedKey,proto3" json:"preshared_key,omitempty"` // wrapped, see FallbackLease
+	Shown             uint32                 `protobuf:"varint,4,opt,name=shown,proto3" json:"shown,omitempty"`
+	LifetimeSeconds   uint32                 `protobuf:"varint,5,opt,name=lifetime_seconds,json=lifetimeSeconds,proto3" json:"lifetime_seconds,omitempty"`
+	IssuedByOperator  bool                   `protobuf:"varint,6,opt,name=issued_by_operator,json=issuedByOperator,proto3" json:"issued_by_operator,omitempty"`
+	PolicyRevision    uint64                 `protobuf:"varint,7,opt,name=policy_revision,json=policyRevision,proto3" json:"policy_revision,omitempty"` // preconditions
+	SubscriberVersion uint64                 `protobuf:"varint,8,opt,name=subscriber_version,json=subscriberVersion,proto3" json:"subscriber_version,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *LeaseFallback) Reset() {
+	*x = LeaseFallback{}
+	mi := &file_command_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeaseFallback) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeaseFallback) ProtoMessage() {}
+
+func (x *LeaseFallback) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeaseFallback.ProtoReflect.Descriptor instead.
+func (*LeaseFallback) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *LeaseFallback) GetImsi() string {
+	if x != nil {
+		return x.Imsi
+	}
+	return ""
+}
+
+func (x *LeaseFallback) GetPublicKey() []byte {
+	if x != nil {
+		return x.PublicKey
+	}
+	return nil
+}
+
+func (x *LeaseFallback) GetPresharedKey() []byte {
+	if x != nil {
+		return x.PresharedKey
+	}
+	return nil
+}
+
+func (x *LeaseFallback) GetShown() uint32 {
+	if x != nil {
+		return x.Shown
+	}
+	return 0
+}
+
+func (x *LeaseFallback) GetLifetimeSeconds() uint32 {
+	if x != nil {
+		return x.LifetimeSeconds
+	}
+	return 0
+}
+
+func (x *LeaseFallback) GetIssuedByOperator() bool {
+	if x != nil {
+		return x.IssuedByOperator
+	}
+	return false
+}
+
+func (x *LeaseFallback) GetPolicyRevision() uint64 {
+	if x != nil {
+		return x.PolicyRevision
+	}
+	return 0
+}
+
+func (x *LeaseFallback) GetSubscriberVersion() uint64 {
+	if x != nil {
+		return x.SubscriberVersion
+	}
+	return 0
+}
+
+// EndFallback takes a lease back, and closes the path that came by it. Result:
+// FallbackLease (without the pre-shared key).
+type EndFallback struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Imsi          string                 `protobuf:"bytes,1,opt,name=imsi,proto3" json:"imsi,omitempty"`
+	Number        uint64                 `protobuf:"varint,2,opt,name=number,proto3" json:"number,omitempty"` // precondition, when not 0
+	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EndFallback) Reset() {
+	*x = EndFallback{}
+	mi := &file_command_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndFallback) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndFallback) ProtoMessage() {}
+
+func (x *EndFallback) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndFallback.ProtoReflect.Descriptor instead.
+func (*EndFallback) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *EndFallback) GetImsi() string {
+	if x != nil {
+		return x.Imsi
+	}
+	return ""
+}
+
+func (x *EndFallback) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *EndFallback) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 // SelectPath makes an attached path the active one. Result: Session.
 type SelectPath struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -4021,7 +4736,7 @@ type SelectPath struct {
 
 func (x *SelectPath) Reset() {
 	*x = SelectPath{}
-	mi := &file_command_proto_msgTypes[34]
+	mi := &file_command_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4033,7 +4748,7 @@ func (x *SelectPath) String() string {
 func (*SelectPath) ProtoMessage() {}
 
 func (x *SelectPath) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[34]
+	mi := &file_command_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4046,7 +4761,7 @@ func (x *SelectPath) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SelectPath.ProtoReflect.Descriptor instead.
 func (*SelectPath) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{34}
+	return file_command_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *SelectPath) GetSession() uint64 {
@@ -4077,7 +4792,7 @@ type ClosePath struct {
 
 func (x *ClosePath) Reset() {
 	*x = ClosePath{}
-	mi := &file_command_proto_msgTypes[35]
+	mi := &file_command_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4089,7 +4804,7 @@ func (x *ClosePath) String() string {
 func (*ClosePath) ProtoMessage() {}
 
 func (x *ClosePath) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[35]
+	mi := &file_command_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4102,7 +4817,7 @@ func (x *ClosePath) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClosePath.ProtoReflect.Descriptor instead.
 func (*ClosePath) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{35}
+	return file_command_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ClosePath) GetSession() uint64 {
@@ -4144,7 +4859,7 @@ type Closed struct {
 
 func (x *Closed) Reset() {
 	*x = Closed{}
-	mi := &file_command_proto_msgTypes[36]
+	mi := &file_command_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4156,7 +4871,7 @@ func (x *Closed) String() string {
 func (*Closed) ProtoMessage() {}
 
 func (x *Closed) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[36]
+	mi := &file_command_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4169,7 +4884,7 @@ func (x *Closed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Closed.ProtoReflect.Descriptor instead.
 func (*Closed) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{36}
+	return file_command_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Closed) GetSession() *Session {
@@ -4198,7 +4913,7 @@ type AcquireAddress struct {
 
 func (x *AcquireAddress) Reset() {
 	*x = AcquireAddress{}
-	mi := &file_command_proto_msgTypes[37]
+	mi := &file_command_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4210,7 +4925,7 @@ func (x *AcquireAddress) String() string {
 func (*AcquireAddress) ProtoMessage() {}
 
 func (x *AcquireAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[37]
+	mi := &file_command_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4223,7 +4938,7 @@ func (x *AcquireAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcquireAddress.ProtoReflect.Descriptor instead.
 func (*AcquireAddress) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{37}
+	return file_command_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *AcquireAddress) GetName() string {
@@ -4263,7 +4978,7 @@ type AssignAddress struct {
 
 func (x *AssignAddress) Reset() {
 	*x = AssignAddress{}
-	mi := &file_command_proto_msgTypes[38]
+	mi := &file_command_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4275,7 +4990,7 @@ func (x *AssignAddress) String() string {
 func (*AssignAddress) ProtoMessage() {}
 
 func (x *AssignAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[38]
+	mi := &file_command_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4288,7 +5003,7 @@ func (x *AssignAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AssignAddress.ProtoReflect.Descriptor instead.
 func (*AssignAddress) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{38}
+	return file_command_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *AssignAddress) GetName() string {
@@ -4340,7 +5055,7 @@ type SurrenderAddress struct {
 
 func (x *SurrenderAddress) Reset() {
 	*x = SurrenderAddress{}
-	mi := &file_command_proto_msgTypes[39]
+	mi := &file_command_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4352,7 +5067,7 @@ func (x *SurrenderAddress) String() string {
 func (*SurrenderAddress) ProtoMessage() {}
 
 func (x *SurrenderAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[39]
+	mi := &file_command_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4365,7 +5080,7 @@ func (x *SurrenderAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SurrenderAddress.ProtoReflect.Descriptor instead.
 func (*SurrenderAddress) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{39}
+	return file_command_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *SurrenderAddress) GetName() string {
@@ -4410,7 +5125,7 @@ type MoveAddress struct {
 
 func (x *MoveAddress) Reset() {
 	*x = MoveAddress{}
-	mi := &file_command_proto_msgTypes[40]
+	mi := &file_command_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4422,7 +5137,7 @@ func (x *MoveAddress) String() string {
 func (*MoveAddress) ProtoMessage() {}
 
 func (x *MoveAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[40]
+	mi := &file_command_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4435,7 +5150,7 @@ func (x *MoveAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveAddress.ProtoReflect.Descriptor instead.
 func (*MoveAddress) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{40}
+	return file_command_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *MoveAddress) GetName() string {
@@ -4478,7 +5193,7 @@ type BumpRestartCounter struct {
 
 func (x *BumpRestartCounter) Reset() {
 	*x = BumpRestartCounter{}
-	mi := &file_command_proto_msgTypes[41]
+	mi := &file_command_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4490,7 +5205,7 @@ func (x *BumpRestartCounter) String() string {
 func (*BumpRestartCounter) ProtoMessage() {}
 
 func (x *BumpRestartCounter) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[41]
+	mi := &file_command_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4503,7 +5218,7 @@ func (x *BumpRestartCounter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BumpRestartCounter.ProtoReflect.Descriptor instead.
 func (*BumpRestartCounter) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{41}
+	return file_command_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *BumpRestartCounter) GetName() string {
@@ -4548,7 +5263,7 @@ type ReserveUses struct {
 
 func (x *ReserveUses) Reset() {
 	*x = ReserveUses{}
-	mi := &file_command_proto_msgTypes[42]
+	mi := &file_command_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4560,7 +5275,7 @@ func (x *ReserveUses) String() string {
 func (*ReserveUses) ProtoMessage() {}
 
 func (x *ReserveUses) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[42]
+	mi := &file_command_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4573,7 +5288,7 @@ func (x *ReserveUses) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReserveUses.ProtoReflect.Descriptor instead.
 func (*ReserveUses) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{42}
+	return file_command_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ReserveUses) GetOrder() string {
@@ -4715,7 +5430,7 @@ type RecordReceipt struct {
 
 func (x *RecordReceipt) Reset() {
 	*x = RecordReceipt{}
-	mi := &file_command_proto_msgTypes[43]
+	mi := &file_command_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4727,7 +5442,7 @@ func (x *RecordReceipt) String() string {
 func (*RecordReceipt) ProtoMessage() {}
 
 func (x *RecordReceipt) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[43]
+	mi := &file_command_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4740,7 +5455,7 @@ func (x *RecordReceipt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordReceipt.ProtoReflect.Descriptor instead.
 func (*RecordReceipt) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{43}
+	return file_command_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *RecordReceipt) GetUse() uint64 {
@@ -4777,7 +5492,7 @@ type RecordEvidence struct {
 
 func (x *RecordEvidence) Reset() {
 	*x = RecordEvidence{}
-	mi := &file_command_proto_msgTypes[44]
+	mi := &file_command_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4789,7 +5504,7 @@ func (x *RecordEvidence) String() string {
 func (*RecordEvidence) ProtoMessage() {}
 
 func (x *RecordEvidence) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[44]
+	mi := &file_command_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4802,7 +5517,7 @@ func (x *RecordEvidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordEvidence.ProtoReflect.Descriptor instead.
 func (*RecordEvidence) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{44}
+	return file_command_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *RecordEvidence) GetUse() uint64 {
@@ -4851,7 +5566,7 @@ type SettleUse struct {
 
 func (x *SettleUse) Reset() {
 	*x = SettleUse{}
-	mi := &file_command_proto_msgTypes[45]
+	mi := &file_command_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4863,7 +5578,7 @@ func (x *SettleUse) String() string {
 func (*SettleUse) ProtoMessage() {}
 
 func (x *SettleUse) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[45]
+	mi := &file_command_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4876,7 +5591,7 @@ func (x *SettleUse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettleUse.ProtoReflect.Descriptor instead.
 func (*SettleUse) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{45}
+	return file_command_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *SettleUse) GetUse() uint64 {
@@ -4943,7 +5658,7 @@ type Disconnect struct {
 
 func (x *Disconnect) Reset() {
 	*x = Disconnect{}
-	mi := &file_command_proto_msgTypes[46]
+	mi := &file_command_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4955,7 +5670,7 @@ func (x *Disconnect) String() string {
 func (*Disconnect) ProtoMessage() {}
 
 func (x *Disconnect) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[46]
+	mi := &file_command_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4968,7 +5683,7 @@ func (x *Disconnect) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Disconnect.ProtoReflect.Descriptor instead.
 func (*Disconnect) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{46}
+	return file_command_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *Disconnect) GetSourceId() string {
@@ -5018,7 +5733,7 @@ type AckLock struct {
 
 func (x *AckLock) Reset() {
 	*x = AckLock{}
-	mi := &file_command_proto_msgTypes[47]
+	mi := &file_command_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5030,7 +5745,7 @@ func (x *AckLock) String() string {
 func (*AckLock) ProtoMessage() {}
 
 func (x *AckLock) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[47]
+	mi := &file_command_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5043,7 +5758,7 @@ func (x *AckLock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AckLock.ProtoReflect.Descriptor instead.
 func (*AckLock) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{47}
+	return file_command_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *AckLock) GetLock() uint64 {
@@ -5078,7 +5793,7 @@ type SuspendOrder struct {
 
 func (x *SuspendOrder) Reset() {
 	*x = SuspendOrder{}
-	mi := &file_command_proto_msgTypes[48]
+	mi := &file_command_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5090,7 +5805,7 @@ func (x *SuspendOrder) String() string {
 func (*SuspendOrder) ProtoMessage() {}
 
 func (x *SuspendOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[48]
+	mi := &file_command_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5103,7 +5818,7 @@ func (x *SuspendOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuspendOrder.ProtoReflect.Descriptor instead.
 func (*SuspendOrder) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{48}
+	return file_command_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *SuspendOrder) GetOrder() string {
@@ -5131,7 +5846,7 @@ type ResumeOrder struct {
 
 func (x *ResumeOrder) Reset() {
 	*x = ResumeOrder{}
-	mi := &file_command_proto_msgTypes[49]
+	mi := &file_command_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5143,7 +5858,7 @@ func (x *ResumeOrder) String() string {
 func (*ResumeOrder) ProtoMessage() {}
 
 func (x *ResumeOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[49]
+	mi := &file_command_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5156,7 +5871,7 @@ func (x *ResumeOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeOrder.ProtoReflect.Descriptor instead.
 func (*ResumeOrder) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{49}
+	return file_command_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *ResumeOrder) GetOrder() string {
@@ -5185,7 +5900,7 @@ type MarkOverdue struct {
 
 func (x *MarkOverdue) Reset() {
 	*x = MarkOverdue{}
-	mi := &file_command_proto_msgTypes[50]
+	mi := &file_command_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5197,7 +5912,7 @@ func (x *MarkOverdue) String() string {
 func (*MarkOverdue) ProtoMessage() {}
 
 func (x *MarkOverdue) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[50]
+	mi := &file_command_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5210,7 +5925,7 @@ func (x *MarkOverdue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MarkOverdue.ProtoReflect.Descriptor instead.
 func (*MarkOverdue) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{50}
+	return file_command_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *MarkOverdue) GetUse() uint64 {
@@ -5239,7 +5954,7 @@ type ExpireUse struct {
 
 func (x *ExpireUse) Reset() {
 	*x = ExpireUse{}
-	mi := &file_command_proto_msgTypes[51]
+	mi := &file_command_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5251,7 +5966,7 @@ func (x *ExpireUse) String() string {
 func (*ExpireUse) ProtoMessage() {}
 
 func (x *ExpireUse) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[51]
+	mi := &file_command_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5264,7 +5979,7 @@ func (x *ExpireUse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExpireUse.ProtoReflect.Descriptor instead.
 func (*ExpireUse) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{51}
+	return file_command_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *ExpireUse) GetUse() uint64 {
@@ -5289,7 +6004,7 @@ type RecordDecision struct {
 
 func (x *RecordDecision) Reset() {
 	*x = RecordDecision{}
-	mi := &file_command_proto_msgTypes[52]
+	mi := &file_command_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5301,7 +6016,7 @@ func (x *RecordDecision) String() string {
 func (*RecordDecision) ProtoMessage() {}
 
 func (x *RecordDecision) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[52]
+	mi := &file_command_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5314,7 +6029,7 @@ func (x *RecordDecision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordDecision.ProtoReflect.Descriptor instead.
 func (*RecordDecision) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{52}
+	return file_command_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *RecordDecision) GetKind() string {
@@ -5373,7 +6088,7 @@ type ReleaseUse struct {
 
 func (x *ReleaseUse) Reset() {
 	*x = ReleaseUse{}
-	mi := &file_command_proto_msgTypes[53]
+	mi := &file_command_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5385,7 +6100,7 @@ func (x *ReleaseUse) String() string {
 func (*ReleaseUse) ProtoMessage() {}
 
 func (x *ReleaseUse) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[53]
+	mi := &file_command_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5398,7 +6113,7 @@ func (x *ReleaseUse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseUse.ProtoReflect.Descriptor instead.
 func (*ReleaseUse) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{53}
+	return file_command_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *ReleaseUse) GetUse() uint64 {
@@ -5435,7 +6150,7 @@ type ConfirmRelease struct {
 
 func (x *ConfirmRelease) Reset() {
 	*x = ConfirmRelease{}
-	mi := &file_command_proto_msgTypes[54]
+	mi := &file_command_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5447,7 +6162,7 @@ func (x *ConfirmRelease) String() string {
 func (*ConfirmRelease) ProtoMessage() {}
 
 func (x *ConfirmRelease) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[54]
+	mi := &file_command_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5460,7 +6175,7 @@ func (x *ConfirmRelease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmRelease.ProtoReflect.Descriptor instead.
 func (*ConfirmRelease) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{54}
+	return file_command_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *ConfirmRelease) GetUse() uint64 {
@@ -5498,7 +6213,7 @@ type Checkpoint struct {
 
 func (x *Checkpoint) Reset() {
 	*x = Checkpoint{}
-	mi := &file_command_proto_msgTypes[55]
+	mi := &file_command_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5510,7 +6225,7 @@ func (x *Checkpoint) String() string {
 func (*Checkpoint) ProtoMessage() {}
 
 func (x *Checkpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[55]
+	mi := &file_command_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5523,7 +6238,7 @@ func (x *Checkpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Checkpoint.ProtoReflect.Descriptor instead.
 func (*Checkpoint) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{55}
+	return file_command_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *Checkpoint) GetIndex() uint64 {
@@ -5564,7 +6279,7 @@ type Epoch struct {
 
 func (x *Epoch) Reset() {
 	*x = Epoch{}
-	mi := &file_command_proto_msgTypes[56]
+	mi := &file_command_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5576,7 +6291,7 @@ func (x *Epoch) String() string {
 func (*Epoch) ProtoMessage() {}
 
 func (x *Epoch) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[56]
+	mi := &file_command_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5589,7 +6304,7 @@ func (x *Epoch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Epoch.ProtoReflect.Descriptor instead.
 func (*Epoch) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{56}
+	return file_command_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *Epoch) GetNumber() uint64 {
@@ -5640,7 +6355,7 @@ type RaiseEpoch struct {
 
 func (x *RaiseEpoch) Reset() {
 	*x = RaiseEpoch{}
-	mi := &file_command_proto_msgTypes[57]
+	mi := &file_command_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5652,7 +6367,7 @@ func (x *RaiseEpoch) String() string {
 func (*RaiseEpoch) ProtoMessage() {}
 
 func (x *RaiseEpoch) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[57]
+	mi := &file_command_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5665,7 +6380,7 @@ func (x *RaiseEpoch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RaiseEpoch.ProtoReflect.Descriptor instead.
 func (*RaiseEpoch) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{57}
+	return file_command_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *RaiseEpoch) GetCause() string {
@@ -5696,7 +6411,7 @@ type ReconcileBarrel struct {
 
 func (x *ReconcileBarrel) Reset() {
 	*x = ReconcileBarrel{}
-	mi := &file_command_proto_msgTypes[58]
+	mi := &file_command_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5708,7 +6423,7 @@ func (x *ReconcileBarrel) String() string {
 func (*ReconcileBarrel) ProtoMessage() {}
 
 func (x *ReconcileBarrel) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[58]
+	mi := &file_command_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5721,7 +6436,7 @@ func (x *ReconcileBarrel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReconcileBarrel.ProtoReflect.Descriptor instead.
 func (*ReconcileBarrel) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{58}
+	return file_command_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *ReconcileBarrel) GetBarrel() string {
@@ -5766,7 +6481,7 @@ type Excuse struct {
 
 func (x *Excuse) Reset() {
 	*x = Excuse{}
-	mi := &file_command_proto_msgTypes[59]
+	mi := &file_command_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5778,7 +6493,7 @@ func (x *Excuse) String() string {
 func (*Excuse) ProtoMessage() {}
 
 func (x *Excuse) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[59]
+	mi := &file_command_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5791,7 +6506,7 @@ func (x *Excuse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Excuse.ProtoReflect.Descriptor instead.
 func (*Excuse) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{59}
+	return file_command_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *Excuse) GetProposedBy() string {
@@ -5835,7 +6550,7 @@ type ExcuseBarrel struct {
 
 func (x *ExcuseBarrel) Reset() {
 	*x = ExcuseBarrel{}
-	mi := &file_command_proto_msgTypes[60]
+	mi := &file_command_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5847,7 +6562,7 @@ func (x *ExcuseBarrel) String() string {
 func (*ExcuseBarrel) ProtoMessage() {}
 
 func (x *ExcuseBarrel) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[60]
+	mi := &file_command_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5860,7 +6575,7 @@ func (x *ExcuseBarrel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExcuseBarrel.ProtoReflect.Descriptor instead.
 func (*ExcuseBarrel) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{60}
+	return file_command_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *ExcuseBarrel) GetBarrel() string {
@@ -5895,7 +6610,7 @@ type CloseEpoch struct {
 
 func (x *CloseEpoch) Reset() {
 	*x = CloseEpoch{}
-	mi := &file_command_proto_msgTypes[61]
+	mi := &file_command_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5907,7 +6622,7 @@ func (x *CloseEpoch) String() string {
 func (*CloseEpoch) ProtoMessage() {}
 
 func (x *CloseEpoch) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[61]
+	mi := &file_command_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5920,7 +6635,7 @@ func (x *CloseEpoch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseEpoch.ProtoReflect.Descriptor instead.
 func (*CloseEpoch) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{61}
+	return file_command_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *CloseEpoch) GetEpoch() uint64 {
@@ -5942,7 +6657,7 @@ type PutDevices struct {
 
 func (x *PutDevices) Reset() {
 	*x = PutDevices{}
-	mi := &file_command_proto_msgTypes[62]
+	mi := &file_command_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5954,7 +6669,7 @@ func (x *PutDevices) String() string {
 func (*PutDevices) ProtoMessage() {}
 
 func (x *PutDevices) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[62]
+	mi := &file_command_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5967,7 +6682,7 @@ func (x *PutDevices) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutDevices.ProtoReflect.Descriptor instead.
 func (*PutDevices) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{62}
+	return file_command_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *PutDevices) GetChanges() []*DeviceChange {
@@ -5997,7 +6712,7 @@ type DeviceChange struct {
 
 func (x *DeviceChange) Reset() {
 	*x = DeviceChange{}
-	mi := &file_command_proto_msgTypes[63]
+	mi := &file_command_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6009,7 +6724,7 @@ func (x *DeviceChange) String() string {
 func (*DeviceChange) ProtoMessage() {}
 
 func (x *DeviceChange) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[63]
+	mi := &file_command_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6022,7 +6737,7 @@ func (x *DeviceChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeviceChange.ProtoReflect.Descriptor instead.
 func (*DeviceChange) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{63}
+	return file_command_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *DeviceChange) GetChange() isDeviceChange_Change {
@@ -6128,7 +6843,7 @@ type DevicesPut struct {
 
 func (x *DevicesPut) Reset() {
 	*x = DevicesPut{}
-	mi := &file_command_proto_msgTypes[64]
+	mi := &file_command_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6140,7 +6855,7 @@ func (x *DevicesPut) String() string {
 func (*DevicesPut) ProtoMessage() {}
 
 func (x *DevicesPut) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[64]
+	mi := &file_command_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6153,7 +6868,7 @@ func (x *DevicesPut) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DevicesPut.ProtoReflect.Descriptor instead.
 func (*DevicesPut) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{64}
+	return file_command_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *DevicesPut) GetOutcomes() []*DeviceOutcome {
@@ -6176,7 +6891,7 @@ type DeviceOutcome struct {
 
 func (x *DeviceOutcome) Reset() {
 	*x = DeviceOutcome{}
-	mi := &file_command_proto_msgTypes[65]
+	mi := &file_command_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6188,7 +6903,7 @@ func (x *DeviceOutcome) String() string {
 func (*DeviceOutcome) ProtoMessage() {}
 
 func (x *DeviceOutcome) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[65]
+	mi := &file_command_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6201,7 +6916,7 @@ func (x *DeviceOutcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeviceOutcome.ProtoReflect.Descriptor instead.
 func (*DeviceOutcome) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{65}
+	return file_command_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *DeviceOutcome) GetCode() Code {
@@ -6245,7 +6960,7 @@ type SuspendDevice struct {
 
 func (x *SuspendDevice) Reset() {
 	*x = SuspendDevice{}
-	mi := &file_command_proto_msgTypes[66]
+	mi := &file_command_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6257,7 +6972,7 @@ func (x *SuspendDevice) String() string {
 func (*SuspendDevice) ProtoMessage() {}
 
 func (x *SuspendDevice) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[66]
+	mi := &file_command_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6270,7 +6985,7 @@ func (x *SuspendDevice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuspendDevice.ProtoReflect.Descriptor instead.
 func (*SuspendDevice) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{66}
+	return file_command_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *SuspendDevice) GetImsi() string {
@@ -6306,7 +7021,7 @@ type ResumeDevice struct {
 
 func (x *ResumeDevice) Reset() {
 	*x = ResumeDevice{}
-	mi := &file_command_proto_msgTypes[67]
+	mi := &file_command_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6318,7 +7033,7 @@ func (x *ResumeDevice) String() string {
 func (*ResumeDevice) ProtoMessage() {}
 
 func (x *ResumeDevice) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[67]
+	mi := &file_command_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6331,7 +7046,7 @@ func (x *ResumeDevice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeDevice.ProtoReflect.Descriptor instead.
 func (*ResumeDevice) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{67}
+	return file_command_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *ResumeDevice) GetImsi() string {
@@ -6389,7 +7104,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_command_proto_msgTypes[68]
+	mi := &file_command_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6401,7 +7116,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[68]
+	mi := &file_command_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6414,7 +7129,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{68}
+	return file_command_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *Change) GetId() uint64 {
@@ -6598,7 +7313,7 @@ type Approval struct {
 
 func (x *Approval) Reset() {
 	*x = Approval{}
-	mi := &file_command_proto_msgTypes[69]
+	mi := &file_command_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6610,7 +7325,7 @@ func (x *Approval) String() string {
 func (*Approval) ProtoMessage() {}
 
 func (x *Approval) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[69]
+	mi := &file_command_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6623,7 +7338,7 @@ func (x *Approval) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Approval.ProtoReflect.Descriptor instead.
 func (*Approval) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{69}
+	return file_command_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *Approval) GetBy() string {
@@ -6676,7 +7391,7 @@ type ProposeChange struct {
 
 func (x *ProposeChange) Reset() {
 	*x = ProposeChange{}
-	mi := &file_command_proto_msgTypes[70]
+	mi := &file_command_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6688,7 +7403,7 @@ func (x *ProposeChange) String() string {
 func (*ProposeChange) ProtoMessage() {}
 
 func (x *ProposeChange) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[70]
+	mi := &file_command_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6701,7 +7416,7 @@ func (x *ProposeChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeChange.ProtoReflect.Descriptor instead.
 func (*ProposeChange) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{70}
+	return file_command_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *ProposeChange) GetPolicy() *PutPolicy {
@@ -6795,7 +7510,7 @@ type ApproveChange struct {
 
 func (x *ApproveChange) Reset() {
 	*x = ApproveChange{}
-	mi := &file_command_proto_msgTypes[71]
+	mi := &file_command_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6807,7 +7522,7 @@ func (x *ApproveChange) String() string {
 func (*ApproveChange) ProtoMessage() {}
 
 func (x *ApproveChange) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[71]
+	mi := &file_command_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6820,7 +7535,7 @@ func (x *ApproveChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveChange.ProtoReflect.Descriptor instead.
 func (*ApproveChange) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{71}
+	return file_command_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *ApproveChange) GetChange() uint64 {
@@ -6862,7 +7577,7 @@ type RejectChange struct {
 
 func (x *RejectChange) Reset() {
 	*x = RejectChange{}
-	mi := &file_command_proto_msgTypes[72]
+	mi := &file_command_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6874,7 +7589,7 @@ func (x *RejectChange) String() string {
 func (*RejectChange) ProtoMessage() {}
 
 func (x *RejectChange) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[72]
+	mi := &file_command_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6887,7 +7602,7 @@ func (x *RejectChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RejectChange.ProtoReflect.Descriptor instead.
 func (*RejectChange) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{72}
+	return file_command_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *RejectChange) GetChange() uint64 {
@@ -6915,7 +7630,7 @@ type ReviewChange struct {
 
 func (x *ReviewChange) Reset() {
 	*x = ReviewChange{}
-	mi := &file_command_proto_msgTypes[73]
+	mi := &file_command_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6927,7 +7642,7 @@ func (x *ReviewChange) String() string {
 func (*ReviewChange) ProtoMessage() {}
 
 func (x *ReviewChange) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[73]
+	mi := &file_command_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6940,7 +7655,7 @@ func (x *ReviewChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReviewChange.ProtoReflect.Descriptor instead.
 func (*ReviewChange) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{73}
+	return file_command_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *ReviewChange) GetChange() uint64 {
@@ -6973,7 +7688,7 @@ type Token struct {
 
 func (x *Token) Reset() {
 	*x = Token{}
-	mi := &file_command_proto_msgTypes[74]
+	mi := &file_command_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6985,7 +7700,7 @@ func (x *Token) String() string {
 func (*Token) ProtoMessage() {}
 
 func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[74]
+	mi := &file_command_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6998,7 +7713,7 @@ func (x *Token) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Token.ProtoReflect.Descriptor instead.
 func (*Token) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{74}
+	return file_command_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *Token) GetId() string {
@@ -7060,7 +7775,7 @@ type PutToken struct {
 
 func (x *PutToken) Reset() {
 	*x = PutToken{}
-	mi := &file_command_proto_msgTypes[75]
+	mi := &file_command_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7072,7 +7787,7 @@ func (x *PutToken) String() string {
 func (*PutToken) ProtoMessage() {}
 
 func (x *PutToken) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[75]
+	mi := &file_command_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7085,7 +7800,7 @@ func (x *PutToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutToken.ProtoReflect.Descriptor instead.
 func (*PutToken) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{75}
+	return file_command_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *PutToken) GetToken() *Token {
@@ -7105,7 +7820,7 @@ type RevokeToken struct {
 
 func (x *RevokeToken) Reset() {
 	*x = RevokeToken{}
-	mi := &file_command_proto_msgTypes[76]
+	mi := &file_command_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7117,7 +7832,7 @@ func (x *RevokeToken) String() string {
 func (*RevokeToken) ProtoMessage() {}
 
 func (x *RevokeToken) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[76]
+	mi := &file_command_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7130,7 +7845,7 @@ func (x *RevokeToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeToken.ProtoReflect.Descriptor instead.
 func (*RevokeToken) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{76}
+	return file_command_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *RevokeToken) GetId() string {
@@ -7152,7 +7867,7 @@ type RecordCalls struct {
 
 func (x *RecordCalls) Reset() {
 	*x = RecordCalls{}
-	mi := &file_command_proto_msgTypes[77]
+	mi := &file_command_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7164,7 +7879,7 @@ func (x *RecordCalls) String() string {
 func (*RecordCalls) ProtoMessage() {}
 
 func (x *RecordCalls) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[77]
+	mi := &file_command_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7177,7 +7892,7 @@ func (x *RecordCalls) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordCalls.ProtoReflect.Descriptor instead.
 func (*RecordCalls) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{77}
+	return file_command_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *RecordCalls) GetCalls() []*Call {
@@ -7211,7 +7926,7 @@ type Call struct {
 
 func (x *Call) Reset() {
 	*x = Call{}
-	mi := &file_command_proto_msgTypes[78]
+	mi := &file_command_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7223,7 +7938,7 @@ func (x *Call) String() string {
 func (*Call) ProtoMessage() {}
 
 func (x *Call) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[78]
+	mi := &file_command_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7236,7 +7951,7 @@ func (x *Call) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Call.ProtoReflect.Descriptor instead.
 func (*Call) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{78}
+	return file_command_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *Call) GetAt() int64 {
@@ -7323,7 +8038,7 @@ type SnapshotHeader struct {
 
 func (x *SnapshotHeader) Reset() {
 	*x = SnapshotHeader{}
-	mi := &file_command_proto_msgTypes[79]
+	mi := &file_command_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7335,7 +8050,7 @@ func (x *SnapshotHeader) String() string {
 func (*SnapshotHeader) ProtoMessage() {}
 
 func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[79]
+	mi := &file_command_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7348,7 +8063,7 @@ func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHeader.ProtoReflect.Descriptor instead.
 func (*SnapshotHeader) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{79}
+	return file_command_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *SnapshotHeader) GetVersion() uint32 {
@@ -7476,6 +8191,8 @@ type SnapshotRecord struct {
 	//	*SnapshotRecord_Change
 	//	*SnapshotRecord_Token
 	//	*SnapshotRecord_Digest
+	//	*SnapshotRecord_ServerKey
+	//	*SnapshotRecord_FallbackLease
 	Record        isSnapshotRecord_Record `protobuf_oneof:"record"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -7483,7 +8200,7 @@ type SnapshotRecord struct {
 
 func (x *SnapshotRecord) Reset() {
 	*x = SnapshotRecord{}
-	mi := &file_command_proto_msgTypes[80]
+	mi := &file_command_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7495,7 +8212,7 @@ func (x *SnapshotRecord) String() string {
 func (*SnapshotRecord) ProtoMessage() {}
 
 func (x *SnapshotRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[80]
+	mi := &file_command_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7508,7 +8225,7 @@ func (x *SnapshotRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotRecord.ProtoReflect.Descriptor instead.
 func (*SnapshotRecord) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{80}
+	return file_command_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *SnapshotRecord) GetRecord() isSnapshotRecord_Record {
@@ -7653,6 +8370,24 @@ func (x *SnapshotRecord) GetDigest() []byte {
 	return nil
 }
 
+func (x *SnapshotRecord) GetServerKey() *ServerKey {
+	if x != nil {
+		if x, ok := x.Record.(*SnapshotRecord_ServerKey); ok {
+			return x.ServerKey
+		}
+	}
+	return nil
+}
+
+func (x *SnapshotRecord) GetFallbackLease() *FallbackLease {
+	if x != nil {
+		if x, ok := x.Record.(*SnapshotRecord_FallbackLease); ok {
+			return x.FallbackLease
+		}
+	}
+	return nil
+}
+
 type isSnapshotRecord_Record interface {
 	isSnapshotRecord_Record()
 }
@@ -7717,6 +8452,14 @@ type SnapshotRecord_Digest struct {
 	Digest []byte `protobuf:"bytes,15,opt,name=digest,proto3,oneof"`
 }
 
+type SnapshotRecord_ServerKey struct {
+	ServerKey *ServerKey `protobuf:"bytes,16,opt,name=server_key,json=serverKey,proto3,oneof"`
+}
+
+type SnapshotRecord_FallbackLease struct {
+	FallbackLease *FallbackLease `protobuf:"bytes,17,opt,name=fallback_lease,json=fallbackLease,proto3,oneof"`
+}
+
 func (*SnapshotRecord_Policy) isSnapshotRecord_Record() {}
 
 func (*SnapshotRecord_Subscriber) isSnapshotRecord_Record() {}
@@ -7747,6 +8490,10 @@ func (*SnapshotRecord_Token) isSnapshotRecord_Record() {}
 
 func (*SnapshotRecord_Digest) isSnapshotRecord_Record() {}
 
+func (*SnapshotRecord_ServerKey) isSnapshotRecord_Record() {}
+
+func (*SnapshotRecord_FallbackLease) isSnapshotRecord_Record() {}
+
 // Remembered is the result of a request id, kept until its scope is closed.
 type Remembered struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -7763,7 +8510,7 @@ type Remembered struct {
 
 func (x *Remembered) Reset() {
 	*x = Remembered{}
-	mi := &file_command_proto_msgTypes[81]
+	mi := &file_command_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7775,7 +8522,7 @@ func (x *Remembered) String() string {
 func (*Remembered) ProtoMessage() {}
 
 func (x *Remembered) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[81]
+	mi := &file_command_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7788,7 +8535,7 @@ func (x *Remembered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Remembered.ProtoReflect.Descriptor instead.
 func (*Remembered) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{81}
+	return file_command_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *Remembered) GetClientId() string {
@@ -7852,7 +8599,7 @@ type RaiseLevel struct {
 
 func (x *RaiseLevel) Reset() {
 	*x = RaiseLevel{}
-	mi := &file_command_proto_msgTypes[82]
+	mi := &file_command_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7864,7 +8611,7 @@ func (x *RaiseLevel) String() string {
 func (*RaiseLevel) ProtoMessage() {}
 
 func (x *RaiseLevel) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[82]
+	mi := &file_command_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7877,7 +8624,7 @@ func (x *RaiseLevel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RaiseLevel.ProtoReflect.Descriptor instead.
 func (*RaiseLevel) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{82}
+	return file_command_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *RaiseLevel) GetLevel() uint32 {
@@ -7898,7 +8645,7 @@ var File_command_proto protoreflect.FileDescriptor
 
 const file_command_proto_rawDesc = "" +
 	"\n" +
-	"\rcommand.proto\x12\x13sealedge.command.v1\"\x84\x02\n" +
+	"\rcommand.proto\x12\x13sealedge.command.v1\"\xd2\x02\n" +
 	"\aCommand\x12\x14\n" +
 	"\x05level\x18\x01 \x01(\rR\x05level\x12-\n" +
 	"\x04type\x18\x02 \x01(\x0e2\x19.sealedge.command.v1.TypeR\x04type\x12\x1b\n" +
@@ -7909,7 +8656,10 @@ const file_command_proto_rawDesc = "" +
 	"leaderTime\x12\x18\n" +
 	"\apayload\x18\x06 \x01(\fR\apayload\x12\x14\n" +
 	"\x05actor\x18\a \x01(\tR\x05actor\x12'\n" +
-	"\x0fpolicy_revision\x18\b \x01(\x04R\x0epolicyRevision\"k\n" +
+	"\x0fpolicy_revision\x18\b \x01(\x04R\x0epolicyRevision\x12'\n" +
+	"\x0fgateway_address\x18\t \x01(\tR\x0egatewayAddress\x12#\n" +
+	"\raddress_epoch\x18\n" +
+	" \x01(\x04R\faddressEpoch\"k\n" +
 	"\x06Result\x12-\n" +
 	"\x04code\x18\x01 \x01(\x0e2\x19.sealedge.command.v1.CodeR\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x18\n" +
@@ -8003,12 +8753,39 @@ const file_command_proto_rawDesc = "" +
 	"\aGTPPeer\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\fR\aaddress\x12'\n" +
 	"\x0frestart_counter\x18\x02 \x01(\rR\x0erestartCounter\x12#\n" +
-	"\rrestart_known\x18\x03 \x01(\bR\frestartKnown\"m\n" +
+	"\rrestart_known\x18\x03 \x01(\bR\frestartKnown\"\xc4\x01\n" +
 	"\rWireGuardPath\x12\x1d\n" +
 	"\n" +
 	"public_key\x18\x01 \x01(\fR\tpublicKey\x12'\n" +
 	"\x0fgateway_address\x18\x02 \x01(\tR\x0egatewayAddress\x12\x14\n" +
-	"\x05shown\x18\x03 \x01(\rR\x05shown\"\xb8\x03\n" +
+	"\x05shown\x18\x03 \x01(\rR\x05shown\x12\x14\n" +
+	"\x05lease\x18\x04 \x01(\x04R\x05lease\x12\x1a\n" +
+	"\bendpoint\x18\x05 \x01(\fR\bendpoint\x12#\n" +
+	"\rendpoint_port\x18\x06 \x01(\rR\fendpointPort\"}\n" +
+	"\tToldPlace\x12\x18\n" +
+	"\aversion\x18\x01 \x01(\rR\aversion\x12#\n" +
+	"\ruser_location\x18\x02 \x01(\fR\fuserLocation\x12!\n" +
+	"\fserving_plmn\x18\x03 \x01(\tR\vservingPlmn\x12\x0e\n" +
+	"\x02at\x18\x04 \x01(\x03R\x02at\"\x87\x01\n" +
+	"\tServerKey\x12\x1d\n" +
+	"\n" +
+	"public_key\x18\x01 \x01(\fR\tpublicKey\x12\x1f\n" +
+	"\vprivate_key\x18\x02 \x01(\fR\n" +
+	"privateKey\x12\x14\n" +
+	"\x05since\x18\x03 \x01(\x03R\x05since\x12\x14\n" +
+	"\x05until\x18\x04 \x01(\x03R\x05until\x12\x0e\n" +
+	"\x02by\x18\x05 \x01(\tR\x02by\"\x85\x02\n" +
+	"\rFallbackLease\x12\x12\n" +
+	"\x04imsi\x18\x01 \x01(\tR\x04imsi\x12\x16\n" +
+	"\x06number\x18\x02 \x01(\x04R\x06number\x12\x1d\n" +
+	"\n" +
+	"public_key\x18\x03 \x01(\fR\tpublicKey\x12#\n" +
+	"\rpreshared_key\x18\x04 \x01(\fR\fpresharedKey\x12\x14\n" +
+	"\x05shown\x18\x05 \x01(\rR\x05shown\x12\x16\n" +
+	"\x06issued\x18\x06 \x01(\x03R\x06issued\x12\x18\n" +
+	"\aexpires\x18\a \x01(\x03R\aexpires\x12\x0e\n" +
+	"\x02by\x18\b \x01(\tR\x02by\x12,\n" +
+	"\x12issued_by_operator\x18\t \x01(\bR\x10issuedByOperator\"\x96\x04\n" +
 	"\aSession\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
 	"\x04imsi\x18\x02 \x01(\tR\x04imsi\x12\x10\n" +
@@ -8023,7 +8800,11 @@ const file_command_proto_rawDesc = "" +
 	" \x01(\tR\x0egatewayAddress\x12\x16\n" +
 	"\x06msisdn\x18\v \x01(\tR\x06msisdn\x12\x18\n" +
 	"\aversion\x18\f \x01(\x04R\aversion\x12\x18\n" +
-	"\aprefix6\x18\r \x01(\fR\aprefix6\"\xd4\x01\n" +
+	"\aprefix6\x18\r \x01(\fR\aprefix6\x12\x1d\n" +
+	"\n" +
+	"path_since\x18\x0e \x01(\x03R\tpathSince\x12=\n" +
+	"\n" +
+	"last_place\x18\x0f \x01(\v2\x1e.sealedge.command.v1.ToldPlaceR\tlastPlace\"\xd4\x01\n" +
 	"\fAddressLease\x12\x10\n" +
 	"\x03apn\x18\x01 \x01(\tR\x03apn\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\fR\aaddress\x12\x12\n" +
@@ -8224,7 +9005,7 @@ const file_command_proto_rawDesc = "" +
 	"\x0fgateway_address\x18\b \x01(\tR\x0egatewayAddress\"X\n" +
 	"\bReleased\x128\n" +
 	"\bsessions\x18\x01 \x03(\v2\x1c.sealedge.command.v1.SessionR\bsessions\x12\x12\n" +
-	"\x04more\x18\x02 \x01(\bR\x04more\"\xd7\x01\n" +
+	"\x04more\x18\x02 \x01(\bR\x04more\"\xae\x02\n" +
 	"\x0fAttachWireGuard\x12\x12\n" +
 	"\x04imsi\x18\x01 \x01(\tR\x04imsi\x12\x10\n" +
 	"\x03apn\x18\x02 \x01(\tR\x03apn\x12\x1d\n" +
@@ -8232,7 +9013,41 @@ const file_command_proto_rawDesc = "" +
 	"public_key\x18\x03 \x01(\fR\tpublicKey\x12'\n" +
 	"\x0fpolicy_revision\x18\x04 \x01(\x04R\x0epolicyRevision\x12-\n" +
 	"\x12subscriber_version\x18\x05 \x01(\x04R\x11subscriberVersion\x12'\n" +
-	"\x0fgateway_address\x18\x06 \x01(\tR\x0egatewayAddress\"Y\n" +
+	"\x0fgateway_address\x18\x06 \x01(\tR\x0egatewayAddress\x12\x14\n" +
+	"\x05lease\x18\a \x01(\x04R\x05lease\x12\x1a\n" +
+	"\bendpoint\x18\b \x01(\fR\bendpoint\x12#\n" +
+	"\rendpoint_port\x18\t \x01(\rR\fendpointPort\"\x89\x01\n" +
+	"\rRoamWireGuard\x12\x18\n" +
+	"\asession\x18\x01 \x01(\x04R\asession\x12\x1d\n" +
+	"\n" +
+	"public_key\x18\x02 \x01(\fR\tpublicKey\x12\x1a\n" +
+	"\bendpoint\x18\x03 \x01(\fR\bendpoint\x12#\n" +
+	"\rendpoint_port\x18\x04 \x01(\rR\fendpointPort\"\x93\x01\n" +
+	"\fPutServerKey\x12\x1d\n" +
+	"\n" +
+	"public_key\x18\x01 \x01(\fR\tpublicKey\x12\x1f\n" +
+	"\vprivate_key\x18\x02 \x01(\fR\n" +
+	"privateKey\x12\x1a\n" +
+	"\breplaces\x18\x03 \x01(\fR\breplaces\x12'\n" +
+	"\x0foverlap_seconds\x18\x04 \x01(\rR\x0eoverlapSeconds\"H\n" +
+	"\x0fRetireServerKey\x12\x1d\n" +
+	"\n" +
+	"public_key\x18\x01 \x01(\fR\tpublicKey\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"\xae\x02\n" +
+	"\rLeaseFallback\x12\x12\n" +
+	"\x04imsi\x18\x01 \x01(\tR\x04imsi\x12\x1d\n" +
+	"\n" +
+	"public_key\x18\x02 \x01(\fR\tpublicKey\x12#\n" +
+	"\rpreshared_key\x18\x03 \x01(\fR\fpresharedKey\x12\x14\n" +
+	"\x05shown\x18\x04 \x01(\rR\x05shown\x12)\n" +
+	"\x10lifetime_seconds\x18\x05 \x01(\rR\x0flifetimeSeconds\x12,\n" +
+	"\x12issued_by_operator\x18\x06 \x01(\bR\x10issuedByOperator\x12'\n" +
+	"\x0fpolicy_revision\x18\a \x01(\x04R\x0epolicyRevision\x12-\n" +
+	"\x12subscriber_version\x18\b \x01(\x04R\x11subscriberVersion\"Q\n" +
+	"\vEndFallback\x12\x12\n" +
+	"\x04imsi\x18\x01 \x01(\tR\x04imsi\x12\x16\n" +
+	"\x06number\x18\x02 \x01(\x04R\x06number\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"Y\n" +
 	"\n" +
 	"SelectPath\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x121\n" +
@@ -8518,7 +9333,7 @@ const file_command_proto_rawDesc = "" +
 	"\x10audit_tree_first\x18\r \x01(\x04R\x0eauditTreeFirst\x12\x1d\n" +
 	"\n" +
 	"audit_tree\x18\x0e \x03(\fR\tauditTree\x120\n" +
-	"\x05epoch\x18\x14 \x01(\v2\x1a.sealedge.command.v1.EpochR\x05epoch\"\xc7\x06\n" +
+	"\x05epoch\x18\x14 \x01(\v2\x1a.sealedge.command.v1.EpochR\x05epoch\"\xd5\a\n" +
 	"\x0eSnapshotRecord\x125\n" +
 	"\x06policy\x18\x01 \x01(\v2\x1b.sealedge.command.v1.PolicyH\x00R\x06policy\x12A\n" +
 	"\n" +
@@ -8539,7 +9354,10 @@ const file_command_proto_rawDesc = "" +
 	"\x06former\x18\f \x01(\v2\x1b.sealedge.command.v1.PolicyH\x00R\x06former\x125\n" +
 	"\x06change\x18\r \x01(\v2\x1b.sealedge.command.v1.ChangeH\x00R\x06change\x122\n" +
 	"\x05token\x18\x0e \x01(\v2\x1a.sealedge.command.v1.TokenH\x00R\x05token\x12\x18\n" +
-	"\x06digest\x18\x0f \x01(\fH\x00R\x06digestB\b\n" +
+	"\x06digest\x18\x0f \x01(\fH\x00R\x06digest\x12?\n" +
+	"\n" +
+	"server_key\x18\x10 \x01(\v2\x1e.sealedge.command.v1.ServerKeyH\x00R\tserverKey\x12K\n" +
+	"\x0efallback_lease\x18\x11 \x01(\v2\".sealedge.command.v1.FallbackLeaseH\x00R\rfallbackLeaseB\b\n" +
 	"\x06record\"\xcd\x01\n" +
 	"\n" +
 	"Remembered\x12\x1b\n" +
@@ -8554,7 +9372,7 @@ const file_command_proto_rawDesc = "" +
 	"\n" +
 	"RaiseLevel\x12\x14\n" +
 	"\x05level\x18\x01 \x01(\rR\x05level\x12\x14\n" +
-	"\x05nodes\x18\x02 \x03(\tR\x05nodes*\x83\a\n" +
+	"\x05nodes\x18\x02 \x03(\tR\x05nodes*\xe8\a\n" +
 	"\x04Type\x12\x14\n" +
 	"\x10TYPE_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
@@ -8611,7 +9429,12 @@ const file_command_proto_rawDesc = "" +
 	"\rREJECT_CHANGE\x10H\x12\x11\n" +
 	"\rREVIEW_CHANGE\x10I\x12\r\n" +
 	"\tPUT_TOKEN\x10P\x12\x10\n" +
-	"\fREVOKE_TOKEN\x10Q*\xb9\x01\n" +
+	"\fREVOKE_TOKEN\x10Q\x12\x12\n" +
+	"\x0ePUT_SERVER_KEY\x10Z\x12\x15\n" +
+	"\x11RETIRE_SERVER_KEY\x10[\x12\x12\n" +
+	"\x0eLEASE_FALLBACK\x10\\\x12\x10\n" +
+	"\fEND_FALLBACK\x10]\x12\x12\n" +
+	"\x0eROAM_WIREGUARD\x10^*\xb9\x01\n" +
 	"\x04Code\x12\x14\n" +
 	"\x10CODE_UNSPECIFIED\x10\x00\x12\x06\n" +
 	"\x02OK\x10\x01\x12\f\n" +
@@ -8674,7 +9497,7 @@ func file_command_proto_rawDescGZIP() []byte {
 }
 
 var file_command_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
-var file_command_proto_msgTypes = make([]protoimpl.MessageInfo, 83)
+var file_command_proto_msgTypes = make([]protoimpl.MessageInfo, 91)
 var file_command_proto_goTypes = []any{
 	(Type)(0),                  // 0: sealedge.command.v1.Type
 	(Code)(0),                  // 1: sealedge.command.v1.Code
@@ -8693,80 +9516,88 @@ var file_command_proto_goTypes = []any{
 	(*GTPPath)(nil),            // 14: sealedge.command.v1.GTPPath
 	(*GTPPeer)(nil),            // 15: sealedge.command.v1.GTPPeer
 	(*WireGuardPath)(nil),      // 16: sealedge.command.v1.WireGuardPath
-	(*Session)(nil),            // 17: sealedge.command.v1.Session
-	(*AddressLease)(nil),       // 18: sealedge.command.v1.AddressLease
-	(*Pool)(nil),               // 19: sealedge.command.v1.Pool
-	(*Policy)(nil),             // 20: sealedge.command.v1.Policy
-	(*GatewayAddress)(nil),     // 21: sealedge.command.v1.GatewayAddress
-	(*Order)(nil),              // 22: sealedge.command.v1.Order
-	(*Stamp)(nil),              // 23: sealedge.command.v1.Stamp
-	(*Use)(nil),                // 24: sealedge.command.v1.Use
-	(*UseRelease)(nil),         // 25: sealedge.command.v1.UseRelease
-	(*Lock)(nil),               // 26: sealedge.command.v1.Lock
-	(*AuditEntry)(nil),         // 27: sealedge.command.v1.AuditEntry
-	(*PutPolicy)(nil),          // 28: sealedge.command.v1.PutPolicy
-	(*PutSubscriber)(nil),      // 29: sealedge.command.v1.PutSubscriber
-	(*RevokeSubscriber)(nil),   // 30: sealedge.command.v1.RevokeSubscriber
-	(*PutBarrel)(nil),          // 31: sealedge.command.v1.PutBarrel
-	(*RevokeBarrel)(nil),       // 32: sealedge.command.v1.RevokeBarrel
-	(*Revocation)(nil),         // 33: sealedge.command.v1.Revocation
-	(*CheckOut)(nil),           // 34: sealedge.command.v1.CheckOut
-	(*CheckIn)(nil),            // 35: sealedge.command.v1.CheckIn
-	(*OpenSession)(nil),        // 36: sealedge.command.v1.OpenSession
-	(*Opened)(nil),             // 37: sealedge.command.v1.Opened
-	(*ModifySession)(nil),      // 38: sealedge.command.v1.ModifySession
-	(*ReleasePaths)(nil),       // 39: sealedge.command.v1.ReleasePaths
-	(*Released)(nil),           // 40: sealedge.command.v1.Released
-	(*AttachWireGuard)(nil),    // 41: sealedge.command.v1.AttachWireGuard
-	(*SelectPath)(nil),         // 42: sealedge.command.v1.SelectPath
-	(*ClosePath)(nil),          // 43: sealedge.command.v1.ClosePath
-	(*Closed)(nil),             // 44: sealedge.command.v1.Closed
-	(*AcquireAddress)(nil),     // 45: sealedge.command.v1.AcquireAddress
-	(*AssignAddress)(nil),      // 46: sealedge.command.v1.AssignAddress
-	(*SurrenderAddress)(nil),   // 47: sealedge.command.v1.SurrenderAddress
-	(*MoveAddress)(nil),        // 48: sealedge.command.v1.MoveAddress
-	(*BumpRestartCounter)(nil), // 49: sealedge.command.v1.BumpRestartCounter
-	(*ReserveUses)(nil),        // 50: sealedge.command.v1.ReserveUses
-	(*RecordReceipt)(nil),      // 51: sealedge.command.v1.RecordReceipt
-	(*RecordEvidence)(nil),     // 52: sealedge.command.v1.RecordEvidence
-	(*SettleUse)(nil),          // 53: sealedge.command.v1.SettleUse
-	(*Disconnect)(nil),         // 54: sealedge.command.v1.Disconnect
-	(*AckLock)(nil),            // 55: sealedge.command.v1.AckLock
-	(*SuspendOrder)(nil),       // 56: sealedge.command.v1.SuspendOrder
-	(*ResumeOrder)(nil),        // 57: sealedge.command.v1.ResumeOrder
-	(*MarkOverdue)(nil),        // 58: sealedge.command.v1.MarkOverdue
-	(*ExpireUse)(nil),          // 59: sealedge.command.v1.ExpireUse
-	(*RecordDecision)(nil),     // 60: sealedge.command.v1.RecordDecision
-	(*ReleaseUse)(nil),         // 61: sealedge.command.v1.ReleaseUse
-	(*ConfirmRelease)(nil),     // 62: sealedge.command.v1.ConfirmRelease
-	(*Checkpoint)(nil),         // 63: sealedge.command.v1.Checkpoint
-	(*Epoch)(nil),              // 64: sealedge.command.v1.Epoch
-	(*RaiseEpoch)(nil),         // 65: sealedge.command.v1.RaiseEpoch
-	(*ReconcileBarrel)(nil),    // 66: sealedge.command.v1.ReconcileBarrel
-	(*Excuse)(nil),             // 67: sealedge.command.v1.Excuse
-	(*ExcuseBarrel)(nil),       // 68: sealedge.command.v1.ExcuseBarrel
-	(*CloseEpoch)(nil),         // 69: sealedge.command.v1.CloseEpoch
-	(*PutDevices)(nil),         // 70: sealedge.command.v1.PutDevices
-	(*DeviceChange)(nil),       // 71: sealedge.command.v1.DeviceChange
-	(*DevicesPut)(nil),         // 72: sealedge.command.v1.DevicesPut
-	(*DeviceOutcome)(nil),      // 73: sealedge.command.v1.DeviceOutcome
-	(*SuspendDevice)(nil),      // 74: sealedge.command.v1.SuspendDevice
-	(*ResumeDevice)(nil),       // 75: sealedge.command.v1.ResumeDevice
-	(*Change)(nil),             // 76: sealedge.command.v1.Change
-	(*Approval)(nil),           // 77: sealedge.command.v1.Approval
-	(*ProposeChange)(nil),      // 78: sealedge.command.v1.ProposeChange
-	(*ApproveChange)(nil),      // 79: sealedge.command.v1.ApproveChange
-	(*RejectChange)(nil),       // 80: sealedge.command.v1.RejectChange
-	(*ReviewChange)(nil),       // 81: sealedge.command.v1.ReviewChange
-	(*Token)(nil),              // 82: sealedge.command.v1.Token
-	(*PutToken)(nil),           // 83: sealedge.command.v1.PutToken
-	(*RevokeToken)(nil),        // 84: sealedge.command.v1.RevokeToken
-	(*RecordCalls)(nil),        // 85: sealedge.command.v1.RecordCalls
-	(*Call)(nil),               // 86: sealedge.command.v1.Call
-	(*SnapshotHeader)(nil),     // 87: sealedge.command.v1.SnapshotHeader
-	(*SnapshotRecord)(nil),     // 88: sealedge.command.v1.SnapshotRecord
-	(*Remembered)(nil),         // 89: sealedge.command.v1.Remembered
-	(*RaiseLevel)(nil),         // 90: sealedge.command.v1.RaiseLevel
+	(*ToldPlace)(nil),          // 17: sealedge.command.v1.ToldPlace
+	(*ServerKey)(nil),          // 18: sealedge.command.v1.ServerKey
+	(*FallbackLease)(nil),      // 19: sealedge.command.v1.FallbackLease
+	(*Session)(nil),            // 20: sealedge.command.v1.Session
+	(*AddressLease)(nil),       // 21: sealedge.command.v1.AddressLease
+	(*Pool)(nil),               // 22: sealedge.command.v1.Pool
+	(*Policy)(nil),             // 23: sealedge.command.v1.Policy
+	(*GatewayAddress)(nil),     // 24: sealedge.command.v1.GatewayAddress
+	(*Order)(nil),              // 25: sealedge.command.v1.Order
+	(*Stamp)(nil),              // 26: sealedge.command.v1.Stamp
+	(*Use)(nil),                // 27: sealedge.command.v1.Use
+	(*UseRelease)(nil),         // 28: sealedge.command.v1.UseRelease
+	(*Lock)(nil),               // 29: sealedge.command.v1.Lock
+	(*AuditEntry)(nil),         // 30: sealedge.command.v1.AuditEntry
+	(*PutPolicy)(nil),          // 31: sealedge.command.v1.PutPolicy
+	(*PutSubscriber)(nil),      // 32: sealedge.command.v1.PutSubscriber
+	(*RevokeSubscriber)(nil),   // 33: sealedge.command.v1.RevokeSubscriber
+	(*PutBarrel)(nil),          // 34: sealedge.command.v1.PutBarrel
+	(*RevokeBarrel)(nil),       // 35: sealedge.command.v1.RevokeBarrel
+	(*Revocation)(nil),         // 36: sealedge.command.v1.Revocation
+	(*CheckOut)(nil),           // 37: sealedge.command.v1.CheckOut
+	(*CheckIn)(nil),            // 38: sealedge.command.v1.CheckIn
+	(*OpenSession)(nil),        // 39: sealedge.command.v1.OpenSession
+	(*Opened)(nil),             // 40: sealedge.command.v1.Opened
+	(*ModifySession)(nil),      // 41: sealedge.command.v1.ModifySession
+	(*ReleasePaths)(nil),       // 42: sealedge.command.v1.ReleasePaths
+	(*Released)(nil),           // 43: sealedge.command.v1.Released
+	(*AttachWireGuard)(nil),    // 44: sealedge.command.v1.AttachWireGuard
+	(*RoamWireGuard)(nil),      // 45: sealedge.command.v1.RoamWireGuard
+	(*PutServerKey)(nil),       // 46: sealedge.command.v1.PutServerKey
+	(*RetireServerKey)(nil),    // 47: sealedge.command.v1.RetireServerKey
+	(*LeaseFallback)(nil),      // 48: sealedge.command.v1.LeaseFallback
+	(*EndFallback)(nil),        // 49: sealedge.command.v1.EndFallback
+	(*SelectPath)(nil),         // 50: sealedge.command.v1.SelectPath
+	(*ClosePath)(nil),          // 51: sealedge.command.v1.ClosePath
+	(*Closed)(nil),             // 52: sealedge.command.v1.Closed
+	(*AcquireAddress)(nil),     // 53: sealedge.command.v1.AcquireAddress
+	(*AssignAddress)(nil),      // 54: sealedge.command.v1.AssignAddress
+	(*SurrenderAddress)(nil),   // 55: sealedge.command.v1.SurrenderAddress
+	(*MoveAddress)(nil),        // 56: sealedge.command.v1.MoveAddress
+	(*BumpRestartCounter)(nil), // 57: sealedge.command.v1.BumpRestartCounter
+	(*ReserveUses)(nil),        // 58: sealedge.command.v1.ReserveUses
+	(*RecordReceipt)(nil),      // 59: sealedge.command.v1.RecordReceipt
+	(*RecordEvidence)(nil),     // 60: sealedge.command.v1.RecordEvidence
+	(*SettleUse)(nil),          // 61: sealedge.command.v1.SettleUse
+	(*Disconnect)(nil),         // 62: sealedge.command.v1.Disconnect
+	(*AckLock)(nil),            // 63: sealedge.command.v1.AckLock
+	(*SuspendOrder)(nil),       // 64: sealedge.command.v1.SuspendOrder
+	(*ResumeOrder)(nil),        // 65: sealedge.command.v1.ResumeOrder
+	(*MarkOverdue)(nil),        // 66: sealedge.command.v1.MarkOverdue
+	(*ExpireUse)(nil),          // 67: sealedge.command.v1.ExpireUse
+	(*RecordDecision)(nil),     // 68: sealedge.command.v1.RecordDecision
+	(*ReleaseUse)(nil),         // 69: sealedge.command.v1.ReleaseUse
+	(*ConfirmRelease)(nil),     // 70: sealedge.command.v1.ConfirmRelease
+	(*Checkpoint)(nil),         // 71: sealedge.command.v1.Checkpoint
+	(*Epoch)(nil),              // 72: sealedge.command.v1.Epoch
+	(*RaiseEpoch)(nil),         // 73: sealedge.command.v1.RaiseEpoch
+	(*ReconcileBarrel)(nil),    // 74: sealedge.command.v1.ReconcileBarrel
+	(*Excuse)(nil),             // 75: sealedge.command.v1.Excuse
+	(*ExcuseBarrel)(nil),       // 76: sealedge.command.v1.ExcuseBarrel
+	(*CloseEpoch)(nil),         // 77: sealedge.command.v1.CloseEpoch
+	(*PutDevices)(nil),         // 78: sealedge.command.v1.PutDevices
+	(*DeviceChange)(nil),       // 79: sealedge.command.v1.DeviceChange
+	(*DevicesPut)(nil),         // 80: sealedge.command.v1.DevicesPut
+	(*DeviceOutcome)(nil),      // 81: sealedge.command.v1.DeviceOutcome
+	(*SuspendDevice)(nil),      // 82: sealedge.command.v1.SuspendDevice
+	(*ResumeDevice)(nil),       // 83: sealedge.command.v1.ResumeDevice
+	(*Change)(nil),             // 84: sealedge.command.v1.Change
+	(*Approval)(nil),           // 85: sealedge.command.v1.Approval
+	(*ProposeChange)(nil),      // 86: sealedge.command.v1.ProposeChange
+	(*ApproveChange)(nil),      // 87: sealedge.command.v1.ApproveChange
+	(*RejectChange)(nil),       // 88: sealedge.command.v1.RejectChange
+	(*ReviewChange)(nil),       // 89: sealedge.command.v1.ReviewChange
+	(*Token)(nil),              // 90: sealedge.command.v1.Token
+	(*PutToken)(nil),           // 91: sealedge.command.v1.PutToken
+	(*RevokeToken)(nil),        // 92: sealedge.command.v1.RevokeToken
+	(*RecordCalls)(nil),        // 93: sealedge.command.v1.RecordCalls
+	(*Call)(nil),               // 94: sealedge.command.v1.Call
+	(*SnapshotHeader)(nil),     // 95: sealedge.command.v1.SnapshotHeader
+	(*SnapshotRecord)(nil),     // 96: sealedge.command.v1.SnapshotRecord
+	(*Remembered)(nil),         // 97: sealedge.command.v1.Remembered
+	(*RaiseLevel)(nil),         // 98: sealedge.command.v1.RaiseLevel
 }
 var file_command_proto_depIdxs = []int32{
 	0,  // 0: sealedge.command.v1.Command.type:type_name -> sealedge.command.v1.Type
@@ -8774,67 +9605,70 @@ var file_command_proto_depIdxs = []int32{
 	2,  // 2: sealedge.command.v1.Subscriber.state:type_name -> sealedge.command.v1.DeviceState
 	11, // 3: sealedge.command.v1.Subscriber.credentials:type_name -> sealedge.command.v1.Credentials
 	2,  // 4: sealedge.command.v1.Barrel.state:type_name -> sealedge.command.v1.DeviceState
-	67, // 5: sealedge.command.v1.Barrel.excuse:type_name -> sealedge.command.v1.Excuse
+	75, // 5: sealedge.command.v1.Barrel.excuse:type_name -> sealedge.command.v1.Excuse
 	13, // 6: sealedge.command.v1.GTPPath.peer_c:type_name -> sealedge.command.v1.FTEID
 	13, // 7: sealedge.command.v1.GTPPath.peer_u:type_name -> sealedge.command.v1.FTEID
 	14, // 8: sealedge.command.v1.Session.gtp:type_name -> sealedge.command.v1.GTPPath
 	16, // 9: sealedge.command.v1.Session.wireguard:type_name -> sealedge.command.v1.WireGuardPath
 	3,  // 10: sealedge.command.v1.Session.active:type_name -> sealedge.command.v1.PathKind
-	19, // 11: sealedge.command.v1.Policy.pools:type_name -> sealedge.command.v1.Pool
-	4,  // 12: sealedge.command.v1.Order.state:type_name -> sealedge.command.v1.OrderState
-	5,  // 13: sealedge.command.v1.Use.state:type_name -> sealedge.command.v1.UseState
-	23, // 14: sealedge.command.v1.Use.stamps:type_name -> sealedge.command.v1.Stamp
-	25, // 15: sealedge.command.v1.Use.release:type_name -> sealedge.command.v1.UseRelease
-	19, // 16: sealedge.command.v1.PutPolicy.pools:type_name -> sealedge.command.v1.Pool
-	10, // 17: sealedge.command.v1.PutSubscriber.subscriber:type_name -> sealedge.command.v1.Subscriber
-	12, // 18: sealedge.command.v1.PutBarrel.barrel:type_name -> sealedge.command.v1.Barrel
-	17, // 19: sealedge.command.v1.Revocation.sessions:type_name -> sealedge.command.v1.Session
-	14, // 20: sealedge.command.v1.OpenSession.gtp:type_name -> sealedge.command.v1.GTPPath
-	17, // 21: sealedge.command.v1.Opened.session:type_name -> sealedge.command.v1.Session
-	17, // 22: sealedge.command.v1.Opened.replaced:type_name -> sealedge.command.v1.Session
-	13, // 23: sealedge.command.v1.ModifySession.peer_c:type_name -> sealedge.command.v1.FTEID
-	13, // 24: sealedge.command.v1.ModifySession.peer_u:type_name -> sealedge.command.v1.FTEID
-	6,  // 25: sealedge.command.v1.ModifySession.suspension:type_name -> sealedge.command.v1.Suspension
-	17, // 26: sealedge.command.v1.Released.sessions:type_name -> sealedge.command.v1.Session
-	3,  // 27: sealedge.command.v1.SelectPath.path:type_name -> sealedge.command.v1.PathKind
-	3,  // 28: sealedge.command.v1.ClosePath.path:type_name -> sealedge.command.v1.PathKind
-	17, // 29: sealedge.command.v1.Closed.session:type_name -> sealedge.command.v1.Session
-	71, // 30: sealedge.command.v1.PutDevices.changes:type_name -> sealedge.command.v1.DeviceChange
-	29, // 31: sealedge.command.v1.DeviceChange.subscriber:type_name -> sealedge.command.v1.PutSubscriber
-	31, // 32: sealedge.command.v1.DeviceChange.barrel:type_name -> sealedge.command.v1.PutBarrel
-	34, // 33: sealedge.command.v1.DeviceChange.check_out:type_name -> sealedge.command.v1.CheckOut
-	35, // 34: sealedge.command.v1.DeviceChange.check_in:type_name -> sealedge.command.v1.CheckIn
-	75, // 35: sealedge.command.v1.DeviceChange.resume:type_name -> sealedge.command.v1.ResumeDevice
-	73, // 36: sealedge.command.v1.DevicesPut.outcomes:type_name -> sealedge.command.v1.DeviceOutcome
-	1,  // 37: sealedge.command.v1.DeviceOutcome.code:type_name -> sealedge.command.v1.Code
-	28, // 38: sealedge.command.v1.Change.policy:type_name -> sealedge.command.v1.PutPolicy
-	70, // 39: sealedge.command.v1.Change.devices:type_name -> sealedge.command.v1.PutDevices
-	77, // 40: sealedge.command.v1.Change.approvals:type_name -> sealedge.command.v1.Approval
-	7,  // 41: sealedge.command.v1.Change.state:type_name -> sealedge.command.v1.ChangeState
-	28, // 42: sealedge.command.v1.ProposeChange.policy:type_name -> sealedge.command.v1.PutPolicy
-	70, // 43: sealedge.command.v1.ProposeChange.devices:type_name -> sealedge.command.v1.PutDevices
-	82, // 44: sealedge.command.v1.PutToken.token:type_name -> sealedge.command.v1.Token
-	86, // 45: sealedge.command.v1.RecordCalls.calls:type_name -> sealedge.command.v1.Call
-	64, // 46: sealedge.command.v1.SnapshotHeader.epoch:type_name -> sealedge.command.v1.Epoch
-	20, // 47: sealedge.command.v1.SnapshotRecord.policy:type_name -> sealedge.command.v1.Policy
-	10, // 48: sealedge.command.v1.SnapshotRecord.subscriber:type_name -> sealedge.command.v1.Subscriber
-	12, // 49: sealedge.command.v1.SnapshotRecord.barrel:type_name -> sealedge.command.v1.Barrel
-	17, // 50: sealedge.command.v1.SnapshotRecord.session:type_name -> sealedge.command.v1.Session
-	18, // 51: sealedge.command.v1.SnapshotRecord.lease:type_name -> sealedge.command.v1.AddressLease
-	21, // 52: sealedge.command.v1.SnapshotRecord.address:type_name -> sealedge.command.v1.GatewayAddress
-	22, // 53: sealedge.command.v1.SnapshotRecord.order:type_name -> sealedge.command.v1.Order
-	24, // 54: sealedge.command.v1.SnapshotRecord.use:type_name -> sealedge.command.v1.Use
-	26, // 55: sealedge.command.v1.SnapshotRecord.lock:type_name -> sealedge.command.v1.Lock
-	89, // 56: sealedge.command.v1.SnapshotRecord.remembered:type_name -> sealedge.command.v1.Remembered
-	15, // 57: sealedge.command.v1.SnapshotRecord.peer:type_name -> sealedge.command.v1.GTPPeer
-	20, // 58: sealedge.command.v1.SnapshotRecord.former:type_name -> sealedge.command.v1.Policy
-	76, // 59: sealedge.command.v1.SnapshotRecord.change:type_name -> sealedge.command.v1.Change
-	82, // 60: sealedge.command.v1.SnapshotRecord.token:type_name -> sealedge.command.v1.Token
-	61, // [61:61] is the sub-list for method output_type
-	61, // [61:61] is the sub-list for method input_type
-	61, // [61:61] is the sub-list for extension type_name
-	61, // [61:61] is the sub-list for extension extendee
-	0,  // [0:61] is the sub-list for field type_name
+	17, // 11: sealedge.command.v1.Session.last_place:type_name -> sealedge.command.v1.ToldPlace
+	22, // 12: sealedge.command.v1.Policy.pools:type_name -> sealedge.command.v1.Pool
+	4,  // 13: sealedge.command.v1.Order.state:type_name -> sealedge.command.v1.OrderState
+	5,  // 14: sealedge.command.v1.Use.state:type_name -> sealedge.command.v1.UseState
+	26, // 15: sealedge.command.v1.Use.stamps:type_name -> sealedge.command.v1.Stamp
+	28, // 16: sealedge.command.v1.Use.release:type_name -> sealedge.command.v1.UseRelease
+	22, // 17: sealedge.command.v1.PutPolicy.pools:type_name -> sealedge.command.v1.Pool
+	10, // 18: sealedge.command.v1.PutSubscriber.subscriber:type_name -> sealedge.command.v1.Subscriber
+	12, // 19: sealedge.command.v1.PutBarrel.barrel:type_name -> sealedge.command.v1.Barrel
+	20, // 20: sealedge.command.v1.Revocation.sessions:type_name -> sealedge.command.v1.Session
+	14, // 21: sealedge.command.v1.OpenSession.gtp:type_name -> sealedge.command.v1.GTPPath
+	20, // 22: sealedge.command.v1.Opened.session:type_name -> sealedge.command.v1.Session
+	20, // 23: sealedge.command.v1.Opened.replaced:type_name -> sealedge.command.v1.Session
+	13, // 24: sealedge.command.v1.ModifySession.peer_c:type_name -> sealedge.command.v1.FTEID
+	13, // 25: sealedge.command.v1.ModifySession.peer_u:type_name -> sealedge.command.v1.FTEID
+	6,  // 26: sealedge.command.v1.ModifySession.suspension:type_name -> sealedge.command.v1.Suspension
+	20, // 27: sealedge.command.v1.Released.sessions:type_name -> sealedge.command.v1.Session
+	3,  // 28: sealedge.command.v1.SelectPath.path:type_name -> sealedge.command.v1.PathKind
+	3,  // 29: sealedge.command.v1.ClosePath.path:type_name -> sealedge.command.v1.PathKind
+	20, // 30: sealedge.command.v1.Closed.session:type_name -> sealedge.command.v1.Session
+	79, // 31: sealedge.command.v1.PutDevices.changes:type_name -> sealedge.command.v1.DeviceChange
+	32, // 32: sealedge.command.v1.DeviceChange.subscriber:type_name -> sealedge.command.v1.PutSubscriber
+	34, // 33: sealedge.command.v1.DeviceChange.barrel:type_name -> sealedge.command.v1.PutBarrel
+	37, // 34: sealedge.command.v1.DeviceChange.check_out:type_name -> sealedge.command.v1.CheckOut
+	38, // 35: sealedge.command.v1.DeviceChange.check_in:type_name -> sealedge.command.v1.CheckIn
+	83, // 36: sealedge.command.v1.DeviceChange.resume:type_name -> sealedge.command.v1.ResumeDevice
+	81, // 37: sealedge.command.v1.DevicesPut.outcomes:type_name -> sealedge.command.v1.DeviceOutcome
+	1,  // 38: sealedge.command.v1.DeviceOutcome.code:type_name -> sealedge.command.v1.Code
+	31, // 39: sealedge.command.v1.Change.policy:type_name -> sealedge.command.v1.PutPolicy
+	78, // 40: sealedge.command.v1.Change.devices:type_name -> sealedge.command.v1.PutDevices
+	85, // 41: sealedge.command.v1.Change.approvals:type_name -> sealedge.command.v1.Approval
+	7,  // 42: sealedge.command.v1.Change.state:type_name -> sealedge.command.v1.ChangeState
+	31, // 43: sealedge.command.v1.ProposeChange.policy:type_name -> sealedge.command.v1.PutPolicy
+	78, // 44: sealedge.command.v1.ProposeChange.devices:type_name -> sealedge.command.v1.PutDevices
+	90, // 45: sealedge.command.v1.PutToken.token:type_name -> sealedge.command.v1.Token
+	94, // 46: sealedge.command.v1.RecordCalls.calls:type_name -> sealedge.command.v1.Call
+	72, // 47: sealedge.command.v1.SnapshotHeader.epoch:type_name -> sealedge.command.v1.Epoch
+	23, // 48: sealedge.command.v1.SnapshotRecord.policy:type_name -> sealedge.command.v1.Policy
+	10, // 49: sealedge.command.v1.SnapshotRecord.subscriber:type_name -> sealedge.command.v1.Subscriber
+	12, // 50: sealedge.command.v1.SnapshotRecord.barrel:type_name -> sealedge.command.v1.Barrel
+	20, // 51: sealedge.command.v1.SnapshotRecord.session:type_name -> sealedge.command.v1.Session
+	21, // 52: sealedge.command.v1.SnapshotRecord.lease:type_name -> sealedge.command.v1.AddressLease
+	24, // 53: sealedge.command.v1.SnapshotRecord.address:type_name -> sealedge.command.v1.GatewayAddress
+	25, // 54: sealedge.command.v1.SnapshotRecord.order:type_name -> sealedge.command.v1.Order
+	27, // 55: sealedge.command.v1.SnapshotRecord.use:type_name -> sealedge.command.v1.Use
+	29, // 56: sealedge.command.v1.SnapshotRecord.lock:type_name -> sealedge.command.v1.Lock
+	97, // 57: sealedge.command.v1.SnapshotRecord.remembered:type_name -> sealedge.command.v1.Remembered
+	15, // 58: sealedge.command.v1.SnapshotRecord.peer:type_name -> sealedge.command.v1.GTPPeer
+	23, // 59: sealedge.command.v1.SnapshotRecord.former:type_name -> sealedge.command.v1.Policy
+	84, // 60: sealedge.command.v1.SnapshotRecord.change:type_name -> sealedge.command.v1.Change
+	90, // 61: sealedge.command.v1.SnapshotRecord.token:type_name -> sealedge.command.v1.Token
+	18, // 62: sealedge.command.v1.SnapshotRecord.server_key:type_name -> sealedge.command.v1.ServerKey
+	19, // 63: sealedge.command.v1.SnapshotRecord.fallback_lease:type_name -> sealedge.command.v1.FallbackLease
+	64, // [64:64] is the sub-list for method output_type
+	64, // [64:64] is the sub-list for method input_type
+	64, // [64:64] is the sub-list for extension type_name
+	64, // [64:64] is the sub-list for extension extendee
+	0,  // [0:64] is the sub-list for field type_name
 }
 
 func init() { file_command_proto_init() }
@@ -8842,14 +9676,14 @@ func file_command_proto_init() {
 	if File_command_proto != nil {
 		return
 	}
-	file_command_proto_msgTypes[63].OneofWrappers = []any{
+	file_command_proto_msgTypes[71].OneofWrappers = []any{
 		(*DeviceChange_Subscriber)(nil),
 		(*DeviceChange_Barrel)(nil),
 		(*DeviceChange_CheckOut)(nil),
 		(*DeviceChange_CheckIn)(nil),
 		(*DeviceChange_Resume)(nil),
 	}
-	file_command_proto_msgTypes[80].OneofWrappers = []any{
+	file_command_proto_msgTypes[88].OneofWrappers = []any{
 		(*SnapshotRecord_Policy)(nil),
 		(*SnapshotRecord_Subscriber)(nil),
 		(*SnapshotRecord_Barrel)(nil),
@@ -8865,6 +9699,8 @@ func file_command_proto_init() {
 		(*SnapshotRecord_Change)(nil),
 		(*SnapshotRecord_Token)(nil),
 		(*SnapshotRecord_Digest)(nil),
+		(*SnapshotRecord_ServerKey)(nil),
+		(*SnapshotRecord_FallbackLease)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -8872,7 +9708,7 @@ func file_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_command_proto_rawDesc), len(file_command_proto_rawDesc)),
 			NumEnums:      8,
-			NumMessages:   83,
+			NumMessages:   91,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
