@@ -47,9 +47,16 @@ type Config struct {
 // Path takes packets to a terminal: a carrier's tunnel or the fallback. pkt is
 // an IP packet and the caller's again when Send returns. Calls come from
 // several goroutines, some of which hold locks of the stack: Send must not
-// deliver into the network that it was called by.
+// deliver into the network that it was called by. A Path that has a method
+// SendAll(pkts [][]byte) error gets bursts by it.
 type Path interface {
 	Send(pkt []byte) error
+}
+
+// batchPath is a Path that takes several packets at once, under the same terms.
+// An error means that some of them, or all, are lost.
+type batchPath interface {
+	SendAll(pkts [][]byte) error
 }
 
 // Network is the inner network. Make one with New, end it with Close.
