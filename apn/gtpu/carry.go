@@ -74,14 +74,11 @@ func (p *Plane) put(f *flow, peer netip.Addr, was *flow, now int64) (moved bool)
 // succeed makes what f goes on with of was.
 func succeed(f *flow, peer netip.Addr, was *flow, now int64) (u *usage, moved bool) {
 	if was == nil {
-		u = new(usage)
-		u.last.Store(now)
-		return u, false
+		return newUsage(now), false
 	}
 	u = was.use
 	if !f.is(was, byTEID) { // another path of the same session
-		u = new(usage)
-		u.last.Store(now)
+		u = newUsage(now)
 		u.up.arrival.Store(was.use.up.arrival.Load())
 		u.down.arrival.Store(was.use.down.arrival.Load())
 	} else {

@@ -25,6 +25,7 @@ const (
 	routerAdvertisements
 	neighbourSolicitations
 	neighbourAdvertisements
+	probeAnswers
 	pathFailures
 	pathRecoveries
 
@@ -57,6 +58,7 @@ const (
 	dropMLD
 	dropDiscovery
 	dropSolicitationLimit
+	dropProbeLimit
 	dropAMBRUp
 
 	dropNoTunnel
@@ -92,6 +94,7 @@ var counterNames = [numCounters]string{
 	routerAdvertisements:    "router-advertisements-sent",
 	neighbourSolicitations:  "neighbour-solicitations-received",
 	neighbourAdvertisements: "neighbour-advertisements-sent",
+	probeAnswers:            "probe-answers-sent",
 	pathFailures:            "path-failures",
 	pathRecoveries:          "path-recoveries",
 
@@ -124,6 +127,7 @@ var counterNames = [numCounters]string{
 	dropMLD:               "mld",
 	dropDiscovery:         "neighbour-discovery",
 	dropSolicitationLimit: "solicitation-limit",
+	dropProbeLimit:        "probe-limit",
 	dropAMBRUp:            "ambr-up",
 
 	dropNoTunnel:          "no-tunnel",

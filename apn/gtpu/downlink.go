@@ -15,6 +15,7 @@ type socket struct {
 	batch *ipv4.PacketConn // nil when conn can't send in batches
 	local netip.Addr       // named in Error Indications
 	since int64            // when serving began, on the plane's clock
+	room  [256]byte        // for an answer to a probe; owner: the goroutine that reads the socket
 }
 
 // outgoing holds one datagram. 2 KiB take what usual links carry; a longer

@@ -80,11 +80,21 @@ type usage struct {
 	// What waits for it, down and up; nil before anything did.
 	queues     [2]atomic.Pointer[queue]
 	solicited  bucket       // answers to solicitations
+	probed     bucket       // answers to probes
 	last       atomic.Int64 // when a packet was carried, within activityGrain; at first when the tunnel was made
+	heard      atomic.Int64 // when the terminal was heard, within activityGrain; at first when the tunnel was made
 	advertised atomic.Int64 // when the last Router Advertisement left
 	// Times of the last reports.
 	pathReport, errorReport atomic.Int64
 	sequence                atomic.Uint32 // of the next G-PDU, modulo 2^16
+}
+
+// newUsage is that of a tunnel made now.
+func newUsage(now int64) *usage {
+	u := new(usage)
+	u.last.Store(now)
+	u.heard.Store(now)
+	return u
 }
 
 // activityGrain is how exact LastActive is: most packets then only read what
@@ -94,6 +104,13 @@ const activityGrain = int64(time.Second)
 func (u *usage) touch(now int64) {
 	if now-u.last.Load() >= activityGrain {
 		u.last.Store(now)
+	}
+}
+
+// hear is touch for what comes from the terminal.
+func (u *usage) hear(now int64) {
+	if now-u.heard.Load() >= activityGrain {
+		u.heard.Store(now)
 	}
 }
 

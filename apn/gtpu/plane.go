@@ -47,6 +47,13 @@ type Config struct {
 	// ReportInterval, and none in the first ReportInterval after the switch
 	// away from the carrier: packets still in flight then prove nothing.
 	OnUplinkPath func(session uint64)
+	// Answer makes the answer to an inner packet, verified as Uplink's are, that
+	// the plane is to answer itself, and appends it to dst, which is empty: a
+	// terminal's question about this path (nil: it is no such question). The
+	// answer goes down the tunnel that the packet came up, whichever path is the
+	// active one; a question is nobody's activity. At most ProbeRate a second a
+	// session. It must not block.
+	Answer func(dst, pkt []byte, session uint64) []byte
 	// AllowedPeers may send G-PDUs into any tunnel (the user-plane peer moves
 	// at handover before the control plane says so), and get answers to Echo
 	// and Error Indications. The peers of tunnels are always allowed.

@@ -88,6 +88,11 @@ func (p *Plane) uplink(s *socket, from netip.AddrPort, h gtp.UserHeader, now int
 		p.discover(s, f, pkt, discovery, now)
 		return
 	}
+	f.use.hear(now)
+	// Before what the bit rate has waiting: else who fills his path loses it.
+	if p.probe(s, f, pkt, now) {
+		return
+	}
 	switch p.shape(f, true, pkt, now) {
 	case waits:
 		return
