@@ -62,7 +62,7 @@ func Check(path string, flags map[string]string, now time.Time) Problems {
 	}
 	c.keyFile("grant.key_file", cfg.Grant.KeyFile, func() error { _, err := cfg.Grant.Ed25519(); return err })
 	c.keyFile("secrets.key_file", cfg.Secrets.KeyFile, func() error { _, err := cfg.Secrets.Secret(); return err })
-	if w := cfg.Gateway.WireGuard; w.Enabled() {
+	if w := cfg.Gateway.WireGuard; w.PrivateKeyFile != "" {
 		c.keyFile("gateway.wireguard.private_key_file", w.PrivateKeyFile, func() error { _, err := w.PrivateKey(); return err })
 	}
 	return l.problems()

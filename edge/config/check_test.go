@@ -122,9 +122,9 @@ func TestCheckFindsWhatIsWrongWithFiles(t *testing.T) {
 			p.write("pki/secrets.key", "c2hvcnQ=\n")
 			p.write("pki/wireguard.key", strings.Repeat("A", 43)+"=\n")
 		}, []string{"gateway.wireguard.private_key_file: ", "want an Ed25519 key", "want 32 bytes in base64"}},
-		{"no fallback path, no key", func(p place) {
+		{"the cluster keeps the fallback path's key", func(p place) {
 			os.Remove(p.path("pki/wireguard.key"))
-			p.edit("    private_key_file: pki/wireguard.key", `    private_key_file: ""`)
+			p.edit("    private_key_file: pki/wireguard.key", "    enabled: true")
 		}, nil},
 		{"an interface of another machine", func(p place) {
 			p.edit("  address: 127.0.10.1", "  address: 192.0.2.1\n  address_driver: netlink\n  interface: eth99")

@@ -104,8 +104,9 @@ type GTP struct {
 	SequenceNumbers  bool          `key:"sequence_numbers"`                   // on G-PDUs that leave
 }
 
-// WireGuard is the fallback path. Without a key file there is none.
+// WireGuard is the fallback path.
 type WireGuard struct {
+	On             bool          `key:"enabled"`
 	Port           uint16        `key:"port" range:"1..65535"`
 	PrivateKeyFile Path          `key:"private_key_file"`
 	Silence        time.Duration `key:"silence" range:"1s..5m"`

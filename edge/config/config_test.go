@@ -63,8 +63,8 @@ func TestReferenceLoads(t *testing.T) {
 	if len(cfg.Cluster.Peers) != 3 || cfg.Cluster.Peers[2] != (Peer{"node3", "127.0.1.3:7000"}) {
 		t.Errorf("peers %v", cfg.Cluster.Peers)
 	}
-	if cfg.Gateway.WireGuard.PrivateKeyFile != "" {
-		t.Errorf("the fallback path is on by default: %q", cfg.Gateway.WireGuard.PrivateKeyFile)
+	if cfg.Gateway.WireGuard.Enabled() {
+		t.Error("the fallback path is on by default")
 	}
 }
 
@@ -331,5 +331,17 @@ func TestInnerAddresses(t *testing.T) {
 	_, err = loadText(t, text, nil)
 	if got := problemsOf(t, err); len(got) != 1 || !strings.Contains(got[0], "inner.mtu: is 1279, but fd00:90::1 in inner.addresses is IPv6, which needs 1280") {
 		t.Errorf("%v", got)
+	}
+}
+
+// A configuration from before the cluster kept the key has a file and nothing else.
+func TestFallbackIsOn(t *testing.T) {
+	for _, c := range []struct {
+		w    WireGuard
+		want bool
+	}{{WireGuard{}, false}, {WireGuard{On: true}, true}, {WireGuard{PrivateKeyFile: "wireguard.key"}, true}} {
+		if got := c.w.Enabled(); got != c.want {
+			t.Errorf("%+v: %v, want %v", c.w, got, c.want)
+		}
 	}
 }

@@ -65,10 +65,12 @@ func (k KeyFile) Secret() ([]byte, error) {
 	return key[:], nil
 }
 
-// Enabled tells whether there is a fallback path.
-func (w WireGuard) Enabled() bool { return w.PrivateKeyFile != "" }
+// Enabled tells whether there is a fallback path. A key file alone makes one, as it
+// did before the cluster kept the key.
+func (w WireGuard) Enabled() bool { return w.On || w.PrivateKeyFile != "" }
 
-// PrivateKey reads the Curve25519 key as "wg genkey" writes it.
+// PrivateKey reads the Curve25519 key as "wg genkey" writes it; that there is a file
+// is the caller's to know.
 func (w WireGuard) PrivateKey() ([32]byte, error) { return read32(w.PrivateKeyFile) }
 
 func read32(path Path) (key [32]byte, err error) {
