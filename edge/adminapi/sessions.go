@@ -28,6 +28,9 @@ type Session struct {
 	IMEI           string    `json:"imei,omitempty"`
 	Opened         time.Time `json:"opened"`
 	GatewayAddress string    `json:"gateway_address"`
+	PathSince      time.Time `json:"path_since,omitzero"` // when the active path became that
+	Endpoint       string    `json:"endpoint,omitempty"`  // where the terminal was heard from on the fallback path, some seconds ago; host:port
+	Lease          uint64    `json:"lease,omitempty"`     // number of the lease that it came over the fallback by; 0: by its key alone
 }
 
 // SessionOf shows a session record.
@@ -36,6 +39,7 @@ func SessionOf(s *command.Session) Session {
 		ID: s.Id, IMSI: s.Imsi, MSISDN: s.Msisdn, APN: s.Apn, PDNType: pdnType(s),
 		Address: addressText(s.Address), Prefix6: prefixText(s.Prefix6),
 		Path: pathText(s.Active), Paths: []string{}, Protocol: protocolText(s), Opened: timeOf(s.Opened), GatewayAddress: s.GatewayAddress,
+		PathSince: timeOf(s.PathSince),
 	}
 	if g := s.Gtp; g != nil {
 		v.Paths = append(v.Paths, pathText(command.PathKind_GTP))
@@ -46,6 +50,7 @@ func SessionOf(s *command.Session) Session {
 	}
 	if s.Wireguard != nil {
 		v.Paths = append(v.Paths, pathText(command.PathKind_WIREGUARD))
+		v.Endpoint, v.Lease = endpointText(s.Wireguard), s.Wireguard.Lease
 	}
 	return v
 }

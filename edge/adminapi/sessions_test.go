@@ -31,6 +31,13 @@ func TestSessionOf(t *testing.T) {
 			"fallback, the carrier's path still there", &command.Session{Id: 1, Address: v4, Active: command.PathKind_WIREGUARD, Gtp: gtp(2), Wireguard: &command.WireGuardPath{}},
 			`"pdn_type":"IPv4","address":"10.90.0.7","path":"wireguard","paths":["gtp","wireguard"],"protocol":"WireGuard"`,
 		},
+		{
+			"fallback, with all that is known of it", &command.Session{
+				Id: 1, Address: v4, Active: command.PathKind_WIREGUARD, PathSince: 1_800_000_000_000_000_000,
+				Wireguard: &command.WireGuardPath{Endpoint: []byte{203, 0, 113, 9}, EndpointPort: 40000, Lease: 7},
+			},
+			`"path_since":"2027-01-15T08:00:00Z","endpoint":"203.0.113.9:40000","lease":7}`,
+		},
 	} {
 		if got := marshal(t, SessionOf(c.s)); !strings.Contains(got, c.want) {
 			t.Errorf("%s:\ngot  %s\nwant %s", c.name, got, c.want)
