@@ -82,19 +82,22 @@ func (g *gateway) openFace(o config.Outer, first, only bool) (*face, error) {
 			return nil, fmt.Errorf("gateway.wireguard.private_key_file: %w", err)
 		}
 		f.fallback, err = wireguard.New(wireguard.Config{
-			PrivateKey: key, MTU: g.cfg.Inner.MTU,
-			Uplink: func(pkt []byte) {
-				if g.tunnels.admitted(pkt) && f.lease.Held() {
-					g.network.Deliver(pkt)
+			MTU: g.cfg.Inner.MTU,
+			Uplink: func(pkts [][]byte) { // of one peer, so of one session
+				if g.tunnels.admitted(pkts[0]) && f.lease.Held() {
+					g.network.DeliverAll(pkts)
 				}
 			},
-			OnAuthenticated: f.paths.cameByFallback,
+			OnAuthenticated: func(pub [32]byte, _ netip.AddrPort) { f.paths.cameByFallback(pub) },
 			Holds:           f.lease.Held, Silence: wg.Silence, Listen: wireguard.ListenUDP(listen), Logger: g.component(named("wireguard")),
 		})
 		if err != nil {
 			return nil, err
 		}
 		g.close = append(g.close, f.fallback.Close)
+		if err := f.fallback.SetKeys(key); err != nil {
+			return nil, err
+		}
 	}
 	f.restoration = newRestoration(g.endings, f.lease.Held, keepFor(gtp), func(p gtpc.EchoPeer) { f.control.AskCounter(p) }, g.component(named("restoration")))
 	f.timers = &timers{

@@ -78,7 +78,7 @@ func newPlanes(t *testing.T, withFallback bool) *planes {
 		ended: func(was *command.Session) { p.told = append(p.told, was.Gtp.LocalTeidC) },
 	}
 	if withFallback {
-		p.fallback, err = wireguard.New(wireguard.Config{PrivateKey: [32]byte{1}, Uplink: network.Deliver})
+		p.fallback, err = wireguard.New(wireguard.Config{Uplink: network.DeliverAll})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -190,7 +190,7 @@ func TestFallbackOfTwoAPNs(t *testing.T) {
 func TestPeersSetAgain(t *testing.T) {
 	p := newPlanes(t, true)
 	working := p.fallback
-	p.fallback, _ = wireguard.New(wireguard.Config{PrivateKey: [32]byte{1}, Uplink: func([]byte) {}})
+	p.fallback, _ = wireguard.New(wireguard.Config{Uplink: func([][]byte) {}})
 	p.fallback.Close()
 	if p.reconcile() {
 		t.Fatal("a closed endpoint took peers")

@@ -40,22 +40,26 @@ type Conn interface {
 	Close() error
 }
 
-// Config is what an Endpoint needs. PrivateKey and Uplink must be set.
+// Config is what an Endpoint needs. Uplink must be set.
 type Config struct {
-	// PrivateKey is the gateway's Curve25519 key, the same on every node.
-	PrivateKey [32]byte
 	// MTU is the largest inner packet in bytes, DefaultMTU unless set.
 	MTU int
-	// Uplink gets each inner IPv4 packet whose source was verified. The slice
-	// is the endpoint's again when the call returns. Calls come from several
-	// goroutines at once, one for each peer.
-	Uplink func(pkt []byte)
+	// Uplink gets inner IPv4 packets of one peer, whose source was verified. The
+	// slices are the endpoint's again when the call returns. Calls come from
+	// several goroutines at once, one for each peer.
+	Uplink func(pkts [][]byte)
 	// OnAuthenticated hears that a terminal has come to this path: the first
 	// data packet of a peer after it was added, after Listen, after Silence
 	// without one, and, while the peer isn't marked Active, again after each
 	// Silence. Keepalives say nothing: a terminal on the carrier may keep this
-	// path warm. It must not block.
-	OnAuthenticated func(pub [32]byte)
+	// path warm. Active or not, it also hears of data from another outer address
+	// than it heard of last, at most once per Silence. from is that address. It
+	// must not block.
+	OnAuthenticated func(pub [32]byte, from netip.AddrPort)
+	// Answer appends the answer to a packet that is for the path itself, a probe,
+	// to dst; of any other packet it returns nil, and that goes to Uplink. What it
+	// answers goes back to the peer by this path. Nil: there are no probes.
+	Answer func(dst, pkt []byte, peer [32]byte) []byte
 	// Holds tells whether this node may speak for the gateway address at this
 	// moment; nothing is sent while it doesn't. Nil: always.
 	Holds func() bool
@@ -94,9 +98,6 @@ type Endpoint struct {
 
 // New makes an endpoint that isn't listening and has no peers.
 func New(cfg Config) (*Endpoint, error) {
-	if cfg.PrivateKey == [32]byte{} {
-		return nil, errors.New("wireguard: private key: want 32 bytes that aren't all zero")
-	}
 	if cfg.MTU == 0 {
 		cfg.MTU = DefaultMTU
 	}
@@ -120,10 +121,6 @@ func New(cfg Config) (*Endpoint, error) {
 		byAddr: make(map[netip.Addr]*peer),
 		byKey:  make(map[[32]byte]*peer),
 	}
-	var key device.NoisePrivateKey
-	if err := key.FromHex(hex.EncodeToString(cfg.PrivateKey[:])); err != nil {
-		return nil, errors.New("wireguard: private key is malformed") // without the key
-	}
 	e.bind = &bind{count: &e.count, warn: e.warn, holds: cfg.Holds}
 	e.tun = newTunnel(cfg.MTU, e.uplink)
 	e.dev = device.NewDevice(e.tun, e.bind, &device.Logger{
@@ -133,12 +130,23 @@ func New(cfg Config) (*Endpoint, error) {
 			e.warn("wireguard: " + fmt.Sprintf(format, nameless(args)...))
 		},
 	})
-	if err := e.dev.SetPrivateKey(key); err != nil {
-		e.dev.Close()
-		return nil, fmt.Errorf("wireguard: set private key: %w", err)
-	}
-	e.cfg.PrivateKey = [32]byte{} // the device has it; nothing here needs it again
 	return e, nil
+}
+
+// SetKeys makes private the gateway's Curve25519 keys, newest first: one, or two while
+// one replaces another. Sessions of a key that stays go on; those of one that goes end.
+// The caller zeroes its own copies.
+func (e *Endpoint) SetKeys(private ...[32]byte) error {
+	e.control.Lock()
+	defer e.control.Unlock()
+	if e.closed {
+		return ErrClosed
+	}
+	var key device.NoisePrivateKey
+	if err := key.FromHex(hex.EncodeToString(private[0][:])); err != nil {
+		return errors.New("wireguard: private key is malformed") // without the key
+	}
+	return e.dev.SetPrivateKey(key)
 }
 
 // nameless replaces peers among a log line's arguments: they print a part of
@@ -254,6 +262,27 @@ func (e *Endpoint) Send(pkt []byte) error {
 	e.count.add(downlinkPackets, 1)
 	e.count.add(downlinkBytes, len(pkt))
 	return nil
+}
+
+// SendAll queues packets as Send does each of them; the error joins theirs.
+func (e *Endpoint) SendAll(pkts [][]byte) error {
+	var errs []error
+	for _, pkt := range pkts {
+		if err := e.Send(pkt); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// LastHeard tells when the peer with an inner address last sent something: data, or a
+// probe.
+func (e *Endpoint) LastHeard(addr netip.Addr) (time.Time, bool) {
+	p := e.peerAt(addr)
+	if p == nil || p.lastData.Load() == 0 {
+		return time.Time{}, false
+	}
+	return e.start.Add(time.Duration(p.lastData.Load())), true
 }
 
 const ipv4HeaderLen = 20

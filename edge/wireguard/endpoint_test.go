@@ -30,6 +30,27 @@ type rig struct {
 	came    [][32]byte
 }
 
+// uplink keeps packets that came up.
+func (r *rig) uplink(pkts [][]byte) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, pkt := range pkts {
+		r.uplinks = append(r.uplinks, bytes.Clone(pkt))
+	}
+}
+
+func setKeys(t testing.TB, e *Endpoint, seeds ...byte) {
+	t.Helper()
+	var keys [][32]byte
+	for _, seed := range seeds {
+		private, _ := key(t, seed)
+		keys = append(keys, private)
+	}
+	if err := e.SetKeys(keys...); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func (r *rig) uplinked() [][]byte {
 	synctest.Wait()
 	r.mu.Lock()
@@ -53,14 +74,9 @@ func bubble(t *testing.T, cfg Config, scenario func(t *testing.T, r *rig)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		r := &rig{ether: newEther()}
-		cfg.PrivateKey, _ = key(t, gatewaySeed)
 		cfg.Listen = r.ether.listen
-		cfg.Uplink = func(pkt []byte) {
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			r.uplinks = append(r.uplinks, bytes.Clone(pkt))
-		}
-		cfg.OnAuthenticated = func(pub [32]byte) {
+		cfg.Uplink = r.uplink
+		cfg.OnAuthenticated = func(pub [32]byte, _ netip.AddrPort) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
 			r.came = append(r.came, pub)
@@ -70,6 +86,7 @@ func bubble(t *testing.T, cfg Config, scenario func(t *testing.T, r *rig)) {
 			t.Fatal(err)
 		}
 		defer r.Close()
+		setKeys(t, r.Endpoint, gatewaySeed)
 		if err := r.Listen(t.Context(), gatewayAt); err != nil {
 			t.Fatal(err)
 		}
@@ -363,17 +380,13 @@ func TestAddressMoves(t *testing.T) {
 
 		// Another node takes over.
 		other := &rig{ether: r.ether}
-		private, _ := key(t, gatewaySeed)
 		var err error
-		other.Endpoint, err = New(Config{PrivateKey: private, Listen: r.ether.listen, Uplink: func(pkt []byte) {
-			other.mu.Lock()
-			defer other.mu.Unlock()
-			other.uplinks = append(other.uplinks, bytes.Clone(pkt))
-		}})
+		other.Endpoint, err = New(Config{Listen: r.ether.listen, Uplink: other.uplink})
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer other.Close()
+		setKeys(t, other.Endpoint, gatewaySeed)
 		setPeers(t, other, peerOf(t, 1, phoneA, true))
 		if err := other.Listen(t.Context(), gatewayAt); err != nil {
 			t.Fatal(err)
@@ -429,11 +442,9 @@ func TestClose(t *testing.T) {
 }
 
 func TestNewRefuses(t *testing.T) {
-	private, _ := key(t, 1)
 	for name, cfg := range map[string]Config{
-		"no key":    {},
-		"small MTU": {PrivateKey: private, MTU: 575},
-		"large MTU": {PrivateKey: private, MTU: 70000},
+		"small MTU": {MTU: 575},
+		"large MTU": {MTU: 70000},
 	} {
 		if e, err := New(cfg); err == nil {
 			t.Errorf("%s: no error", name)

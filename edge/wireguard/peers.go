@@ -13,6 +13,10 @@ import (
 type Peer struct {
 	PublicKey [32]byte
 	Address   netip.Addr // its inner address, IPv4
+	// PresharedKey is mixed into handshakes; zero: none.
+	PresharedKey [32]byte
+	// Endpoint is where the peer was last, outside; the zero value: unknown.
+	Endpoint netip.AddrPort
 	// Active: this path carries the session's downlink. While it doesn't, data
 	// from the peer is reported, except in the first Silence after it stopped
 	// doing so: packets still in flight then prove nothing.
@@ -136,9 +140,9 @@ func (e *Endpoint) uplink(pkt []byte) {
 	e.count.add(uplinkBytes, len(pkt))
 	if e.comes(p) && e.cfg.OnAuthenticated != nil {
 		e.count.add(reports, 1)
-		e.cfg.OnAuthenticated(p.key)
+		e.cfg.OnAuthenticated(p.key, netip.AddrPort{})
 	}
-	e.cfg.Uplink(pkt)
+	e.cfg.Uplink([][]byte{pkt})
 }
 
 // comes notes data from a peer and tells whether it is worth a report.

@@ -16,15 +16,15 @@ import (
 const patience = 20 * time.Second
 
 // overUDP makes an endpoint and a phone on real sockets.
-func overUDP(t testing.TB, uplink func([]byte)) (*Endpoint, *phone) {
+func overUDP(t testing.TB, uplink func([][]byte)) (*Endpoint, *phone) {
 	t.Helper()
-	private, _ := key(t, gatewaySeed)
 	_, pub := key(t, 1)
-	e, err := New(Config{PrivateKey: private, Uplink: uplink})
+	e, err := New(Config{Uplink: uplink})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { e.Close() })
+	setKeys(t, e, gatewaySeed)
 	if err := e.SetPeers([]Peer{{PublicKey: pub, Address: phoneA, Active: true}}); err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +45,11 @@ func overUDP(t testing.TB, uplink func([]byte)) (*Endpoint, *phone) {
 // address that is taken is an error.
 func TestOverUDP(t *testing.T) {
 	up := make(chan []byte, 1)
-	e, p := overUDP(t, func(pkt []byte) { up <- bytes.Clone(pkt) })
+	e, p := overUDP(t, func(pkts [][]byte) {
+		for _, pkt := range pkts {
+			up <- bytes.Clone(pkt)
+		}
+	})
 	for _, size := range []int{20, 21, 64, 512, DefaultMTU - 1, DefaultMTU} {
 		pkt := ip(phoneA, gateway, size, byte(size))
 		p.tun.send(pkt)
@@ -82,7 +86,7 @@ func TestOverUDP(t *testing.T) {
 
 // The endpoint is changed from all sides while packets go.
 func TestConcurrentUse(t *testing.T) {
-	e, p := overUDP(t, func([]byte) {})
+	e, p := overUDP(t, func([][]byte) {})
 	at := e.bind.conn.Load().LocalAddr().(*net.UDPAddr).AddrPort()
 	_, pub := key(t, 1)
 	_, pubB := key(t, 2)
@@ -134,13 +138,13 @@ func FuzzReceive(f *testing.F) {
 			f.Add(b)
 		}
 	}
-	private, _ := key(f, gatewaySeed)
 	net := newEther()
-	e, err := New(Config{PrivateKey: private, Listen: net.listen, Uplink: func([]byte) { panic("a packet of nobody came up") }})
+	e, err := New(Config{Listen: net.listen, Uplink: func([][]byte) { panic("a packet of nobody came up") }})
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Cleanup(func() { e.Close() })
+	setKeys(f, e, gatewaySeed)
 	_, pub := key(f, 1)
 	if err := e.SetPeers([]Peer{{PublicKey: pub, Address: phoneA}}); err != nil {
 		f.Fatal(err)
@@ -171,8 +175,8 @@ func BenchmarkLoopback(b *testing.B) {
 		b.Run(fmt.Sprint("up/", size), func(b *testing.B) {
 			var got atomic.Int64
 			tick := make(chan struct{}, 1)
-			_, p := overUDP(b, func([]byte) {
-				if got.Add(1)%window == 0 {
+			_, p := overUDP(b, func(pkts [][]byte) {
+				if n := int64(len(pkts)); got.Add(n)/window != (got.Load()-n)/window {
 					tick <- struct{}{}
 				}
 			})
@@ -188,7 +192,7 @@ func BenchmarkLoopback(b *testing.B) {
 		})
 		b.Run(fmt.Sprint("down/", size), func(b *testing.B) {
 			tick := make(chan struct{}, 1)
-			e, p := overUDP(b, func([]byte) { tick <- struct{}{} })
+			e, p := overUDP(b, func([][]byte) { tick <- struct{}{} })
 			p.tun.send(ip(phoneA, gateway, 64, 0)) // now the gateway knows where the phone is
 			wait(b, tick)
 			pkt := ip(gateway, phoneA, size, 1)
