@@ -54,6 +54,7 @@ func (l *loader) agree(c *Config) {
 	l.agreeAddresses(c)
 	l.agreePorts(c)
 	l.agreeInner(c)
+	l.agreeFallback(c)
 	// A request of ours is given up after N3 times T3. An echo that is still
 	// open when the next is due would count for both.
 	gtp := &c.Gateway.GTP
@@ -102,12 +103,37 @@ func (l *loader) agreePorts(c *Config) {
 	listeners := []struct {
 		path string
 		at   HostPort
-	}{{"cluster.listen", c.Cluster.Listen}, {"intranet.listen", c.Intranet.Listen}, {"admin.listen", c.Admin.Listen}}
+	}{{"cluster.listen", c.Cluster.Listen}, {"intranet.listen", c.Intranet.Listen}, {"admin.listen", c.Admin.Listen}, {"fallback.listen", c.Fallback.Listen}}
 	for i, a := range listeners {
 		for _, b := range listeners[:i] {
-			if a.at == b.at {
+			if a.at == b.at && a.at != "" {
 				l.mistake(a.path, "choose another port", "%s is %s too", a.at, b.path)
 			}
+		}
+	}
+}
+
+func (l *loader) agreeFallback(c *Config) {
+	f := &c.Fallback
+	if f.Enabled() {
+		for _, p := range []struct {
+			key  string
+			file Path
+		}{{"fallback.cert", f.Cert}, {"fallback.key", f.Key}} {
+			if p.file == "" {
+				l.mistake(p.key, "name the file, or leave fallback.listen empty", "is missing, which fallback.listen needs")
+			}
+		}
+		if !c.Gateway.WireGuard.Enabled() {
+			l.mistake("fallback.listen", "switch gateway.wireguard on, or leave it empty", "is %s, but there is no fallback path to ask for", f.Listen)
+		}
+	}
+	for i, e := range f.Endpoints {
+		if !slices.ContainsFunc(c.Gateway.All(), func(o Outer) bool { return o.Name == e.Name }) {
+			l.mistake("fallback.endpoints", "use the names of gateway.name and gateway.addresses", "there is no gateway address %s", e.Name)
+		}
+		if slices.ContainsFunc(f.Endpoints[:i], func(o Endpoint) bool { return o.Name == e.Name }) {
+			l.mistake("fallback.endpoints", "remove one", "%s is there twice", e.Name)
 		}
 	}
 }

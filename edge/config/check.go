@@ -41,6 +41,10 @@ func Check(path string, flags map[string]string, now time.Time) Problems {
 	c.pair("upstream", cfg.Upstream.Cert, cfg.Upstream.Key, x509.ExtKeyUsageClientAuth)
 	c.pool("upstream", cfg.Upstream.CA)
 
+	if f := cfg.Fallback; f.Enabled() {
+		c.pair("fallback", f.Cert, f.Key, x509.ExtKeyUsageServerAuth)
+	}
+
 	inner := cfg.Inner
 	phone := c.pair("inner.phone_api", inner.PhoneAPI.Cert, inner.PhoneAPI.Key, x509.ExtKeyUsageServerAuth)
 	barrel := c.pair("inner.barrel_api", inner.BarrelAPI.Cert, inner.BarrelAPI.Key, x509.ExtKeyUsageServerAuth)

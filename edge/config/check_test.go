@@ -176,7 +176,7 @@ func TestCheckMindsTheClock(t *testing.T) {
 		{now.AddDate(3, 0, 0), "expired on"},
 	} {
 		got := config.Check(l.Nodes[0], nil, c.at)
-		if len(got) != 6 || !strings.Contains(got[0].Error(), c.want) {
+		if len(got) != 7 || !strings.Contains(got[0].Error(), c.want) {
 			t.Errorf("at %s: %v", c.at, got)
 		}
 	}

@@ -33,6 +33,7 @@ type Config struct {
 	Gateway  Gateway  `key:"gateway"`
 	Inner    Inner    `key:"inner"`
 	RADIUS   RADIUS   `key:"radius"`
+	Fallback Fallback `key:"fallback"`
 	Grant    KeyFile  `key:"grant"`
 	Secrets  KeyFile  `key:"secrets"`
 	Upstream Upstream `key:"upstream"`
@@ -139,6 +140,38 @@ type RADIUS struct {
 // Enabled tells whether routers can ask.
 func (r RADIUS) Enabled() bool { return r.Port != 0 }
 
+// Fallback is where terminals outside of the tunnels ask for the fallback path. With an
+// empty Listen they can ask inside of them only.
+type Fallback struct {
+	Listen HostPort `key:"listen"`
+	Cert   Path     `key:"cert"`
+	Key    Path     `key:"key"`
+	// Endpoints are the gateway addresses as terminals see them, where that isn't as
+	// the gateway does.
+	Endpoints   []Endpoint `key:"endpoints"`
+	Requests    int        `key:"requests_per_minute" range:"1..60000"` // of one source address
+	Connections int        `key:"connections" range:"16..65536"`
+}
+
+// Enabled tells whether terminals can ask outside of the tunnels.
+func (f Fallback) Enabled() bool { return f.Listen != "" }
+
+// FallbackEndpoints lists where terminals reach each gateway address over the fallback
+// path, as host:port.
+func (c *Config) FallbackEndpoints() (all []string) {
+next:
+	for _, o := range c.Gateway.All() {
+		for _, e := range c.Fallback.Endpoints {
+			if e.Name == o.Name {
+				all = append(all, string(e.Address))
+				continue next
+			}
+		}
+		all = append(all, netip.AddrPortFrom(o.Address, c.Gateway.WireGuard.Port).String())
+	}
+	return all
+}
+
 // KeyFile names a file with one key.
 type KeyFile struct {
 	KeyFile Path `key:"key_file,required"`
@@ -203,6 +236,7 @@ func defaults() Config {
 			PhoneAPI: InnerAPI{Port: 443}, BarrelAPI: InnerAPI{Port: 5684},
 		},
 		RADIUS:   RADIUS{Requests: 20},
+		Fallback: Fallback{Requests: 60, Connections: 1024},
 		Upstream: Upstream{Timeout: 10 * time.Second, MaxConns: 64},
 		Intranet: Intranet{ClientURI: "sealedge://seal-server"},
 		Admin:    Admin{RequestsPerSecond: 200, Streams: 64},

@@ -72,6 +72,25 @@ func (o *Outer) UnmarshalText(b []byte) error {
 	return nil
 }
 
+// Endpoint is a gateway address as others see it, written name=host:port.
+type Endpoint struct {
+	Name    Name
+	Address HostPort
+}
+
+// UnmarshalText reads name=host:port.
+func (e *Endpoint) UnmarshalText(b []byte) error {
+	var p Peer
+	if !strings.Contains(string(b), "=") {
+		return fmt.Errorf("%q: write NAME=HOST:PORT, such as gw1=vpn.example.com:51820", b)
+	}
+	if err := p.UnmarshalText(b); err != nil {
+		return err
+	}
+	*e = Endpoint(p)
+	return nil
+}
+
 // UnmarshalText reads name=host:port.
 func (p *Peer) UnmarshalText(b []byte) error {
 	name, address, ok := strings.Cut(string(b), "=")

@@ -63,6 +63,7 @@ func parties(o Options) []identity {
 			identity{name: name, common: name, uri: "sealedge://node/" + name, dns: []string{name}, ips: at, usages: both},
 			identity{name: name + "-admin", common: name, dns: []string{name}, ips: at, usages: server},
 			identity{name: name + "-intranet", common: name, dns: []string{name}, ips: at, usages: server},
+			identity{name: name + "-fallback", common: name, dns: []string{name}, ips: at, usages: server},
 		)
 	}
 	return all

@@ -62,6 +62,7 @@ const (
 	clusterPort  = 7000
 	adminPort    = 7443
 	intranetPort = 7444
+	fallbackPort = 7448 // where terminals ask for the fallback path
 	gatewayName  = "gw1"
 	innerName    = "gateway.seal.internal" // of the gateway inside the tunnel
 	sealName     = "sealserver.seal.internal"

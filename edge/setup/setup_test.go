@@ -58,8 +58,8 @@ func TestRunsAsItIs(t *testing.T) {
 					t.Errorf("at %s: %s", at.Format(time.DateOnly), p.Error())
 				}
 			}
-			if ps := config.Check(path, nil, now.AddDate(0, 0, 826)); len(ps) != 6 {
-				t.Errorf("after 826 days: %d problems, want 6 expired certificates:\n%v", len(ps), ps)
+			if ps := config.Check(path, nil, now.AddDate(0, 0, 826)); len(ps) != 7 {
+				t.Errorf("after 826 days: %d problems, want 7 expired certificates:\n%v", len(ps), ps)
 			}
 		}
 	}
@@ -145,7 +145,7 @@ func TestModes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := 1 + 6 + 3*3 + 3; keys != want {
+	if want := 1 + 6 + 3*4 + 3; keys != want {
 		t.Errorf("%d keys, want %d", keys, want)
 	}
 }
@@ -176,6 +176,7 @@ func TestCertificates(t *testing.T) {
 		{"node2", "127.0.1.2", "sealedge://node/node2", []x509.ExtKeyUsage{serverSide, clientSide}, nil},
 		{"node2-admin", "127.0.1.2", "", []x509.ExtKeyUsage{serverSide}, []x509.ExtKeyUsage{clientSide}},
 		{"node1-intranet", "127.0.1.1", "", []x509.ExtKeyUsage{serverSide}, []x509.ExtKeyUsage{clientSide}},
+		{"node1-fallback", "127.0.1.1", "", []x509.ExtKeyUsage{serverSide}, []x509.ExtKeyUsage{clientSide}},
 		{"gateway", "", "sealedge://gateway/gw1", []x509.ExtKeyUsage{clientSide}, []x509.ExtKeyUsage{serverSide}},
 		{"phone-api", "10.90.0.1", "", []x509.ExtKeyUsage{serverSide}, []x509.ExtKeyUsage{clientSide}},
 		{"barrel-api", "gateway.seal.internal", "", []x509.ExtKeyUsage{serverSide}, []x509.ExtKeyUsage{clientSide}},

@@ -19,8 +19,8 @@ var contextTemplate string
 
 // node is what a configuration template knows of one node.
 type node struct {
-	Name                     string
-	Cluster, Admin, Intranet netip.AddrPort
+	Name                               string
+	Cluster, Admin, Intranet, Fallback netip.AddrPort
 }
 
 // configurations writes the file of each process.
@@ -34,7 +34,7 @@ func configurations(o Options) ([]file, error) {
 	for n, host := range o.Hosts {
 		data.All = append(data.All, node{
 			Name: nodeName(n), Cluster: netip.AddrPortFrom(host, clusterPort),
-			Admin: netip.AddrPortFrom(host, adminPort), Intranet: netip.AddrPortFrom(host, intranetPort),
+			Admin: netip.AddrPortFrom(host, adminPort), Intranet: netip.AddrPortFrom(host, intranetPort), Fallback: netip.AddrPortFrom(host, fallbackPort),
 		})
 	}
 	var files []file

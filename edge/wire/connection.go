@@ -12,6 +12,9 @@ import (
 // needs it.
 const PathConnections = "/v1/connections"
 
+// MaxConnectionRequest bounds the JSON of a ConnectionRequest, in bytes.
+const MaxConnectionRequest = 4 << 10
+
 // ConnectionRequest asks for the fallback path. Beside the WireGuard key, which the
 // handshake proves, it shows any of: the device certificate in TLS, account and
 // password, and the key that the terminal shares with the gateway.
