@@ -20,6 +20,7 @@ type AdmitRequest struct {
 	RAT        RAT
 	Path       PathKind
 	Place      Place
+	Told       time.Time   // when the carrier told the place last; zero: it tells it now
 	Now        time.Time   // by the cluster's clock; zero: not known
 	Shown      Credentials // what the terminal proved to be by
 }
@@ -35,7 +36,7 @@ func (r *Rules) Admit(q AdmitRequest) Decision {
 	listed := s.Found && !q.IMSI.IsZero() && s.IMSI == q.IMSI.String()
 	carrier := q.Path == PathGTP
 	told := !q.IMEI.IsZero()
-	f := q.facts()
+	f := q.facts(r)
 	by := r.rule(&f)
 	require := r.require(by)
 	h := r.handset(&q, require.Handset)
@@ -84,7 +85,7 @@ func (q AdmitRequest) whyNot(r *Rules, id ruleID) (Code, string) {
 	case ruleCredentials:
 		return CodeCredentialsMissing, fmt.Sprintf("over the %s path %s must be shown; shown: %s", q.Path, r.Admission.Credentials[q.Path]&q.Path.Attaching(), q.Shown)
 	case ruleRequires:
-		return CodeRuleRequires, r.requires(q.facts(), q.Shown)
+		return CodeRuleRequires, r.requires(q.facts(r), q.Shown)
 	case ruleAPNKnown:
 		return CodeAPNUnknown, fmt.Sprintf("APN %s is not served here", orNone(q.APN.String()))
 	case ruleAPNAllowed:

@@ -14,12 +14,24 @@ type Place struct {
 }
 
 // Access is what a carrier tells of a terminal that is attached. Over the fallback
-// path nobody tells it.
+// path nobody tells it; but the place counts there for a time (Fallback.PlaceAge).
 type Access struct {
 	IMEI  ident.IMEI
 	PLMN  ident.PLMN // serving network
 	RAT   RAT
 	Place Place
+	Told  time.Time // when the carrier told the place last; zero: it tells it now
+}
+
+// over is what is known of it on a path.
+func (a Access) over(path PathKind, r *Rules, now time.Time) Access {
+	switch {
+	case path == PathGTP:
+		return a
+	case path == PathWireGuard && a.Place != Place{} && r.Fallback.Knows(a.Told, now):
+		return Access{Place: a.Place, Told: a.Told}
+	}
+	return Access{}
 }
 
 // facts are what rules are matched against. What isn't known is zero, and matches
@@ -38,37 +50,30 @@ type facts struct {
 	mac      ident.MAC
 }
 
-func (q *AdmitRequest) facts() facts {
-	f := facts{action: ActionAttach, now: q.Now, imsi: q.IMSI.String(), groups: q.Subscriber.Groups, apn: q.APN, path: q.Path}
-	if q.Path == PathGTP {
-		f.access = Access{IMEI: q.IMEI, PLMN: q.PLMN, RAT: q.RAT, Place: q.Place}
+func (q *AdmitRequest) facts(r *Rules) facts {
+	access := Access{IMEI: q.IMEI, PLMN: q.PLMN, RAT: q.RAT, Place: q.Place, Told: q.Told}
+	return facts{
+		action: ActionAttach, now: q.Now, imsi: q.IMSI.String(), groups: q.Subscriber.Groups, apn: q.APN, path: q.Path,
+		access: access.over(q.Path, r, q.Now),
 	}
-	return f
 }
 
-func (q *HotspotRequest) facts() facts {
+func (q *HotspotRequest) facts(r *Rules) facts {
 	f := facts{
 		action: ActionHotspot, now: q.Now, imsi: q.Terminal.IMSI, groups: q.Terminal.Groups, apn: q.APN, path: q.Path,
-		sealType: q.Barrel.SealType, barrel: q.Barrel.ID, mac: q.MAC,
+		sealType: q.Barrel.SealType, barrel: q.Barrel.ID, mac: q.MAC, access: q.Access.over(q.Path, r, q.Now),
 	}
 	if q.Barrel.Found {
 		f.role = RoleBarrel
 	}
-	if q.Path == PathGTP {
-		f.access = q.Access
-	}
 	return f
 }
 
-func (q *UseRequest) facts() facts {
-	f := facts{
+func (q *UseRequest) facts(r *Rules) facts {
+	return facts{
 		action: ActionUse, now: q.Now, imsi: q.Terminal.IMSI, groups: q.Terminal.Groups, apn: q.APN, path: q.Path,
-		sealType: q.Barrel.SealType, barrel: q.Barrel.ID,
+		sealType: q.Barrel.SealType, barrel: q.Barrel.ID, access: q.Access.over(q.Path, r, q.Now),
 	}
-	if q.Path == PathGTP {
-		f.access = q.Access
-	}
-	return f
 }
 
 // At tells whether an instant is within the hours. At an unknown time, the zero

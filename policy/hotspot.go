@@ -28,7 +28,7 @@ func (r *Rules) AllowHotspot(q HotspotRequest) Decision {
 		return noPolicy()
 	}
 	listed := q.Barrel.Found && !q.MAC.IsZero()
-	f := q.facts()
+	f := q.facts(r)
 	role, device := r.device(&q)
 	if device {
 		f.role = role

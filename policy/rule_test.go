@@ -180,9 +180,27 @@ func TestRulesOfUses(t *testing.T) {
 			q.Access.Place.TAI = someTAIs[1]
 		}, "rules-permit", CodeNoRule},
 		{"nobody knows where", []Rule{{ID: "office", Action: ActionUse, Permit: true, Match: office}}, nil, "rules-permit", CodeNoRule},
-		{"where it was before it took the fallback", []Rule{{ID: "office", Action: ActionUse, Permit: true, Match: office}}, func(r *Rules, q *UseRequest) {
+		{"where it is, on the fallback beside the carrier", []Rule{{ID: "office", Action: ActionUse, Permit: true, Match: office}}, func(_ *Rules, q *UseRequest) {
 			business(q)
 			q.Access.Place.TAI, q.Path = someTAIs[0], PathWireGuard
+		}, "", ""},
+		{"where it was before it took the fallback", []Rule{{ID: "office", Action: ActionUse, Permit: true, Match: office}}, func(r *Rules, q *UseRequest) {
+			business(q)
+			r.Fallback.PlaceAge = time.Hour
+			q.Access.Place.TAI, q.Path, q.Access.Told = someTAIs[0], PathWireGuard, noon.Add(1-time.Hour)
+		}, "", ""},
+		{"where it was too long ago", []Rule{{ID: "office", Action: ActionUse, Permit: true, Match: office}}, func(r *Rules, q *UseRequest) {
+			business(q)
+			r.Fallback.PlaceAge = time.Hour
+			q.Access.Place.TAI, q.Path, q.Access.Told = someTAIs[0], PathWireGuard, noon.Add(-time.Hour)
+		}, "rules-permit", CodeNoRule},
+		{"where it was, which doesn't count", []Rule{{ID: "office", Action: ActionUse, Permit: true, Match: office}}, func(_ *Rules, q *UseRequest) {
+			business(q)
+			q.Access.Place.TAI, q.Path, q.Access.Told = someTAIs[0], PathWireGuard, noon
+		}, "rules-permit", CodeNoRule},
+		{"the network that it was on isn't known on the fallback", []Rule{{ID: "home", Action: ActionUse, Permit: true, Match: Match{PLMNs: []ident.PLMN{someTAIs[0].PLMN()}}}}, func(_ *Rules, q *UseRequest) {
+			business(q)
+			q.Access.PLMN, q.Path = someTAIs[0].PLMN(), PathWireGuard
 		}, "rules-permit", CodeNoRule},
 
 		{"all that is required", []Rule{strict}, fits, "", ""},

@@ -125,8 +125,20 @@ type SealType struct {
 
 // Fallback says what the WireGuard path may be used for.
 type Fallback struct {
-	Allowed      bool
-	ForbidLevels []int // levels whose seals are not used over it
+	Allowed        bool
+	ForbidLevels   []int         // levels whose seals are not used over it
+	Lifetime       time.Duration // of what a terminal that asks for the path is given to use it by
+	IssuedLifetime time.Duration // of what an operator issues for a client that can't ask, at most
+	Grace          time.Duration // that a path which carries nothing any more may be silent before it is released
+	// PlaceAge is for how long a terminal is taken to be where its carrier told last.
+	// 0: only as long as the carrier's path is there.
+	PlaceAge time.Duration
+}
+
+// Knows tells whether a terminal that a carrier told the place of then, and not
+// since, is taken to be there yet. The zero Time is of a place that is told now.
+func (f Fallback) Knows(told, now time.Time) bool {
+	return told.IsZero() || !now.IsZero() && now.Sub(told) < f.PlaceAge
 }
 
 // Terms are what an allowed use is granted with.

@@ -97,13 +97,14 @@ func (c Credentials) String() string {
 }
 
 // Attaching are the credentials that can be shown when a terminal attaches over a
-// path; the others are shown when a seal is used.
+// path: on the fallback by its key, and when it asks for that path, which it may do
+// over the carrier. The others are shown when a seal is used.
 func (p PathKind) Attaching() Credentials {
 	switch p {
 	case PathGTP:
 		return CredentialSIM | CredentialPassword
 	case PathWireGuard:
-		return CredentialWireGuard
+		return CredentialWireGuard | CredentialSIM | CredentialCertificate | CredentialPassword | CredentialPreSharedKey
 	}
 	return 0
 }

@@ -58,7 +58,7 @@ func (r *Rules) ScreenUse(q UseRequest) Decision {
 	if r == nil {
 		return noPolicy()
 	}
-	f := q.facts()
+	f := q.facts(r)
 	by := r.rule(&f)
 	var t tally
 	r.screen(&t, &q, by)
@@ -71,7 +71,7 @@ func (r *Rules) PermitUse(q UseRequest) Decision {
 	if r == nil {
 		return noPolicy()
 	}
-	f := q.facts()
+	f := q.facts(r)
 	by := r.rule(&f)
 	var t tally
 	r.screen(&t, &q, by)
@@ -112,7 +112,7 @@ func (r *Rules) Terms(q UseRequest) Terms {
 // ruled is the seal type as the rule that decides on a use has it, and the methods
 // that it asks for besides.
 func (r *Rules) ruled(q *UseRequest) (SealType, Methods) {
-	f := q.facts()
+	f := q.facts(r)
 	require := r.require(r.rule(&f))
 	return r.SealTypes[q.Barrel.SealType].stricter(require), require.Methods
 }

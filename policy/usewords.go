@@ -39,7 +39,7 @@ func (q UseRequest) whyNot(r *Rules, id ruleID) (Code, string) {
 	case ruleCredentials:
 		return CodeCredentialsMissing, fmt.Sprintf("over the %s path %s must be shown; missing: %s", q.Path, r.Admission.Credentials[q.Path], r.Admission.Credentials[q.Path]&^q.Shown)
 	case ruleRequires:
-		return CodeRuleRequires, r.requires(q.facts(), q.Shown)
+		return CodeRuleRequires, r.requires(q.facts(r), q.Shown)
 	case ruleServerPassed:
 		return CodeServerRefused, "the seal server refused: " + orNone(a.Words)
 	case ruleSealTypeMatches:

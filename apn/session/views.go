@@ -42,7 +42,7 @@ func (d *deciding) recordDenial(kind, subject, code string, revision uint64, rea
 // or radio access. version is that of the GTP that tells the location; without one it
 // is where it was, unless the other version tells, which has other places.
 func (d *deciding) admitMove(s *command.Session, plmn ident.PLMN, rat, version uint32, location []byte) policy.Decision {
-	q := view.Attached(s, d.State.Subscriber(s.GetImsi()), policy.PathGTP, d.now())
+	q := view.Attached(s, d.State.Subscriber(s.GetImsi()), policy.PathGTP, nil, d.now())
 	q.PLMN, q.RAT = plmn, policy.RAT(rat)
 	if len(location) > 0 || version != versionOf(s.GetGtp()) {
 		q.Place = view.Place(version, location)

@@ -146,7 +146,7 @@ func (s *Server) question(asked adminapi.PolicyQuestion) (*bundle.Question, erro
 				path = want.Path
 			}
 			apn, _ := ident.ParseAPN(ses.Apn)
-			q.OfSession(path, apn, view.Access(ses.Gtp))
+			q.OfSession(path, apn, view.Where(ses, path))
 		}
 		if id := want.Barrel.ID; id != "" {
 			rec := m.Barrel(id)

@@ -83,7 +83,8 @@ func request(m *state.Machine, imsi string, mac ident.MAC, now time.Time) policy
 	}
 	sessions := 0
 	for s := range m.SessionsByIMSI(imsi) {
-		q.Path, q.Access = policy.PathKind(s.Active), view.Access(s.Gtp)
+		q.Path = policy.PathKind(s.Active)
+		q.Access = view.Where(s, q.Path)
 		q.APN, _ = ident.ParseAPN(s.Apn)
 		sessions++
 	}

@@ -121,7 +121,7 @@ func (a *admissions) refused(rules *policy.Rules, now time.Time) (out []refusedP
 				if path == command.PathKind_GTP && s.Gtp == nil || path == command.PathKind_WIREGUARD && s.Wireguard == nil {
 					continue
 				}
-				d := rules.Admit(view.Attached(s, m.Subscriber(s.Imsi), policy.PathKind(path), now))
+				d := rules.Admit(view.Attached(s, m.Subscriber(s.Imsi), policy.PathKind(path), nil, now))
 				if !d.Allowed {
 					out = append(out, refusedPath{s, path, d})
 				}

@@ -16,20 +16,21 @@ import (
 
 // Facts are the records that a request is decided on, as of one moment.
 type Facts struct {
-	Now         time.Time           // the later of the node's clock and the cluster's
-	Session     *command.Session    // of the connection's source address; nil: none
-	Subscriber  *command.Subscriber // whose session it is
-	Barrel      *command.Barrel     // that was asked for; nil: not on the list
-	BarrelAlive bool                // its heartbeats arrive
-	Shown       policy.Credentials  // what the request and the barrel proved to be by, beside the session
-	BarrelUse   *command.Use        // unsettled use of the barrel; nil: none
-	BarrelLock  *command.Lock       // pending lock of the barrel; nil: none
-	Order       *command.Order      // the ledger's account; nil: never used
-	Settled     uint32              // stampings of the order's settled uses: the seal server hears of no others
-	Overdue     bool                // an image of the order is due and missing
-	Frozen      bool                // orders give nothing until every barrel was counted
-	Unaccounted uint64              // stampings that barrels counted and no use accounts for
-	Earlier     *command.Use        // that this terminal's request id made; nil: none
+	Now         time.Time              // the later of the node's clock and the cluster's
+	Session     *command.Session       // of the connection's source address; nil: none
+	Subscriber  *command.Subscriber    // whose session it is
+	Barrel      *command.Barrel        // that was asked for; nil: not on the list
+	BarrelAlive bool                   // its heartbeats arrive
+	Lease       *command.FallbackLease // the terminal's; nil: none
+	Shown       policy.Credentials     // what the request and the barrel proved to be by, beside the session
+	BarrelUse   *command.Use           // unsettled use of the barrel; nil: none
+	BarrelLock  *command.Lock          // pending lock of the barrel; nil: none
+	Order       *command.Order         // the ledger's account; nil: never used
+	Settled     uint32                 // stampings of the order's settled uses: the seal server hears of no others
+	Overdue     bool                   // an image of the order is due and missing
+	Frozen      bool                   // orders give nothing until every barrel was counted
+	Unaccounted uint64                 // stampings that barrels counted and no use accounts for
+	Earlier     *command.Use           // that this terminal's request id made; nil: none
 }
 
 // Step is what comes next. Exactly one of the first three is set, or none where
@@ -192,8 +193,8 @@ func (f Facts) request(ask Ask, a wire.VerifyAnswer) policy.UseRequest {
 		Now:             f.Now,
 		Path:            path,
 		APN:             apn,
-		Access:          view.Access(f.Session.GetGtp()),
-		Shown:           f.Shown | view.Shown(f.Session, path),
+		Access:          view.Where(f.Session, path),
+		Shown:           f.Shown | view.Shown(f.Session, path, view.Lease(f.Lease, f.Now)),
 		SessionAddress:  address(f.Session.GetAddress()),
 		SessionPrefix:   prefix(f.Session.GetPrefix6()),
 		Terminal:        view.Subscriber(f.Subscriber),

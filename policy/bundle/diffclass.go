@@ -112,7 +112,7 @@ func (s *side) attaches(c *class, apn string) ([]part, error) {
 	cell := append(region.Box(nil), c.box...)
 	sp.Match(cell, dimAPN, region.Of(sp.Dims[dimAPN].Size, sp.apns.of(apn)))
 	if !c.wireguard {
-		sp.Match(cell, dimPath, region.Of(paths, pathCarrier))
+		sp.Match(cell, dimPath, pathSet(policy.PathGTP))
 	}
 	budget := region.Budget(diffBudget)
 	parts, err := sp.permitted(sp.within(s.bases[policy.ActionAttach], cell), s.tables[policy.ActionAttach], &budget)
@@ -122,10 +122,10 @@ func (s *side) attaches(c *class, apn string) ([]part, error) {
 	var out []part
 	for _, p := range parts {
 		carrier := sp.All()
-		sp.Match(carrier, dimPath, region.Of(paths, pathCarrier))
+		sp.Match(carrier, dimPath, pathSet(policy.PathGTP))
 		sp.Match(carrier, dimTAC, c.handsets(s, p.require().Handset))
 		fallback := sp.All()
-		sp.Match(fallback, dimPath, region.Of(paths, pathFallback))
+		sp.Match(fallback, dimPath, pathSet(policy.PathWireGuard))
 		for _, b := range sp.within([]region.Box{carrier, fallback}, p.box) {
 			out = append(out, part{b, p.rule})
 		}

@@ -31,13 +31,17 @@ func (s *space) meet(b region.Box, m *policy.Subscriber, now time.Time) circumst
 	}
 	e := circumstances{path: policy.PathGTP, now: s.times.instant(p[dimDate][0], p[dimWeek][0], now), barrel: s.barrels.list[p[dimBarrel][0]]}
 	e.apn, _ = ident.ParseAPN(s.apns.list[p[dimAPN][0]])
-	if p[dimPath][0] == pathFallback {
+	switch p[dimPath][0] {
+	case pathCarrier:
+		e.access.IMEI = s.handset(b, m)
+		e.access.PLMN = s.network(p[dimPLMN][0])
+		e.access.RAT = s.radio(p[dimRAT][0])
+	case pathLate:
+		_, shortest := s.placeAges()
+		e.path, e.access.Told = policy.PathWireGuard, e.now.Add(-shortest)
+	default:
 		e.path = policy.PathWireGuard
-		return e
 	}
-	e.access.IMEI = s.handset(b, m)
-	e.access.PLMN = s.network(p[dimPLMN][0])
-	e.access.RAT = s.radio(p[dimRAT][0])
 	for _, place := range p[dimPlace] {
 		if place < s.places.half {
 			e.access.Place.TAI, _ = ident.ParseTAI(s.places.example[place])
@@ -118,7 +122,7 @@ func (x *differ) admitRequest(at region.Box, m *policy.Subscriber, apn string) p
 	name, _ := ident.ParseAPN(apn)
 	return policy.AdmitRequest{
 		IMSI: imsi, Subscriber: *m, APN: name, Path: e.path, IMEI: e.access.IMEI, PLMN: e.access.PLMN, RAT: e.access.RAT,
-		Place: e.access.Place, Now: e.now, Shown: everything,
+		Place: e.access.Place, Told: e.access.Told, Now: e.now, Shown: everything,
 	}
 }
 

@@ -220,7 +220,7 @@ func (l *linter) unmeetable(s *space, c compiled, rest []region.Box) {
 			possible = path.Attaching()
 		}
 		over := s.All()
-		s.Match(over, dimPath, region.Of(paths, pathAtom(path)))
+		s.Match(over, dimPath, pathSet(path))
 		if missing := c.rule.Require.Credentials &^ possible; missing != 0 && len(s.within(rest, over)) > 0 {
 			l.find(FindingUnmeetable, c.rule, nil, "make it a rule for each path, with paths in its match", "rule %s decides over the %s path too, where nobody can show %s: it refuses everything there", c.rule.ID, path, missing)
 		}

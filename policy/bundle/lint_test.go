@@ -83,8 +83,8 @@ func TestLint(t *testing.T) {
 			[]string{"unreachable odd"},
 		},
 		{
-			"places of the fallback", `
-    - {id: odd, action: attach, effect: permit, match: {paths: [fallback], locations: [office]}}
+			"networks of the fallback", `
+    - {id: odd, action: attach, effect: permit, match: {paths: [fallback], plmns: [46001]}}
     - {id: all, action: attach, effect: permit}`,
 			[]string{"unreachable odd"},
 		},

@@ -74,7 +74,7 @@ func (f fault) words() string {
 	}
 	why := "nothing that the rest of the document lets through has its " + list
 	if slices.Contains(keys, "paths") {
-		why += ": over the fallback no network tells handset, serving network, radio access or place"
+		why += ": over the fallback no network tells handset, serving network or radio access"
 	}
 	return why
 }

@@ -346,7 +346,7 @@ func (q *Question) Ask(r *policy.Rules) policy.Decision {
 	switch q.Action {
 	case policy.ActionAttach:
 		return r.Admit(policy.AdmitRequest{
-			IMSI: imsi, Subscriber: q.Terminal, IMEI: q.Access.IMEI, APN: q.APN, PLMN: q.Access.PLMN, RAT: q.Access.RAT, Place: q.Access.Place,
+			IMSI: imsi, Subscriber: q.Terminal, IMEI: q.Access.IMEI, APN: q.APN, PLMN: q.Access.PLMN, RAT: q.Access.RAT, Place: q.Access.Place, Told: q.Access.Told,
 			Path: q.Path, Now: q.Now, Shown: q.Shown,
 		})
 	case policy.ActionHotspot:

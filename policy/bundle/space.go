@@ -3,6 +3,7 @@ package bundle
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/sealedge/sealedge/policy"
 	"github.com/sealedge/sealedge/policy/region"
@@ -54,6 +55,9 @@ type space struct {
 const (
 	pathCarrier = iota
 	pathFallback
+	// pathLate is the fallback when the carrier told the place so long ago that of the
+	// documents only those with the longest placeAge know it yet.
+	pathLate
 	paths
 )
 
@@ -172,7 +176,7 @@ func (s *space) box(doc *policy.Rules, m *policy.Match) region.Box {
 	if len(m.Paths) > 0 {
 		set := region.Of(paths)
 		for _, p := range m.Paths {
-			set.Add(pathAtom(p))
+			set = set.Or(pathSet(p))
 		}
 		s.Match(b, dimPath, set)
 	}
@@ -180,6 +184,9 @@ func (s *space) box(doc *policy.Rules, m *policy.Match) region.Box {
 	s.Match(b, dimRAT, s.rats.set(texts(m.RATs)))
 	if len(m.Locations) > 0 {
 		s.Match(b, dimPlace, s.places.set(doc, m.Locations))
+		if oldest, _ := s.placeAges(); doc.Fallback.PlaceAge < oldest {
+			s.Match(b, dimPath, region.Of(paths, pathCarrier, pathFallback))
+		}
 	}
 	week, dates := s.times.sets(m.Hours)
 	s.Match(b, dimWeek, week)
@@ -234,9 +241,20 @@ func (s *space) models(tacs []string) region.Set {
 	return set
 }
 
-func pathAtom(p policy.PathKind) int {
+// pathSet is the requests over a path.
+func pathSet(p policy.PathKind) region.Set {
 	if p == policy.PathWireGuard {
-		return pathFallback
+		return region.Of(paths, pathFallback, pathLate)
 	}
-	return pathCarrier
+	return region.Of(paths, pathCarrier)
+}
+
+// placeAges are the longest and the shortest time for which the documents take a
+// terminal to be where it was.
+func (s *space) placeAges() (longest, shortest time.Duration) {
+	longest, shortest = s.docs[0].Fallback.PlaceAge, s.docs[0].Fallback.PlaceAge
+	for _, doc := range s.docs[1:] {
+		longest, shortest = max(longest, doc.Fallback.PlaceAge), min(shortest, doc.Fallback.PlaceAge)
+	}
+	return longest, shortest
 }

@@ -80,7 +80,8 @@ func (p part) require() policy.Require {
 
 // base are the requests that a document without its rules has an ear for: what
 // the network tells of a terminal on either path, as far as rules look at it.
-// Over the fallback no network tells handset, radio access or place.
+// Over the fallback no network tells handset or radio access; where a terminal is
+// may be known from before.
 func (s *space) base(doc *policy.Rules) []region.Box {
 	var served []string
 	for name := range doc.APNs {
@@ -102,10 +103,13 @@ func (s *space) base(doc *policy.Rules) []region.Box {
 		s.Match(carrier, dimTAC, s.models(doc.Admission.TACs))
 	}
 	s.Match(fallback, dimPath, region.Of(paths, pathFallback))
+	if longest, shortest := s.placeAges(); longest != shortest {
+		fallback[dimPath] = region.Condition{}
+		s.Match(fallback, dimPath, pathSet(policy.PathWireGuard))
+	}
 	for _, d := range []int{dimPLMN, dimRAT, dimTAC} {
 		s.Match(fallback, d, region.Of(s.Dims[d].Size, 0))
 	}
-	fallback[dimPlace].Within = region.Of(s.Dims[dimPlace].Size)
 	if s.action == policy.ActionUse {
 		known, overFallback := region.Of(len(s.sealTypes.list)), region.Of(len(s.sealTypes.list))
 		for name, kind := range doc.SealTypes {

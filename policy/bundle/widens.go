@@ -120,6 +120,9 @@ func meanings(doc *policy.Rules, table []compiled) []string {
 	out := make([]string, len(table))
 	for i, c := range table {
 		out[i] = ruleWords(c.rule)
+		if len(c.rule.Match.Locations) > 0 {
+			out[i] += "\n" + doc.Fallback.PlaceAge.String()
+		}
 		for _, name := range c.rule.Match.Locations {
 			out[i] += "\n" + placeWords(doc.Locations[name], true)
 		}
@@ -130,6 +133,9 @@ func meanings(doc *policy.Rules, table []compiled) []string {
 // sameMatch tells whether two rules say the same, and mean the same by it.
 func sameMatch(old, new *policy.Rules, a, b *policy.Rule) bool {
 	if len(a.Match.IMSIs) != len(b.Match.IMSIs) || len(a.Match.Groups) != len(b.Match.Groups) || !reflect.DeepEqual(a.Match, b.Match) {
+		return false
+	}
+	if len(a.Match.Locations) > 0 && old.Fallback.PlaceAge != new.Fallback.PlaceAge {
 		return false
 	}
 	for _, l := range a.Match.Locations {

@@ -4,6 +4,7 @@
 package view
 
 import (
+	"bytes"
 	"time"
 
 	"github.com/sealedge/sealedge/apn/gtp"
@@ -54,26 +55,77 @@ func Access(p *command.GTPPath) policy.Access {
 	return policy.Access{IMEI: imei, PLMN: plmn, RAT: policy.RAT(p.GetRatType()), Place: Place(p.GetVersion(), p.GetUserLocation())}
 }
 
-// Shown is what a terminal proved to be by when it took a path of a session.
-func Shown(s *command.Session, path policy.PathKind) policy.Credentials {
+// Where is what is known of a terminal on a path of a session: on the carrier's all
+// that it tells; on the fallback the place, as long as the carrier's path is there as
+// well, and after that where it was then, with when that was.
+func Where(s *command.Session, path policy.PathKind) policy.Access {
+	switch {
+	case path == policy.PathGTP:
+		return Access(s.GetGtp())
+	case path != policy.PathWireGuard:
+		return policy.Access{}
+	case s.GetGtp() != nil:
+		return policy.Access{Place: Place(s.Gtp.Version, s.Gtp.UserLocation)}
+	}
+	last := s.GetLastPlace()
+	place := Place(last.GetVersion(), last.GetUserLocation())
+	if place == (policy.Place{}) || last.GetAt() <= 0 { // of no time
+		return policy.Access{}
+	}
+	return policy.Access{Place: place, Told: time.Unix(0, last.At).UTC()}
+}
+
+// PlaceOf is where a terminal is for the rules of the fallback path, at a time; the
+// zero Place: it isn't known.
+func PlaceOf(s *command.Session, rules *policy.Rules, now time.Time) policy.Place {
+	a := Where(s, policy.PathWireGuard)
+	if rules == nil || !rules.Fallback.Knows(a.Told, now) {
+		return policy.Place{}
+	}
+	return a.Place
+}
+
+// Lease is what a terminal was given to use the fallback path by, or nil when it
+// isn't good any more.
+func Lease(l *command.FallbackLease, now time.Time) *command.FallbackLease {
+	if l == nil || now.UnixNano() >= l.Expires {
+		return nil
+	}
+	return l
+}
+
+// Shown is what a terminal proved to be by on a path of a session: on the carrier's
+// when it attached; on the fallback by its key, and when it asked for the path. The
+// lease is the terminal's; nil: it has none.
+func Shown(s *command.Session, path policy.PathKind, lease *command.FallbackLease) policy.Credentials {
 	switch {
 	case path == policy.PathGTP && s.GetGtp() != nil:
 		return policy.CredentialSIM | policy.Credentials(s.Gtp.Shown)
 	case path == policy.PathWireGuard && s.GetWireguard() != nil:
-		return policy.CredentialWireGuard | policy.Credentials(s.Wireguard.Shown)
+		return ByFallback(s.Wireguard.PublicKey, lease)
 	}
 	return 0
 }
 
+// ByFallback is what a terminal proved to be by that shook hands with a key, on a
+// lease; nil: on none. What somebody with another key proved isn't its merit.
+func ByFallback(key []byte, lease *command.FallbackLease) policy.Credentials {
+	shown := policy.CredentialWireGuard
+	if lease != nil && bytes.Equal(key, lease.PublicKey) {
+		shown |= policy.Credentials(lease.Shown)
+	}
+	return shown
+}
+
 // Attached is what policy is asked about a session that is attached over a path, or
-// would be: whether it may be so at a time.
-func Attached(s *command.Session, sub *command.Subscriber, path policy.PathKind, now time.Time) policy.AdmitRequest {
+// would be: whether it may be so at a time. The lease is the terminal's of the
+// fallback path, whether it is good yet or not; nil: it has none.
+func Attached(s *command.Session, sub *command.Subscriber, path policy.PathKind, lease *command.FallbackLease, now time.Time) policy.AdmitRequest {
 	imsi, _ := ident.ParseIMSI(s.GetImsi())
 	apn, _ := ident.ParseAPN(s.GetApn())
-	q := policy.AdmitRequest{IMSI: imsi, Subscriber: Subscriber(sub), APN: apn, Path: path, Now: now, Shown: Shown(s, path)}
-	if path == policy.PathGTP {
-		a := Access(s.GetGtp())
-		q.IMEI, q.PLMN, q.RAT, q.Place = a.IMEI, a.PLMN, a.RAT, a.Place
+	a := Where(s, path)
+	return policy.AdmitRequest{
+		IMSI: imsi, Subscriber: Subscriber(sub), APN: apn, Path: path, Now: now, Shown: Shown(s, path, Lease(lease, now)),
+		IMEI: a.IMEI, PLMN: a.PLMN, RAT: a.RAT, Place: a.Place, Told: a.Told,
 	}
-	return q
 }

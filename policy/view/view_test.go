@@ -37,20 +37,22 @@ func TestAttached(t *testing.T) {
 		IMSI: imsi, Subscriber: v, IMEI: imei, APN: apn, PLMN: plmn, RAT: 6, Path: policy.PathGTP, Now: now,
 		Place: policy.Place{TAI: ident.NewTAI(plmn, 1), ECGI: ident.NewECGI(plmn, 2)}, Shown: policy.CredentialSIM | policy.CredentialPassword,
 	}
-	if got := Attached(session, subscriber, policy.PathGTP, now); !reflect.DeepEqual(got, want) {
+	if got := Attached(session, subscriber, policy.PathGTP, nil, now); !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
-	want = policy.AdmitRequest{IMSI: imsi, Subscriber: v, APN: apn, Path: policy.PathWireGuard, Now: now, Shown: policy.CredentialWireGuard}
-	if got := Attached(session, subscriber, policy.PathWireGuard, now); !reflect.DeepEqual(got, want) {
+	want = policy.AdmitRequest{
+		IMSI: imsi, Subscriber: v, APN: apn, Path: policy.PathWireGuard, Now: now, Place: want.Place, Shown: policy.CredentialWireGuard,
+	}
+	if got := Attached(session, subscriber, policy.PathWireGuard, nil, now); !reflect.DeepEqual(got, want) {
 		t.Errorf("over the fallback: got  %+v\nwant %+v", got, want)
 	}
 }
 
 func TestNothing(t *testing.T) {
-	if got := Attached(nil, nil, policy.PathGTP, time.Time{}); !reflect.DeepEqual(got, policy.AdmitRequest{Path: policy.PathGTP}) {
+	if got := Attached(nil, nil, policy.PathGTP, nil, time.Time{}); !reflect.DeepEqual(got, policy.AdmitRequest{Path: policy.PathGTP}) {
 		t.Errorf("%+v", got)
 	}
-	if Barrel(nil).Found || Access(nil) != (policy.Access{}) || Shown(nil, policy.PathWireGuard) != 0 || Shown(session, 0) != 0 {
+	if Barrel(nil).Found || Access(nil) != (policy.Access{}) || Shown(nil, policy.PathWireGuard, nil) != 0 || Shown(session, 0, nil) != 0 {
 		t.Error("nothing shows something")
 	}
 	// The same octets mean something else over GTPv1.
