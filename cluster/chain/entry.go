@@ -74,6 +74,11 @@ var records = map[command.Type]func() proto.Message{
 	command.Type_REVIEW_CHANGE:        func() proto.Message { return new(command.Change) },
 	command.Type_PUT_TOKEN:            func() proto.Message { return new(command.Token) },
 	command.Type_REVOKE_TOKEN:         func() proto.Message { return new(command.Token) },
+	command.Type_PUT_SERVER_KEY:       func() proto.Message { return new(command.ServerKey) },
+	command.Type_RETIRE_SERVER_KEY:    func() proto.Message { return new(command.ServerKey) },
+	command.Type_LEASE_FALLBACK:       func() proto.Message { return new(command.FallbackLease) },
+	command.Type_END_FALLBACK:         func() proto.Message { return new(command.FallbackLease) },
+	command.Type_ROAM_WIREGUARD:       func() proto.Message { return new(command.Session) },
 }
 
 // Read decodes a link. It does not verify it.

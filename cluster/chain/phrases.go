@@ -1,8 +1,11 @@
 package chain
 
 import (
+	"encoding/base64"
 	"fmt"
+	"net/netip"
 	"strings"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -257,4 +260,34 @@ func proposal(p *command.ProposeChange) string {
 		words += ", which touches " + strings.Join(p.Touches, ", ")
 	}
 	return words
+}
+
+// serverKey says what a key of the fallback path comes in the place of.
+func serverKey(p *command.PutServerKey) string {
+	words := "put server key " + key(p.PublicKey) + " in use on the fallback path"
+	switch overlap := time.Duration(p.OverlapSeconds) * time.Second; {
+	case len(p.Replaces) == 0:
+		return words
+	case overlap == 0:
+		return words + " in the place of " + key(p.Replaces) + ", at once"
+	default:
+		return fmt.Sprintf("%s in the place of %s, which is good for %v yet", words, key(p.Replaces), overlap)
+	}
+}
+
+// key is a WireGuard key as its tools write it.
+func key(public []byte) string { return base64.StdEncoding.EncodeToString(public) }
+
+// provedBy says what was shown for a lease.
+func provedBy(shown uint32) string {
+	if shown == 0 {
+		return ""
+	}
+	return ", by " + policy.Credentials(shown).String() + ","
+}
+
+// endpoint is where a terminal is outside of the tunnel.
+func endpoint(b []byte, port uint32) string {
+	a, _ := netip.AddrFromSlice(b)
+	return netip.AddrPortFrom(a, uint16(port)).String()
 }

@@ -130,6 +130,16 @@ func (e *Entry) asked() string {
 		return fmt.Sprintf("issued token %s for %s with %s, until %s", p.Token.GetId(), p.Token.GetOwner(), strings.Join(p.Token.GetRoles(), ", "), clock(p.Token.GetExpires()))
 	case *command.RevokeToken:
 		return "revoked token " + p.Id
+	case *command.PutServerKey:
+		return serverKey(p)
+	case *command.RetireServerKey:
+		return "retired server key " + key(p.PublicKey) + " of the fallback path" + because(p.Reason)
+	case *command.LeaseFallback:
+		return "asked for the fallback path to be open to terminal " + p.Imsi + provedBy(p.Shown)
+	case *command.EndFallback:
+		return "closed the fallback path to terminal " + p.Imsi + because(p.Reason)
+	case *command.RoamWireGuard:
+		return fmt.Sprintf("heard session %d over the fallback path from %s", p.Session, endpoint(p.Endpoint, p.EndpointPort))
 	}
 	return strings.ToLower(e.Command.GetType().String()) // TestEveryCommandHasWords sees to it that there is none
 }
@@ -146,7 +156,11 @@ func (e *Entry) done() string {
 		if e.Command.GetType() == command.Type_ATTACH_WIREGUARD {
 			by = "the fallback path"
 		}
-		return fmt.Sprintf("opened session %d of terminal %s on %s through %s: address %s%s", s.GetId(), s.GetImsi(), s.GetApn(), by, inner(s), place(s.GetGtp().GetServingPlmn(), s.GetGtp().GetRatType()))
+		from := place(s.GetGtp().GetServingPlmn(), s.GetGtp().GetRatType())
+		if p, ok := e.Payload.(*command.AttachWireGuard); ok && len(p.Endpoint) > 0 {
+			from = " (from " + endpoint(p.Endpoint, p.EndpointPort) + ")"
+		}
+		return fmt.Sprintf("opened session %d of terminal %s on %s through %s: address %s%s", s.GetId(), s.GetImsi(), s.GetApn(), by, inner(s), from)
 	case *command.Closed:
 		p, _ := e.Payload.(*command.ClosePath)
 		if r.Ended {
@@ -170,6 +184,13 @@ func (e *Entry) done() string {
 		}
 	case *command.Change:
 		return e.change(r)
+	case *command.FallbackLease:
+		if r.IssuedByOperator && e.Command.GetType() == command.Type_LEASE_FALLBACK {
+			return fmt.Sprintf("issued the fallback path to terminal %s until %s: lease %d", r.Imsi, clock(r.Expires), r.Number)
+		}
+		if e.Command.GetType() == command.Type_LEASE_FALLBACK {
+			return fmt.Sprintf("opened the fallback path to terminal %s%s until %s: lease %d", r.Imsi, provedBy(r.Shown), clock(r.Expires), r.Number)
+		}
 	}
 	return ""
 }

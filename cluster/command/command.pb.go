@@ -8501,7 +8501,7 @@ type Remembered struct {
 	RequestId     string                 `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	Result        []byte                 `protobuf:"bytes,3,opt,name=result,proto3" json:"result,omitempty"`
 	Applied       int64                  `protobuf:"varint,4,opt,name=applied,proto3" json:"applied,omitempty"`
-	Scope         string                 `protobuf:"bytes,5,opt,name=scope,proto3" json:"scope,omitempty"`                                      // "session:<id>", "order:<number>" or "" (kept for a time)
+	Scope         string                 `protobuf:"bytes,5,opt,name=scope,proto3" json:"scope,omitempty"`                                      // "session:<id>", "order:<number>", "fallback:<imsi>" or "" (kept for a time)
 	PayloadSha256 []byte                 `protobuf:"bytes,6,opt,name=payload_sha256,json=payloadSha256,proto3" json:"payload_sha256,omitempty"` // of what was asked for: a repeat with other content is INVALID
 	Index         uint64                 `protobuf:"varint,7,opt,name=index,proto3" json:"index,omitempty"`                                     // of the log entry that was carried out
 	unknownFields protoimpl.UnknownFields

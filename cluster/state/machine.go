@@ -49,19 +49,21 @@ type Machine struct {
 	policy *command.Policy
 	epoch  *command.Epoch // nil: the first
 
-	subscribers table[string, *command.Subscriber]
-	barrels     table[string, *command.Barrel]
-	sessions    table[uint64, *command.Session]
-	addresses   table[string, *command.GatewayAddress]
-	orders      table[string, *command.Order]
-	uses        table[uint64, *command.Use]
-	locks       table[uint64, *command.Lock]
-	remembered  table[pair, *command.Remembered] // by client and request
-	peers       table[peerKey, *command.GTPPeer]
-	tokens      table[string, *command.Token]
-	former      table[uint64, *command.Policy] // by revision, see history.go
-	changes     table[uint64, *command.Change]
-	spaces      [len(families)]space // leases
+	subscribers    table[string, *command.Subscriber]
+	barrels        table[string, *command.Barrel]
+	sessions       table[uint64, *command.Session]
+	addresses      table[string, *command.GatewayAddress]
+	orders         table[string, *command.Order]
+	uses           table[uint64, *command.Use]
+	locks          table[uint64, *command.Lock]
+	remembered     table[pair, *command.Remembered] // by client and request
+	peers          table[peerKey, *command.GTPPeer]
+	tokens         table[string, *command.Token]
+	former         table[uint64, *command.Policy] // by revision, see history.go
+	changes        table[uint64, *command.Change]
+	serverKeys     table[string, *command.ServerKey]     // by public key
+	fallbackLeases table[string, *command.FallbackLease] // by IMSI
+	spaces         [len(families)]space                  // leases
 
 	// What follows is derived from the records: never in a snapshot, rebuilt
 	// from it.
@@ -102,19 +104,21 @@ func compareDue(a, b dueKey) int {
 // New returns the empty machine that every log starts from.
 func New() *Machine {
 	return &Machine{
-		subscribers: newOrdered[string, *command.Subscriber](),
-		barrels:     newOrdered[string, *command.Barrel](),
-		sessions:    newOrdered[uint64, *command.Session](),
-		addresses:   newOrdered[string, *command.GatewayAddress](),
-		orders:      newOrdered[string, *command.Order](),
-		uses:        newOrdered[uint64, *command.Use](),
-		locks:       newOrdered[uint64, *command.Lock](),
-		remembered:  newTable[pair, *command.Remembered](comparePairs),
-		peers:       newTable[peerKey, *command.GTPPeer](comparePeers),
-		tokens:      newOrdered[string, *command.Token](),
-		former:      newOrdered[uint64, *command.Policy](),
-		changes:     newOrdered[uint64, *command.Change](),
-		spaces:      [...]space{newSpace(), newSpace()},
+		subscribers:    newOrdered[string, *command.Subscriber](),
+		barrels:        newOrdered[string, *command.Barrel](),
+		sessions:       newOrdered[uint64, *command.Session](),
+		addresses:      newOrdered[string, *command.GatewayAddress](),
+		orders:         newOrdered[string, *command.Order](),
+		uses:           newOrdered[uint64, *command.Use](),
+		locks:          newOrdered[uint64, *command.Lock](),
+		remembered:     newTable[pair, *command.Remembered](comparePairs),
+		peers:          newTable[peerKey, *command.GTPPeer](comparePeers),
+		tokens:         newOrdered[string, *command.Token](),
+		former:         newOrdered[uint64, *command.Policy](),
+		changes:        newOrdered[uint64, *command.Change](),
+		serverKeys:     newOrdered[string, *command.ServerKey](),
+		fallbackLeases: newOrdered[string, *command.FallbackLease](),
+		spaces:         [...]space{newSpace(), newSpace()},
 
 		byWireGuardKey: newOrdered[string, string](),
 		byMAC:          newOrdered[string, string](),
@@ -147,6 +151,7 @@ func (m *Machine) Clone() *Machine {
 	c.locks, c.remembered, c.peers = m.locks.clone(), m.remembered.clone(), m.peers.clone()
 	c.tokens = m.tokens.clone()
 	c.former, c.changes = m.former.clone(), m.changes.clone()
+	c.serverKeys, c.fallbackLeases = m.serverKeys.clone(), m.fallbackLeases.clone()
 	c.byWireGuardKey, c.byMAC, c.byPSKIdentity = m.byWireGuardKey.clone(), m.byMAC.clone(), m.byPSKIdentity.clone()
 	c.byCert, c.checkouts, c.bySubscriber = m.byCert.clone(), m.checkouts.clone(), m.bySubscriber.clone()
 	c.teids, c.sessionsOfPeer, c.openOfOrder = m.teids.clone(), m.sessionsOfPeer.clone(), m.openOfOrder.clone()
@@ -228,6 +233,9 @@ func (o outcome) result() *command.Result {
 // carryOut does the work of Apply. The payload is the machine's own: handlers
 // may keep parts of it in records.
 func (m *Machine) carryOut(c *command.Command, payload proto.Message) outcome {
+	if e := m.addresses.get(c.GatewayAddress).GetEpoch(); c.AddressEpoch != 0 && c.AddressEpoch != e {
+		return refuse(command.Code_CONFLICT, "the gateway address is at epoch %d, not %d", e, c.AddressEpoch)
+	}
 	if r := c.PolicyRevision; r != 0 && r != m.PolicyRevision() {
 		return refuse(command.Code_CONFLICT, "the policy is at revision %d, not %d", m.PolicyRevision(), r)
 	}
@@ -254,6 +262,16 @@ func (m *Machine) carryOut(c *command.Command, payload proto.Message) outcome {
 		return m.modifySession(p)
 	case *command.AttachWireGuard:
 		return m.attachWireGuard(p)
+	case *command.RoamWireGuard:
+		return m.roamWireGuard(p)
+	case *command.PutServerKey:
+		return m.putServerKey(p, c.Actor)
+	case *command.RetireServerKey:
+		return m.retireServerKey(p)
+	case *command.LeaseFallback:
+		return m.leaseFallback(p, c.Actor)
+	case *command.EndFallback:
+		return m.endFallback(p)
 	case *command.SelectPath:
 		return m.selectPath(p)
 	case *command.ClosePath:

@@ -39,6 +39,8 @@ func askedFor(c *command.Command, payload proto.Message) [32]byte {
 		b = command.Marshal(&command.OpenSession{Imsi: p.Imsi, Apn: p.Apn, Gtp: p.Gtp, GatewayAddress: p.GatewayAddress})
 	case *command.AttachWireGuard:
 		b = command.Marshal(&command.AttachWireGuard{Imsi: p.Imsi, Apn: p.Apn, PublicKey: p.PublicKey, GatewayAddress: p.GatewayAddress})
+	case *command.LeaseFallback:
+		b = command.Marshal(&command.LeaseFallback{Imsi: p.Imsi, PublicKey: p.PublicKey, IssuedByOperator: p.IssuedByOperator})
 	case *command.ReserveUses:
 		b = command.Marshal(&command.ReserveUses{Order: p.Order, Barrel: p.Barrel, Imsi: p.Imsi, User: p.User})
 	case *command.ProposeChange:

@@ -187,6 +187,14 @@ func (m *Machine) restore(r *command.SnapshotRecord) (place, error) {
 		at = place{kind: 14, name: pair{r.Token.Id, ""}}
 		clash = !validToken(r.Token)
 		m.tokens.set(r.Token.Id, r.Token)
+	case *command.SnapshotRecord_ServerKey:
+		at = place{kind: 16, name: pair{string(r.ServerKey.PublicKey), ""}}
+		clash = !m.fits(r.ServerKey)
+		m.serverKeys.set(string(r.ServerKey.PublicKey), r.ServerKey)
+	case *command.SnapshotRecord_FallbackLease:
+		at = place{kind: 17, name: pair{r.FallbackLease.Imsi, ""}}
+		clash = !m.owned(r.FallbackLease)
+		m.fallbackLeases.set(r.FallbackLease.Imsi, r.FallbackLease)
 	default:
 		return at, refused("a record of an unknown kind")
 	}
@@ -205,7 +213,13 @@ func (m *Machine) clashes(p *command.GTPPath) bool {
 // finish checks that sessions agree with leases and peers, and works out which
 // addresses are free.
 func (m *Machine) finish() error {
+	if m.serverKeys.len() > 0 && m.currentKey().Until != 0 {
+		return refused("no server key is the current one")
+	}
 	for s := range m.sessions.values() {
+		if n := s.Wireguard.GetLease(); n > m.FallbackLease(s.Imsi).GetNumber() {
+			return refused("session %d came by a lease that isn't there", s.Id)
+		}
 		for _, f := range families {
 			if f.usedBy(s) != (len(f.held(s)) > 0) {
 				return refused("session %d has other addresses than its paths use", s.Id)

@@ -80,10 +80,14 @@ func (m *Machine) attachWireGuard(p *command.AttachWireGuard) outcome {
 		return o
 	}
 	if len(p.PublicKey) == 0 || !bytes.Equal(p.PublicKey, sub.WireguardPublicKey) {
-		return invalid("this is not the subscriber's WireGuard key")
+		return invalid(notItsKey)
+	}
+	path, o := m.fallbackPath(sub, p)
+	if o.refused() {
+		return o
 	}
 	s := m.sessionFor(sub, p.Apn, m.SessionByKey(p.Imsi, p.Apn))
-	s.Wireguard, s.Active = &command.WireGuardPath{PublicKey: sub.WireguardPublicKey}, command.PathKind_WIREGUARD
+	s.Wireguard, s.Active = path, command.PathKind_WIREGUARD
 	if !m.provide(sub, s) {
 		return refuse(command.Code_NO_ADDRESS, "no inner address is left on %s", p.Apn)
 	}
@@ -221,6 +225,7 @@ func (m *Machine) removePath(before *command.Session, path command.PathKind) (en
 
 func (m *Machine) putSession(s *command.Session) {
 	old := m.sessions.get(s.Id)
+	m.noteSwitch(old, s)
 	if old.GetGtp() != nil {
 		m.teids.delete(old.Gtp.LocalTeidC)
 		m.teids.delete(old.Gtp.LocalTeidU)

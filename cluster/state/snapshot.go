@@ -93,6 +93,10 @@ func (m *Machine) records() iter.Seq[*command.SnapshotRecord] {
 			r.Record = &command.SnapshotRecord_Change{Change: v}
 		}) && each(m.tokens, yield, func(r *command.SnapshotRecord, v *command.Token) {
 			r.Record = &command.SnapshotRecord_Token{Token: v}
+		}) && each(m.serverKeys, yield, func(r *command.SnapshotRecord, v *command.ServerKey) {
+			r.Record = &command.SnapshotRecord_ServerKey{ServerKey: v}
+		}) && each(m.fallbackLeases, yield, func(r *command.SnapshotRecord, v *command.FallbackLease) {
+			r.Record = &command.SnapshotRecord_FallbackLease{FallbackLease: v}
 		})
 	}
 }

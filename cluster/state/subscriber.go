@@ -141,6 +141,7 @@ func (m *Machine) indexSubscriber(old, s *command.Subscriber) {
 		m.byWireGuardKey.set(string(k), s.Imsi)
 	}
 	m.subscribers.set(s.Imsi, s)
+	m.heedFallback(s)
 	m.journal.devices++
 }
 
