@@ -111,22 +111,35 @@ func (r *rounds) confirmedIn(question uint64) uint64 {
 // other. Without it they would wait for the next heartbeat, up to a fifth of the
 // heartbeat timeout.
 func (n *Node) put() {
+	// VerifyLeader makes Raft send a heartbeat to every member at once, after
+	// those that are on their way. What it answers is of no use here.
+	n.rounds.put(n.ctx.Done(), n.cfg.HeartbeatTimeout/10, func() { n.raft.VerifyLeader() }, n.disk.stands)
+}
+
+// put calls send for each round, and waits until the round is over, but no longer
+// than late.
+//
+// Raft's loop doesn't heed the calls while it writes the log; it has room for 64, and
+// when they wait it can't take the members' votes on those before: the heartbeats
+// stop, and with them the leadership. So nothing is sent while the disk stands for
+// longer than a round may take.
+func (r *rounds) put(done <-chan struct{}, late time.Duration, send func(), stands func(time.Duration) bool) {
 	for {
 		select {
-		case <-n.rounds.wanted:
-		case <-n.ctx.Done():
+		case <-r.wanted:
+		case <-done:
 			return
 		}
-		question, changed := n.rounds.sending(), n.rounds.changed.next()
-		// VerifyLeader makes Raft send a heartbeat to every member at once, after
-		// those that are on their way. What it answers is of no use here.
-		n.raft.VerifyLeader()
-		for late := time.After(n.cfg.HeartbeatTimeout / 10); n.rounds.confirmedIn(question) == 0; changed = n.rounds.changed.next() {
+		question, changed := r.sending(), r.changed.next()
+		if !stands(late) {
+			send()
+		}
+		for late := time.After(late); r.confirmedIn(question) == 0; changed = r.changed.next() {
 			select {
 			case <-changed:
 				continue
 			case <-late: // whoever waits for more is as well off with Raft's own heartbeats
-			case <-n.ctx.Done():
+			case <-done:
 				return
 			}
 			break

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/hashicorp/raft"
 
@@ -49,6 +52,47 @@ func TestRounds(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestQuestionsWaitForTheDisk asks without pause, of a leader whose disk stands still
+// for a while, and of which each question is answered at once: Raft's own heartbeats go
+// on. It must not be asked to verify its leadership more often than it has room for.
+func TestQuestionsWaitForTheDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &watchedStore{store: &sickStore{takes: 10 * time.Second}, limit: time.Minute, fatal: func(err error) { t.Error(err) }}
+		r := newRounds("a", voters("a", "b", "c"))
+		done := make(chan struct{})
+		sent := 0
+		var tasks sync.WaitGroup
+		tasks.Go(func() { r.put(done, 20*time.Millisecond, func() { sent++ }, w.stands) })
+		ask := func() {
+			for range 1000 {
+				q := r.ask()
+				time.Sleep(time.Millisecond)
+				r.acknowledged("b", 3, q)
+			}
+			synctest.Wait()
+		}
+		ask()
+		if sent != 1000 {
+			t.Errorf("%d of 1000 rounds were sent while nothing was written", sent)
+		}
+		sent = 0
+		tasks.Go(func() { _ = w.StoreLogs(nil) })
+		synctest.Wait()
+		ask()
+		if sent > 25 {
+			t.Errorf("%d rounds wait for a disk that stands", sent)
+		}
+		time.Sleep(10 * time.Second)
+		sent = 0
+		ask()
+		if sent != 1000 {
+			t.Errorf("%d of 1000 rounds were sent after it", sent)
+		}
+		close(done)
+		tasks.Wait()
+	})
 }
 
 // TestCommits looks for the last command below a commit index, in logs in which a

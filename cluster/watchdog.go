@@ -3,6 +3,7 @@ package cluster
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -25,6 +26,7 @@ type watchedStore struct {
 	store walStore
 	limit time.Duration
 	fatal func(error)
+	since atomic.Int64 // when the append under way began, Unix nanoseconds; 0: there is none
 }
 
 // guard calls fatal if what was begun isn't ended, by calling the function
@@ -43,6 +45,12 @@ func guard(what string, limit time.Duration, fatal func(error)) (end func()) {
 		close(ended)
 		timer.Stop()
 	}
+}
+
+// stands tells whether an append has been under way for longer than a time.
+func (w *watchedStore) stands(d time.Duration) bool {
+	since := w.since.Load()
+	return since != 0 && time.Now().UnixNano()-since > int64(d)
 }
 
 // write runs a call that changes the store.
@@ -82,11 +90,18 @@ func (w *watchedStore) GetLog(index uint64, log *raft.Log) error {
 }
 
 func (w *watchedStore) StoreLog(log *raft.Log) error {
-	return w.write("append", func() error { return w.store.StoreLog(log) })
+	return w.append(func() error { return w.store.StoreLog(log) })
 }
 
 func (w *watchedStore) StoreLogs(logs []*raft.Log) error {
-	return w.write("append", func() error { return w.store.StoreLogs(logs) })
+	return w.append(func() error { return w.store.StoreLogs(logs) })
+}
+
+// append is a write of Raft's loop. There is one at a time.
+func (w *watchedStore) append(call func() error) error {
+	w.since.Store(time.Now().UnixNano())
+	defer w.since.Store(0)
+	return w.write("append", call)
 }
 
 func (w *watchedStore) DeleteRange(from, to uint64) error {
