@@ -30,6 +30,7 @@ var floors = map[string]int{
 	"cluster/merkle":      1,
 	"edge/grant":          1,
 	"edge/keywrap":        1,
+	"edge/pathwatch":      1,
 	"edge/wire":           1,
 	"edge/barrel/rfc7905": 1,
 
