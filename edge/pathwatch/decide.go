@@ -113,7 +113,7 @@ func (w *Watcher) take(to Path) {
 	}
 	w.active, w.last, w.selected = to, to, w.now
 	w.do(Select{to})
-	w.announce()
+	w.announce(to)
 }
 
 // release gives the fallback up when it has been of no use for a while.

@@ -34,5 +34,6 @@
 //  10. The gateway sends to the terminal by the path that the terminal's data last came
 //     by. Probes are no data. So after a selection, and whenever an answer says that the
 //     selected path isn't the active one, the app is told to announce itself, that is to
-//     send any packet that isn't a probe.
+//     send any packet that isn't a probe. So it is on a fallback that answers but doesn't
+//     admit the terminal, while no path carries: it may be that nobody asked to be admitted.
 package pathwatch

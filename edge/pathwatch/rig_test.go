@@ -15,6 +15,7 @@ type net struct {
 	dead     bool          // nothing passes
 	late     time.Duration // until an answer
 	refuses  bool          // the gateway doesn't admit the terminal
+	shy      bool          // nor before it sent data
 	deaf     bool          // since a failover, until the next handshake
 	connects bool          // a connection comes about while dead, too
 }
@@ -113,7 +114,7 @@ func (r *rig) act(a Action) {
 		r.sent[p.Path]++
 		if n := &r.nets[p.Path]; !n.dead && !n.deaf {
 			r.in(n.late, func() Event {
-				return ProbeAnswered{Path: p.Path, Nonce: p.Nonce, Active: r.active == p.Path, Admitted: !n.refuses}
+				return ProbeAnswered{Path: p.Path, Nonce: p.Nonce, Active: r.active == p.Path, Admitted: !n.refuses && !n.shy}
 			})
 		}
 		return
@@ -133,7 +134,7 @@ func (r *rig) act(a Action) {
 		r.in(50*time.Millisecond, func() Event { r.nets[Fallback].deaf = false; return nil })
 	case Announce:
 		if n := &r.nets[a.Path]; !n.dead && !n.deaf && !n.refuses {
-			r.active = a.Path
+			r.active, n.shy = a.Path, false
 		}
 	case RequestConnection:
 		over := a.Over

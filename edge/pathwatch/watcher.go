@@ -148,14 +148,16 @@ func (w *Watcher) answered(e ProbeAnswered) {
 	if e.Path == Carrier {
 		w.attach = firstAttach
 	}
-	if e.Path == w.active && e.Admitted && !e.Active && w.now.Sub(w.announced) >= w.cfg.InUse {
-		w.announce()
+	behind := e.Path == w.active && e.Admitted && !e.Active
+	waiting := e.Path == Fallback && !e.Admitted && !w.paths[w.active].usable()
+	if (behind || waiting) && w.now.Sub(w.announced) >= w.cfg.InUse {
+		w.announce(e.Path)
 	}
 }
 
-func (w *Watcher) announce() {
+func (w *Watcher) announce(on Path) {
 	w.announced = w.now
-	w.do(Announce{w.active})
+	w.do(Announce{on})
 }
 
 // expire gives up what wasn't answered in time.

@@ -222,6 +222,47 @@ func TestGatewayThatSendsByTheOtherPathIsTold(t *testing.T) {
 	r.expect("1m0.15s Announce{carrier}")
 }
 
+// A gateway that admits nobody on the fallback before there is data is sent some, but
+// not before the carrier is lost.
+func TestFallbackThatAdmitsOnDataOnly(t *testing.T) {
+	r := onCarrier(t, Config{KeepStandby: true})
+	r.nets[Fallback].shy = true
+	r.until(70 * time.Second)
+	r.tell(UseBegan{})
+	r.expect()
+	r.nets[Carrier].dead = true
+	r.until(80 * time.Second)
+	r.expect("1m14.05s Announce{fallback}", "1m15.05s Select{fallback}", "1m15.05s Announce{fallback}")
+}
+
+// What a minute costs, in probes: of the selected path and of the other.
+func TestWhatProbingCosts(t *testing.T) {
+	for _, c := range []struct {
+		name              string
+		prepare           func(*rig)
+		carrier, fallback int
+	}{
+		{"idle", func(*rig) {}, 4, 4},
+		{"in use", func(r *rig) { r.tell(UseBegan{}) }, 60, 12},
+		{"a use that ended twice, and another", func(r *rig) { r.tell(UseBegan{}, UseEnded{}, UseEnded{}, UseBegan{}) }, 60, 12},
+		{"in use, the fallback dead", func(r *rig) { r.tell(UseBegan{}); r.nets[Fallback].dead = true }, 60, 12},
+		{"idle, the carrier dead", func(r *rig) { r.nets[Carrier].dead = true }, 12, 4},
+		{"idle, both dead", func(r *rig) { r.nets[Carrier].dead, r.nets[Fallback].dead = true, true }, 12, 12},
+	} {
+		r := onCarrier(t, Config{KeepStandby: true})
+		c.prepare(r)
+		r.until(65 * time.Second)
+		r.w.attach = time.Hour // what is dead stays up
+		r.until(100 * time.Second)
+		before := r.sent
+		r.until(160 * time.Second)
+		carrier, fallback := r.sent[Carrier]-before[Carrier], r.sent[Fallback]-before[Fallback]
+		if carrier < c.carrier-1 || carrier > c.carrier+1 || fallback < c.fallback-1 || fallback > c.fallback+1 {
+			t.Errorf("%s: %d and %d, want about %d and %d", c.name, carrier, fallback, c.carrier, c.fallback)
+		}
+	}
+}
+
 func TestLinkDownIsFasterThanProbes(t *testing.T) {
 	r := onCarrier(t, Config{KeepStandby: true})
 	r.tell(LinkDown{Carrier})
