@@ -10,6 +10,7 @@ import (
 
 	"github.com/sealedge/sealedge/docs/api"
 	"github.com/sealedge/sealedge/edge/adminapi"
+	"github.com/sealedge/sealedge/edge/wire"
 )
 
 func TestDocumentListsEveryRoute(t *testing.T) {
@@ -112,6 +113,14 @@ func TestDocumentListsEveryField(t *testing.T) {
 		adminapi.Token{},
 		adminapi.IssueToken{},
 		adminapi.IssuedToken{},
+		adminapi.FallbackLease{},
+		adminapi.Fallback{},
+		adminapi.IssueFallback{},
+		adminapi.IssuedFallback{},
+		wire.ConnectionAnswer{},
+		wire.GatewayKey{},
+		adminapi.FallbackKey{},
+		adminapi.RotateFallbackKey{},
 	} {
 		typ := reflect.TypeOf(v)
 		var fields []string

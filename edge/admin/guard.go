@@ -22,6 +22,7 @@ const maxKey = 200
 func (s *Server) guard(rt route) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Sealedge-Node", s.cfg.Name)
+		w.Header().Set("Cache-Control", "no-store") // some answers have secrets, and all are of now
 		inLog := new(bool)
 		r = r.WithContext(context.WithValue(r.Context(), proposedKey{}, inLog))
 		caller, v, p := s.respond(w, r, rt)

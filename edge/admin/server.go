@@ -63,9 +63,11 @@ type Config struct {
 	Backup func(ctx context.Context, w io.Writer, to []age.Recipient) error
 	Trace  Tracer
 	Router func(imsi string) (*adminapi.Router, *problem) // what a travel router has to know, or why it can't be had
-	Logger *slog.Logger
-	Now    func() time.Time // nil: time.Now
-	Name   string           // of this node; every answer has it
+	// Fallback is nil where there is no fallback path.
+	Fallback *Fallback
+	Logger   *slog.Logger
+	Now      func() time.Time // nil: time.Now
+	Name     string           // of this node; every answer has it
 	// RequestsPerSecond is what one caller may ask of this node; 0: no limit.
 	RequestsPerSecond int
 	// Streams is how many watches there may be at a time.
@@ -128,6 +130,14 @@ func (s *Server) routes() []route {
 		{"POST /v1/terminals/{imsi}/resume", SealAdministrator, s.resumeTerminal},
 
 		{"POST /v1/routers/{imsi}/export", SealAdministrator, s.exportRouter},
+
+		{"GET /v1/terminals/{imsi}/fallback", Viewer, s.fallback},
+		{"POST /v1/terminals/{imsi}/fallback", SealAdministrator, s.issueFallback},
+		{"DELETE /v1/terminals/{imsi}/fallback", SealAdministrator, s.endFallback},
+		{"GET /v1/fallback/leases", Viewer, s.fallbackLeases},
+		{"GET /v1/fallback/keys", Viewer, s.fallbackKeys},
+		{"POST /v1/fallback/keys/rotate", Operator, s.rotateFallbackKey},
+		{"DELETE /v1/fallback/keys/{key}", Operator, s.retireFallbackKey},
 
 		{"GET /v1/barrels", Viewer, s.barrels},
 		{"GET /v1/barrels/{id}", Viewer, s.barrel},
