@@ -34,6 +34,7 @@ func (s *Server) table() []route {
 		{"GET", wire.PathStatus, false, s.status},
 		{"POST", wire.PathLogin, false, s.login},
 		{"GET", wire.PathOrders, false, s.orders},
+		{"POST", wire.PathConnections, false, s.connect},
 		{"POST", wire.PathAssociations, false, s.associate},
 		{"GET", wire.PathAllowList, false, s.allowList},
 		{"POST", wire.PathUses, false, s.use},

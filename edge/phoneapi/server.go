@@ -12,11 +12,13 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sealedge/sealedge/cluster/command"
 	"github.com/sealedge/sealedge/edge/sealuse"
+	"github.com/sealedge/sealedge/edge/wire"
 	"github.com/sealedge/sealedge/policy"
 )
 
-// Config is what the server is composed of. All of it is needed.
+// Config is what the server is composed of. All of it is needed, but for Connect.
 type Config struct {
 	Cluster  Cluster
 	Rules    func() *policy.Rules // in force now; nil when there are none
@@ -28,6 +30,9 @@ type Config struct {
 	// Unwrap opens the secret of a terminal's credentials, which is wrapped for
 	// "chap:" and its IMSI (edge/keywrap).
 	Unwrap func(owner string, wrapped []byte) ([]byte, error)
+	// Connect answers a connection request of the terminal of a session; edge/fallback
+	// does. nil: there is no fallback path.
+	Connect func(ctx context.Context, req wire.ConnectionRequest, conn *tls.ConnectionState, from netip.Addr, session *command.Session) (*wire.ConnectionAnswer, *wire.Problem)
 	// Certificate is the gateway's, for its inner addresses. It is asked for at
 	// every handshake, so that a renewed one is taken up.
 	Certificate func() (*tls.Certificate, error)

@@ -64,7 +64,7 @@ const (
 	CodeTokenInvalid      Code = "token-invalid"
 	CodeDeviceCertificate Code = "device-certificate"
 	CodeConnectionRefused Code = "connection-refused"
-	CodeUpgradePending    Code = "upgrade-pending"
+	CodeFallbackNotReady  Code = "fallback-not-ready"
 	CodeRateLimited       Code = "rate-limited"
 	CodeTooLarge          Code = "too-large"
 	CodeNoPolicy          Code = "no-policy"
@@ -124,7 +124,7 @@ var kinds = map[Code]Kind{
 	CodeTokenInvalid:      {401, "The login is missing, wrong or expired.", "Log in again."},
 	CodeDeviceCertificate: {403, "The terminal's device certificate is missing or another one.", "Install the certificate that was issued for this terminal."},
 	CodeConnectionRefused: {403, "The connection is refused.", "See that keys, certificate, account and password are those that were issued; why it is refused, the administrator finds in the audit chain."},
-	CodeUpgradePending:    {503, "Not every node of the gateway is upgraded.", "Try again later; until then the tunnel takes the terminal's key alone, where the policy lets it."},
+	CodeFallbackNotReady:  {503, "The gateway has nothing to give for the fallback path yet.", "Try again later; until then the terminal's key alone will do, where the policy lets it."},
 	CodeRateLimited:       {429, "Too many requests from this terminal.", "Wait as long as Retry-After says."},
 	CodeTooLarge:          {413, "The request is too large.", "Send less; an image may have 64 MiB."},
 	CodeNoPolicy:          {503, "No policy is in force.", "Have an administrator apply one with \"sealctl policy apply\"."},

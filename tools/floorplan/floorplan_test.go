@@ -59,6 +59,7 @@ var floors = map[string]int{
 	"edge/barrel":     4,
 	"edge/hotspot":    4,
 	"edge/radius":     4,
+	"edge/fallback":   4,
 	"edge/wireguard":  4,
 	"edge/upstream":   4,
 	"edge/admin":      4,
