@@ -2,11 +2,8 @@ package inner
 
 import (
 	"encoding/binary"
-	"encoding/hex"
+	"net/netip"
 	"sync/atomic"
-
-	"gvisor.dev/gvisor/pkg/buffer"
-	"gvisor.dev/gvisor/pkg/tcpip/stack"
 )
 
 const (
@@ -27,31 +24,22 @@ func (s *portSet) remove(port uint16)   { s[port/64].And(^uint64(1 << (port % 64
 // Deliver takes an IP packet from an access path that verified its source. pkt
 // is the caller's again when Deliver returns. Any goroutine may call it.
 func (n *Network) Deliver(pkt []byte) {
-	defer func() {
-		if r := recover(); r != nil {
-			n.count.add(dropPanic, 1)
-			n.log.Error("inner network: a packet broke its handling; please report it with these bytes",
-				"panic", r, "bytes", hex.EncodeToString(pkt[:min(len(pkt), 256)]))
-		}
-	}()
+	defer n.caught(pkt)
+	if p, ok := n.admitted(pkt); ok {
+		n.driver.packet(p)
+	}
+}
+
+// admitted admits and counts.
+func (n *Network) admitted(pkt []byte) (packet, bool) {
 	p, reason := n.admit(pkt)
 	if reason != 0 {
 		n.count.add(reason, 1)
-		return
+		return p, false
 	}
 	n.count.add(inPackets, 1)
 	n.count.add(inBytes, len(p.whole))
-	b := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: buffer.MakeWithData(p.whole)})
-	n.link.inject(p.number, b)
-	b.DecRef()
-}
-
-// DeliverAll takes packets as Deliver does, in their order, and costs less for
-// each of them when they come many at a time.
-func (n *Network) DeliverAll(pkts [][]byte) {
-	for _, pkt := range pkts {
-		n.Deliver(pkt)
-	}
+	return p, true
 }
 
 // admit is the whole of what terminals may do. It returns the packet, or the
@@ -104,22 +92,57 @@ func (n *Network) admit(b []byte) (packet, counter) {
 	return p, 0
 }
 
-// transmit takes a packet of the stack to its terminal.
-func (n *Network) transmit(pkt []byte) {
-	to, ok := mayLeave(pkt)
-	if !ok {
-		n.count.add(dropEgress, 1)
-		return
+// transmit takes packets of the driver to their terminals. Those of one call are
+// mostly for the same.
+func (n *Network) transmit(pkts [][]byte) {
+	for len(pkts) > 0 {
+		to, ok := mayLeave(pkts[0])
+		if !ok {
+			n.count.add(dropEgress, 1)
+			pkts = pkts[1:]
+			continue
+		}
+		same := 1
+		for same < len(pkts) {
+			if next, ok := mayLeave(pkts[same]); !ok || next != to {
+				break
+			}
+			same++
+		}
+		n.send(to, pkts[:same])
+		pkts = pkts[same:]
 	}
+}
+
+// send takes packets to one terminal.
+func (n *Network) send(to netip.Addr, pkts [][]byte) {
 	r := n.route(to)
 	if r == nil {
-		n.count.add(dropNoRoute, 1)
+		n.count.add(dropNoRoute, len(pkts))
 		return
 	}
-	if err := r.path.Send(pkt); err != nil {
-		n.count.add(dropPath, 1)
+	if r.batch != nil && len(pkts) > 1 {
+		if err := r.batch.SendAll(pkts); err != nil {
+			n.count.add(dropPath, len(pkts))
+			return
+		}
+		n.sent(pkts)
 		return
 	}
-	n.count.add(outPackets, 1)
-	n.count.add(outBytes, len(pkt))
+	for i, pkt := range pkts {
+		if err := r.path.Send(pkt); err != nil {
+			n.count.add(dropPath, 1)
+			continue
+		}
+		n.sent(pkts[i : i+1])
+	}
+}
+
+func (n *Network) sent(pkts [][]byte) {
+	bytes := 0
+	for _, pkt := range pkts {
+		bytes += len(pkt)
+	}
+	n.count.add(outPackets, len(pkts))
+	n.count.add(outBytes, bytes)
 }

@@ -87,6 +87,9 @@ func TestTCP(t *testing.T) {
 			if p.mss != c.mss || p.longUp > 1300 || p.longDown > 1300 || min(p.longUp, p.longDown) < 1200 {
 				t.Errorf("segment size %d, longest packets %d up, %d down; want %d and just under 1300", p.mss, p.longUp, p.longDown, c.mss)
 			}
+			if p.together < 2 {
+				t.Errorf("packets came down one by one")
+			}
 			if got := n.Counters(); got["malformed"]+got["fragment"]+got["extension-header"] != 0 {
 				t.Errorf("counters %v", got)
 			}

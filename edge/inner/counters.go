@@ -67,18 +67,12 @@ type counters [numCounters]struct {
 func (c *counters) add(k counter, n int) { c[k].n.Add(uint64(n)) }
 
 // Counters returns how many packets and bytes went each way, how many were
-// dropped for which reason, and what the stack itself refused ("stack-...").
+// dropped for which reason, and what the IP stack itself did and refused ("stack-...").
 func (n *Network) Counters() map[string]uint64 {
 	m := make(map[string]uint64, numCounters+8)
 	for k, name := range counterNames {
 		m[name] = n.count[k].n.Load()
 	}
-	s := n.stack.Stats()
-	m["stack-tcp-checksum"] = s.TCP.ChecksumErrors.Value()
-	m["stack-tcp-listen-overflow"] = s.TCP.ListenOverflowSynDrop.Value() + s.TCP.ListenOverflowAckDrop.Value()
-	m["stack-tcp-retransmits"] = s.TCP.Retransmits.Value()
-	m["stack-tcp-established"] = s.TCP.CurrentEstablished.Value()
-	m["stack-udp-checksum"] = s.UDP.ChecksumErrors.Value()
-	m["stack-udp-buffer-full"] = s.UDP.ReceiveBufferErrors.Value()
+	n.driver.counters(m)
 	return m
 }

@@ -5,13 +5,10 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net"
 	"net/netip"
 	"slices"
 	"sync"
-
-	"gvisor.dev/gvisor/pkg/tcpip"
-	"gvisor.dev/gvisor/pkg/tcpip/header"
-	"gvisor.dev/gvisor/pkg/tcpip/stack"
 )
 
 // ErrClosed is returned by a Network that was closed.
@@ -61,13 +58,12 @@ type batchPath interface {
 
 // Network is the inner network. Make one with New, end it with Close.
 type Network struct {
-	cfg   Config
-	log   *slog.Logger
-	stack *stack.Stack
-	with6 bool // there is an IPv6 address
-	link  link
-	own   map[netip.Addr]*netip.Addr // the gateway's addresses, each with itself; never changes
-	count counters
+	cfg    Config
+	log    *slog.Logger
+	driver driver
+	with6  bool                       // there is an IPv6 address
+	own    map[netip.Addr]*netip.Addr // the gateway's addresses, each with itself; never changes
+	count  counters
 
 	tcpPorts, udpPorts portSet
 
@@ -80,7 +76,19 @@ type Network struct {
 
 type closer interface{ Close() error }
 
-const nic tcpip.NICID = 1
+// driver is an IP stack that has the gateway's addresses. What it sends it gives
+// to Network.transmit.
+type driver interface {
+	// packet takes what was admitted, and keeps nothing of it.
+	packet(p packet)
+	// train takes segments that were put together; their checksums are right.
+	train(t *train)
+	listenTCP(port uint16) (net.Listener, error)
+	listenUDP(port uint16) (net.PacketConn, error)
+	// counters adds the stack's own.
+	counters(m map[string]uint64)
+	close() error
+}
 
 // New starts a network. Nothing is reachable until Listen calls open ports.
 func New(cfg Config) (*Network, error) {
@@ -110,42 +118,23 @@ func New(cfg Config) (*Network, error) {
 	n := &Network{
 		cfg:    cfg,
 		log:    cfg.Logger,
-		stack:  newStack(with6),
 		with6:  with6,
 		own:    make(map[netip.Addr]*netip.Addr),
 		routes: make(map[netip.Addr]*route),
 		open:   make(map[closer]struct{}),
 		conns:  make(map[netip.Addr]map[*conn]struct{}),
 	}
-	n.link.net = n
-	n.link.mtu.Store(uint32(cfg.MTU))
-	if err := n.attach(); err != nil {
-		n.stack.Destroy()
+	for _, a := range n.cfg.Addresses {
+		if !a.IsValid() || a.IsUnspecified() || a.IsMulticast() || a.IsLoopback() || a.IsLinkLocalUnicast() || a.Zone() != "" {
+			return nil, fmt.Errorf("inner network: address %v: want the address of a host", a)
+		}
+		n.own[a] = &a
+	}
+	var err error
+	if n.driver, err = newNetstack(n); err != nil {
 		return nil, fmt.Errorf("inner network: %w", err)
 	}
 	return n, nil
-}
-
-// attach gives the stack its interface, addresses and routes.
-func (n *Network) attach() error {
-	if err := n.stack.CreateNIC(nic, &n.link); err != nil {
-		return fmt.Errorf("create interface: %s", err)
-	}
-	for _, a := range n.cfg.Addresses {
-		if !a.IsValid() || a.IsUnspecified() || a.IsMulticast() || a.IsLoopback() || a.IsLinkLocalUnicast() || a.Zone() != "" {
-			return fmt.Errorf("address %v: want the address of a host", a)
-		}
-		n.own[a] = &a
-		addr := tcpip.ProtocolAddress{
-			Protocol:          familyOf(a).number,
-			AddressWithPrefix: tcpip.AddrFromSlice(a.AsSlice()).WithPrefix(),
-		}
-		if err := n.stack.AddProtocolAddress(nic, addr, stack.AddressProperties{}); err != nil {
-			return fmt.Errorf("address %v: %s", a, err)
-		}
-	}
-	n.stack.SetRouteTable([]tcpip.Route{{Destination: header.IPv4EmptySubnet, NIC: nic}, {Destination: header.IPv6EmptySubnet, NIC: nic}})
-	return nil
 }
 
 func (n *Network) isClosed() bool {
@@ -191,6 +180,5 @@ func (n *Network) Close() error {
 	for _, c := range conns {
 		c.abort()
 	}
-	n.stack.Destroy()
-	return nil
+	return n.driver.close()
 }

@@ -87,7 +87,7 @@ func TestOnlyAnswersLeave(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			n, down := network(t)
-			n.transmit(c.pkt)
+			n.transmit([][]byte{c.pkt})
 			if got := down.pkts == 1; got != c.leave {
 				t.Errorf("left: %v, want %v", got, c.leave)
 			}

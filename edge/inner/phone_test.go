@@ -63,6 +63,7 @@ type phone struct {
 
 	mu               sync.Mutex
 	longUp, longDown int    // the longest packets; guarded by mu
+	together         int    // the most packets that came down at once; guarded by mu
 	mss              uint16 // that the gateway offered; guarded by mu
 }
 
@@ -91,11 +92,19 @@ func newPhone(t testing.TB, n *inner.Network, addr netip.Addr) *phone {
 			if pkt == nil {
 				return
 			}
-			v := pkt.ToView()
-			p.note(&p.longUp, v.AsSlice())
-			n.Deliver(v.AsSlice())
-			v.Release()
-			pkt.DecRef()
+			var pkts [][]byte // all that wait, as the access paths do
+			for pkt != nil {
+				v := pkt.ToView()
+				pkts = append(pkts, v.ToSlice())
+				p.note(&p.longUp, v.AsSlice())
+				v.Release()
+				pkt.DecRef()
+				if len(pkts) == 100 {
+					break
+				}
+				pkt = p.link.Read()
+			}
+			n.DeliverAll(pkts)
 		}
 	})
 	wg.Go(func() {
@@ -148,6 +157,17 @@ func numberOf(a netip.Addr) tcpip.NetworkProtocolNumber {
 func (p *phone) Send(pkt []byte) error {
 	p.note(&p.longDown, pkt)
 	p.down <- append([]byte(nil), pkt...)
+	return nil
+}
+
+// SendAll is the path down for packets that come together.
+func (p *phone) SendAll(pkts [][]byte) error {
+	for _, pkt := range pkts {
+		_ = p.Send(pkt) // never fails
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.together = max(p.together, len(pkts))
 	return nil
 }
 

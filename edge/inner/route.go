@@ -9,7 +9,8 @@ import (
 
 // route is how a terminal is reached.
 type route struct {
-	path Path
+	path  Path
+	batch batchPath // path, if it can; else nil
 	// local is the gateway address that the terminal last sent UDP to, which
 	// answers come from; nil before. Any goroutine.
 	local atomic.Pointer[netip.Addr]
@@ -47,6 +48,7 @@ func (n *Network) SetRoute(prefix netip.Prefix, p Path) {
 		return
 	}
 	r := &route{path: p}
+	r.batch, _ = p.(batchPath)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if old := n.routes[to]; old != nil {

@@ -1,9 +1,11 @@
 package inner
 
 import (
+	"fmt"
 	"sync/atomic"
 	"time"
 
+	"gvisor.dev/gvisor/pkg/buffer"
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
@@ -63,6 +65,83 @@ func newStack(with6 bool) *stack.Stack {
 	return s
 }
 
+const nic tcpip.NICID = 1
+
+// netstack is the driver in userspace.
+type netstack struct {
+	net   *Network
+	stack *stack.Stack
+	link  link
+}
+
+func newNetstack(n *Network) (*netstack, error) {
+	s := &netstack{net: n, stack: newStack(n.with6)}
+	s.link.net = n
+	s.link.mtu.Store(uint32(n.cfg.MTU))
+	if err := s.attach(); err != nil {
+		s.stack.Destroy()
+		return nil, err
+	}
+	return s, nil
+}
+
+// attach gives the stack its interface, addresses and routes.
+func (s *netstack) attach() error {
+	if err := s.stack.CreateNIC(nic, &s.link); err != nil {
+		return fmt.Errorf("create interface: %s", err)
+	}
+	for _, a := range s.net.cfg.Addresses {
+		addr := tcpip.ProtocolAddress{
+			Protocol:          familyOf(a).number,
+			AddressWithPrefix: tcpip.AddrFromSlice(a.AsSlice()).WithPrefix(),
+		}
+		if err := s.stack.AddProtocolAddress(nic, addr, stack.AddressProperties{}); err != nil {
+			return fmt.Errorf("address %v: %s", a, err)
+		}
+	}
+	s.stack.SetRouteTable([]tcpip.Route{{Destination: header.IPv4EmptySubnet, NIC: nic}, {Destination: header.IPv6EmptySubnet, NIC: nic}})
+	return nil
+}
+
+func (s *netstack) packet(p packet) {
+	s.inject(p.number, buffer.NewViewWithData(p.whole))
+}
+
+func (s *netstack) train(t *train) {
+	v := buffer.NewViewSize(t.headers + t.total)
+	b := v.AsSlice()
+	t.head(b[:t.headers], false)
+	b = b[t.headers:]
+	for _, p := range t.payloads {
+		b = b[copy(b, p):]
+	}
+	s.inject(t.first.number, v)
+}
+
+// inject gives a packet to the stack.
+func (s *netstack) inject(protocol tcpip.NetworkProtocolNumber, v *buffer.View) {
+	pkt := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: buffer.MakeWithView(v)})
+	if d := s.link.dispatcher.Load(); d != nil {
+		(*d).DeliverNetworkPacket(protocol, pkt)
+	}
+	pkt.DecRef()
+}
+
+func (s *netstack) counters(m map[string]uint64) {
+	st := s.stack.Stats()
+	m["stack-tcp-checksum"] = st.TCP.ChecksumErrors.Value()
+	m["stack-tcp-listen-overflow"] = st.TCP.ListenOverflowSynDrop.Value() + st.TCP.ListenOverflowAckDrop.Value()
+	m["stack-tcp-retransmits"] = st.TCP.Retransmits.Value()
+	m["stack-tcp-established"] = st.TCP.CurrentEstablished.Value()
+	m["stack-udp-checksum"] = st.UDP.ChecksumErrors.Value()
+	m["stack-udp-buffer-full"] = st.UDP.ReceiveBufferErrors.Value()
+}
+
+func (s *netstack) close() error {
+	s.stack.Destroy()
+	return nil
+}
+
 // link is the stack's only interface. It has no queue: what the stack sends
 // goes to the terminal's path on the goroutine that sends it, so that a slow
 // path slows its sender down and nothing piles up here.
@@ -72,15 +151,22 @@ type link struct {
 	dispatcher atomic.Pointer[stack.NetworkDispatcher]
 }
 
-var _ stack.LinkEndpoint = (*link)(nil)
+var (
+	_ stack.LinkEndpoint = (*link)(nil)
+	_ stack.GSOEndpoint  = (*link)(nil)
+)
+
+// The stack makes TCP segments of up to GSOMaxSize bytes, without a checksum;
+// they are cut to size here, and go down together.
+
+func (*link) GSOMaxSize() uint32               { return maxTrain }
+func (*link) SupportedGSO() stack.SupportedGSO { return stack.HostGSOSupported }
 
 // WritePackets sends what the stack made.
 func (l *link) WritePackets(list stack.PacketBufferList) (int, tcpip.Error) {
 	sent := 0
 	for _, pkt := range list.AsSlice() {
-		view := pkt.ToView()
-		l.net.transmit(view.AsSlice())
-		view.Release()
+		l.write(pkt)
 		sent++
 	}
 	// A packet without a way is lost, as on any network, and counted; it is no
@@ -88,11 +174,25 @@ func (l *link) WritePackets(list stack.PacketBufferList) (int, tcpip.Error) {
 	return sent, nil
 }
 
-// inject gives a packet to the stack, which copies it.
-func (l *link) inject(protocol tcpip.NetworkProtocolNumber, pkt *stack.PacketBuffer) {
-	if d := l.dispatcher.Load(); d != nil {
-		(*d).DeliverNetworkPacket(protocol, pkt)
+func (l *link) write(pkt *stack.PacketBuffer) {
+	gso := pkt.GSOOptions
+	if gso.Type != stack.GSONone && pkt.Data().Size() > int(gso.MSS) && gso.MSS > 0 {
+		if err := segments(pkt.AsSlices(), int(gso.MSS), l.net.transmit); err != nil {
+			l.net.count.add(dropEgress, 1)
+		}
+		return
 	}
+	view := pkt.ToView()
+	defer view.Release()
+	b := view.AsSlice()
+	if gso.Type != stack.GSONone && gso.NeedsCsum {
+		finish(b, int(gso.L3HdrLen))
+	}
+	alone := bursts.Get().(*burst)
+	alone.pkts = append(alone.pkts[:0], b)
+	l.net.transmit(alone.pkts)
+	alone.pkts = alone.pkts[:0]
+	bursts.Put(alone)
 }
 
 // Attach is called by the stack, with nil at its end.

@@ -28,35 +28,44 @@ const (
 
 // ListenTCP opens a TCP port on every inner address of the gateway. Closing
 // the listener leaves accepted connections alone; the port goes on being let
-// through for them, and the stack resets new ones.
+// through for them, and new ones are refused.
 func (n *Network) ListenTCP(port uint16) (net.Listener, error) {
 	if n.isClosed() {
 		return nil, ErrClosed
 	}
+	l, err := n.driver.listenTCP(port)
+	if err != nil {
+		return nil, fmt.Errorf("inner network: TCP port %d: %w", port, err)
+	}
+	if err := n.register(l); err != nil {
+		l.Close()
+		return nil, err
+	}
+	n.tcpPorts.add(port)
+	return l, nil
+}
+
+func (s *netstack) listenTCP(port uint16) (net.Listener, error) {
+	n := s.net
 	l := &listener{net: n, port: port, done: make(chan struct{})}
 	// An IPv6 endpoint takes connections to IPv4 addresses too (RFC 3493 3.7).
 	number := family4.number
 	if n.with6 {
 		number = family6.number
 	}
-	ep, err := n.stack.NewEndpoint(tcp.ProtocolNumber, number, &l.wq)
+	ep, err := s.stack.NewEndpoint(tcp.ProtocolNumber, number, &l.wq)
 	if err != nil {
-		return nil, fmt.Errorf("inner network: TCP port %d: %s", port, err)
+		return nil, errors.New(err.String())
 	}
 	l.ep = ep
 	if err := ep.Bind(tcpip.FullAddress{Port: port}); err != nil {
 		ep.Close()
-		return nil, fmt.Errorf("inner network: TCP port %d: %s", port, err)
+		return nil, errors.New(err.String())
 	}
 	if err := ep.Listen(backlog); err != nil {
 		ep.Close()
-		return nil, fmt.Errorf("inner network: TCP port %d: %s", port, err)
+		return nil, errors.New(err.String())
 	}
-	if err := n.register(l); err != nil {
-		ep.Close()
-		return nil, err
-	}
-	n.tcpPorts.add(port)
 	return l, nil
 }
 
@@ -137,38 +146,48 @@ func (n *Network) accepted(ep tcpip.Endpoint, wq *waiter.Queue, remote tcpip.Ful
 	_ = ep.SetSockOptInt(tcpip.KeepaliveCountOption, keepaliveCount)
 
 	from := address(remote.Addr)
-	c := &conn{
-		TCPConn: gonet.NewTCPConn(wq, ep), net: n, ep: ep, terminal: holder(from),
-		remote: net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, remote.Port)),
-	}
-	n.mu.Lock()
-	of := n.conns[c.terminal]
-	ok := !n.closed && n.routes[c.terminal] != nil
-	if ok && len(of) >= n.cfg.ConnsPerTerminal {
-		n.count.add(dropConnLimit, 1)
-		ok = false
-	}
-	if ok {
-		if of == nil {
-			of = make(map[*conn]struct{})
-			n.conns[c.terminal] = of
-		}
-		of[c] = struct{}{}
-	}
-	n.mu.Unlock()
-	if !ok {
+	c := n.adopt(gonet.NewTCPConn(wq, ep), netip.AddrPortFrom(from, remote.Port), ep.Abort)
+	if c == nil {
 		ep.Abort()
-		return nil
 	}
 	return c
+}
+
+// adopt counts a new connection for its terminal; nil when that has too many or
+// is gone.
+func (n *Network) adopt(tcp tcpConn, from netip.AddrPort, reset func()) *conn {
+	c := &conn{tcpConn: tcp, net: n, reset: reset, terminal: holder(from.Addr()), remote: net.TCPAddrFromAddrPort(from)}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	of := n.conns[c.terminal]
+	if n.closed || n.routes[c.terminal] == nil {
+		return nil
+	}
+	if len(of) >= n.cfg.ConnsPerTerminal {
+		n.count.add(dropConnLimit, 1)
+		return nil
+	}
+	if of == nil {
+		of = make(map[*conn]struct{})
+		n.conns[c.terminal] = of
+	}
+	of[c] = struct{}{}
+	return c
+}
+
+// tcpConn is a connection of either driver.
+type tcpConn interface {
+	net.Conn
+	CloseRead() error
+	CloseWrite() error
 }
 
 // conn is an accepted connection. It counts for its terminal until it is
 // closed.
 type conn struct {
-	*gonet.TCPConn
+	tcpConn
 	net      *Network
-	ep       tcpip.Endpoint
+	reset    func()
 	terminal netip.Addr // its holder
 	remote   *net.TCPAddr
 }
@@ -180,13 +199,13 @@ func (c *conn) RemoteAddr() net.Addr { return c.remote }
 // Close ends the connection in order.
 func (c *conn) Close() error {
 	c.forget()
-	return c.TCPConn.Close()
+	return c.tcpConn.Close()
 }
 
 // abort resets the connection; reads and writes on it fail.
 func (c *conn) abort() {
 	c.forget()
-	c.ep.Abort()
+	c.reset()
 }
 
 func (c *conn) forget() {

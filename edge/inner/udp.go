@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/stack"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
 	"gvisor.dev/gvisor/pkg/waiter"
 )
@@ -24,21 +25,30 @@ func (n *Network) ListenUDP(port uint16) (net.PacketConn, error) {
 	if n.isClosed() {
 		return nil, ErrClosed
 	}
+	c, err := n.driver.listenUDP(port)
+	if err != nil {
+		return nil, fmt.Errorf("inner network: UDP port %d: %w", port, err)
+	}
+	if err := n.register(c); err != nil {
+		c.Close()
+		return nil, err
+	}
+	n.udpPorts.add(port)
+	return c, nil
+}
+
+func (s *netstack) listenUDP(port uint16) (net.PacketConn, error) {
+	n := s.net
 	c := &packetConn{
-		net: n, port: port, ready: make(chan struct{}, 1), done: make(chan struct{}),
+		net: n, stack: s.stack, port: port, ready: make(chan struct{}, 1), done: make(chan struct{}),
 		deadline: newDeadline(), byAddr: make(map[netip.Addr]tcpip.Endpoint),
 	}
 	for _, a := range n.cfg.Addresses {
 		if err := c.bind(a); err != nil {
 			c.closeEndpoints()
-			return nil, fmt.Errorf("inner network: UDP port %d: %w", port, err)
+			return nil, err
 		}
 	}
-	if err := n.register(c); err != nil {
-		c.closeEndpoints()
-		return nil, err
-	}
-	n.udpPorts.add(port)
 	return c, nil
 }
 
@@ -47,6 +57,7 @@ func (n *Network) ListenUDP(port uint16) (net.PacketConn, error) {
 // other than by the endpoint that sends it.
 type packetConn struct {
 	net      *Network
+	stack    *stack.Stack
 	port     uint16
 	ready    chan struct{} // holds a token when some endpoint may have a datagram
 	once     sync.Once
@@ -58,7 +69,7 @@ type packetConn struct {
 
 func (c *packetConn) bind(a netip.Addr) error {
 	wq := new(waiter.Queue)
-	ep, err := c.net.stack.NewEndpoint(udp.ProtocolNumber, familyOf(a).number, wq)
+	ep, err := c.stack.NewEndpoint(udp.ProtocolNumber, familyOf(a).number, wq)
 	if err != nil {
 		return errors.New(err.String())
 	}
@@ -136,19 +147,23 @@ func (c *packetConn) WriteTo(b []byte, to net.Addr) (int, error) {
 // from picks the endpoint that a terminal has spoken to, else the first of its
 // family; nil if there is none.
 func (c *packetConn) from(terminal netip.Addr) tcpip.Endpoint {
-	if r := c.net.route(terminal); r != nil {
-		if local := r.local.Load(); local != nil {
-			if ep := c.byAddr[*local]; ep != nil {
-				return ep
-			}
+	return c.byAddr[c.net.answersFrom(terminal)]
+}
+
+// answersFrom is the address that a terminal has sent UDP to, else the first of
+// its family; the zero address if there is none.
+func (n *Network) answersFrom(terminal netip.Addr) netip.Addr {
+	if r := n.route(terminal); r != nil {
+		if local := r.local.Load(); local != nil && local.Is4() == terminal.Is4() {
+			return *local
 		}
 	}
-	for i, a := range c.net.cfg.Addresses {
+	for _, a := range n.cfg.Addresses {
 		if terminal.IsValid() && a.Is4() == terminal.Is4() {
-			return c.ends[i]
+			return a
 		}
 	}
-	return nil
+	return netip.Addr{}
 }
 
 // Close ends ReadFrom and closes the port.
