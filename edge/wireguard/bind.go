@@ -1,100 +1,151 @@
 package wireguard
 
 import (
-	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
 
 	"golang.zx2c4.com/wireguard/conn"
+	"golang.zx2c4.com/wireguard/device"
 )
 
-// bind is the device's socket. The library's own binds all addresses; the
-// gateway has one that moves between nodes, so the socket is opened outside
-// and put here before the device comes up.
+// bind is a device's part of the socket. The library's own binds all addresses and
+// belongs to one device; the gateway has one address that moves between nodes, and
+// may have two devices, so the socket is opened outside and put here before the
+// device comes up.
 type bind struct {
 	count *counters
-	warn  func(msg string, args ...any)
 	holds func() bool // nil: always
+	mac1  mac1Key     // of the device's public key; set before the device comes up
+	room  int         // bytes of the longest datagram, see stamp
 
 	mu   sync.Mutex
-	next Conn                   // for the next Open; guarded by mu
-	conn atomic.Pointer[socket] // nil while closed; written under mu
+	next *socket              // for the next Open; guarded by mu
+	port atomic.Pointer[port] // nil while closed; written under mu
 }
-
-// socket wraps Conn for an atomic pointer.
-type socket struct{ Conn }
 
 var _ conn.Bind = (*bind)(nil)
 
-// prepare puts c where the next Open takes it.
-func (b *bind) prepare(c Conn) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.next = c
+// port is a bind while it is open.
+type port struct {
+	*bind
+	socket *socket
+	in     chan *batch
+	closed chan struct{}
+
+	// Owned by the device's receiving goroutine: what it is splitting up.
+	from     *batch
+	slot, at int
 }
 
-// Open begins to use the prepared socket. The port asked for is what the
-// device remembers of the last one, and of no interest.
+// prepare puts s where the next Open takes it.
+func (b *bind) prepare(s *socket) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.next = s
+}
+
+// Open begins to use the prepared socket. The number asked for is what the device
+// remembers of the last one, and of no interest.
 func (b *bind) Open(uint16) ([]conn.ReceiveFunc, uint16, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.conn.Load() != nil {
+	if b.port.Load() != nil {
 		return nil, 0, conn.ErrBindAlreadyOpen
 	}
 	if b.next == nil {
-		return nil, 0, errors.New("no socket")
+		return nil, 0, net.ErrClosed
 	}
-	s := &socket{b.next}
+	p := &port{bind: b, socket: b.next, in: make(chan *batch), closed: make(chan struct{})}
 	b.next = nil
-	b.conn.Store(s)
-	var port uint16
-	if u, ok := s.LocalAddr().(*net.UDPAddr); ok {
-		port = u.AddrPort().Port()
+	b.port.Store(p)
+	p.socket.attach(p)
+	var number uint16
+	if u, ok := p.socket.conn.LocalAddr().(*net.UDPAddr); ok {
+		number = u.AddrPort().Port()
 	}
-	return []conn.ReceiveFunc{b.receiver(s)}, port, nil
+	return []conn.ReceiveFunc{p.receive}, number, nil
 }
 
-// receiver reads one datagram a call. It is called by one goroutine.
-func (b *bind) receiver(s *socket) conn.ReceiveFunc {
-	var last *endpoint // most datagrams come from where the one before came from
-	return func(packets [][]byte, sizes []int, eps []conn.Endpoint) (int, error) {
-		n, from, err := s.ReadFromUDPAddrPort(packets[0])
-		switch {
-		case err != nil && b.conn.Load() != s, errors.Is(err, net.ErrClosed):
-			return 0, net.ErrClosed
-		case err != nil:
-			// Wrapped, because the device gives up for good on a net.Error
-			// that isn't temporary; of another kind it tries again, in steps.
-			b.count.add(deviceErrors, 1)
-			b.warn("wireguard: read socket", "error", err)
-			return 0, fmt.Errorf("read socket: %w", err)
-		}
-		if last == nil || last.addr != from {
-			last = &endpoint{from}
-		}
-		sizes[0], eps[0] = n, last
-		return 1, nil
-	}
-}
-
-// Close closes the socket, if one is open. The device closes also before it
-// opens, so a prepared socket stays.
+// Close stops using the socket. The device closes also before it opens, so a
+// prepared socket stays.
 func (b *bind) Close() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if s := b.conn.Swap(nil); s != nil {
-		return s.Close()
+	if p := b.port.Swap(nil); p != nil {
+		p.socket.detach(p)
+		close(p.closed)
 	}
 	return nil
 }
 
+// receive gives the device the datagrams that concern it. It is called by one
+// goroutine.
+func (p *port) receive(packets [][]byte, sizes []int, eps []conn.Endpoint) (n int, err error) {
+	for n == 0 {
+		if p.from == nil {
+			select {
+			case p.from = <-p.in:
+				p.slot, p.at = 0, 0
+			case <-p.closed:
+				return 0, net.ErrClosed
+			}
+		}
+		for n < len(packets) && p.slot < p.from.n {
+			ep := p.from.eps[p.slot]
+			d := p.next()
+			if !p.concerns(d) {
+				continue
+			}
+			sizes[n], eps[n] = copy(packets[n], d), ep
+			stamp(packets[n][p.room:], ep.addr)
+			n++
+		}
+		if p.slot == p.from.n {
+			p.from.release()
+			p.from = nil
+		}
+	}
+	return n, nil
+}
+
+// next splits the next datagram off.
+func (p *port) next() []byte {
+	slot, size := p.from.slot(p.slot), p.from.segments[p.slot]
+	from := p.at
+	if size == 0 || from+size >= len(slot) {
+		p.slot, p.at = p.slot+1, 0
+		return slot[from:]
+	}
+	p.at += size
+	return slot[from:p.at]
+}
+
+// concerns tells whether a datagram may be for this device. A handshake names the
+// key that it is for by its first MAC; other messages are found by the receiver's
+// index, by each device itself.
+func (p *port) concerns(d []byte) bool {
+	if len(d) > p.room {
+		p.count.add(dropTooLong, 1)
+		return false
+	}
+	if len(d) < device.MinMessageSize || d[0] != device.MessageInitiationType && d[0] != device.MessageResponseType {
+		return true
+	}
+	if p.mac1.verifies(d) {
+		return true
+	}
+	if len(*p.socket.ports.Load()) == 1 { // with two keys, each has what is the other's
+		p.count.add(dropOtherKey, 1)
+	}
+	return false
+}
+
 // Send writes datagrams to one peer.
 func (b *bind) Send(bufs [][]byte, ep conn.Endpoint) error {
-	s := b.conn.Load()
-	if s == nil {
+	p := b.port.Load()
+	if p == nil {
 		return net.ErrClosed
 	}
 	to, ok := ep.(*endpoint)
@@ -105,13 +156,22 @@ func (b *bind) Send(bufs [][]byte, ep conn.Endpoint) error {
 		b.count.add(dropFenced, len(bufs))
 		return nil // lost, as on any network
 	}
-	for _, buf := range bufs {
-		if _, err := s.WriteToUDPAddrPort(buf, to.addr); err != nil {
-			b.count.add(dropSendFailed, 1)
-			return err
-		}
+	b.notes(bufs[0])
+	lost, err := p.socket.out.send(bufs, to.addr)
+	b.count.add(dropSendFailed, lost)
+	return err
+}
+
+// notes counts the messages of a handshake, which the device sends alone.
+func (b *bind) notes(d []byte) {
+	switch d[0] {
+	case device.MessageInitiationType:
+		b.count.add(initiations, 1)
+	case device.MessageResponseType:
+		b.count.add(responses, 1)
+	case device.MessageCookieReplyType:
+		b.count.add(cookieReplies, 1)
 	}
-	return nil
 }
 
 // ParseEndpoint reads "address:port".
@@ -123,15 +183,14 @@ func (*bind) ParseEndpoint(s string) (conn.Endpoint, error) {
 	return &endpoint{addr}, nil
 }
 
-// BatchSize is 1: one datagram a system call. The fallback path carries the
-// terminals that have lost the carrier, not all of them.
-func (*bind) BatchSize() int { return 1 }
+// BatchSize is how many datagrams the device takes and gives at once.
+func (*bind) BatchSize() int { return burst }
 
 // SetMark does nothing: our datagrams need no routing of their own.
 func (*bind) SetMark(uint32) error { return nil }
 
 // endpoint is a peer's outer address. Ours is that of the socket, so there is
-// no source to remember.
+// no source to remember. It never changes.
 type endpoint struct{ addr netip.AddrPort }
 
 func (*endpoint) ClearSrc()             {}

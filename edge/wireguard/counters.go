@@ -11,6 +11,13 @@ const (
 	downlinkPackets
 	downlinkBytes
 	reports
+	probes
+	initiations
+	responses
+	cookieReplies
+	dropTooLong
+	dropOtherKey
+	dropNoKey
 	dropUplinkMalformed
 	dropUplinkNoPeer
 	dropPanic
@@ -31,6 +38,13 @@ var counterNames = [numCounters]string{
 	downlinkPackets:     "downlink-packets",
 	downlinkBytes:       "downlink-bytes",
 	reports:             "authenticated",
+	probes:              "probes",
+	initiations:         "initiations-sent",
+	responses:           "responses-sent",
+	cookieReplies:       "cookie-replies-sent",
+	dropTooLong:         "too-long",
+	dropOtherKey:        "not-for-this-key",
+	dropNoKey:           "no-key",
 	dropUplinkMalformed: "inner-malformed",
 	dropUplinkNoPeer:    "peer-removed",
 	dropPanic:           "panic",

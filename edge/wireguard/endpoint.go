@@ -2,7 +2,6 @@ package wireguard
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -27,18 +26,11 @@ const DefaultMTU = 1400
 var (
 	ErrNotListening = errors.New("wireguard: not listening: this node doesn't hold the gateway address")
 	ErrNoPeer       = errors.New("wireguard: no peer with the packet's destination address")
+	ErrNoKey        = errors.New("wireguard: the gateway has no key")
 	ErrQueueFull    = errors.New("wireguard: downlink queue is full")
 	ErrPacket       = errors.New("wireguard: not an IPv4 packet within the MTU")
 	ErrClosed       = errors.New("wireguard: endpoint is closed")
 )
-
-// Conn is a bound UDP socket; a *net.UDPConn is one.
-type Conn interface {
-	ReadFromUDPAddrPort(b []byte) (int, netip.AddrPort, error)
-	WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error)
-	LocalAddr() net.Addr
-	Close() error
-}
 
 // Config is what an Endpoint needs. Uplink must be set.
 type Config struct {
@@ -81,14 +73,15 @@ type Endpoint struct {
 	start time.Time // origin of the endpoint's clock
 	count counters
 	warns rate.Sometimes
-	bind  *bind
-	tun   *tunnel
-	dev   *device.Device
 
-	// control is held by whoever changes the device: SetPeers, Listen,
+	keys atomic.Pointer[[]*serverKey] // newest first; written under control
+
+	// control is held by whoever changes devices: SetKeys, SetPeers, Listen,
 	// Unlisten, Close.
 	control   sync.Mutex
-	closed    bool // guarded by control
+	closed    bool      // guarded by control
+	socket    *socket   // guarded by control; nil while not listening
+	calls     *callBack // guarded by control; of the socket
 	listening atomic.Bool
 
 	mu     sync.RWMutex
@@ -96,7 +89,7 @@ type Endpoint struct {
 	byKey  map[[32]byte]*peer   // guarded by control
 }
 
-// New makes an endpoint that isn't listening and has no peers.
+// New makes an endpoint that isn't listening and has neither keys nor peers.
 func New(cfg Config) (*Endpoint, error) {
 	if cfg.MTU == 0 {
 		cfg.MTU = DefaultMTU
@@ -121,32 +114,8 @@ func New(cfg Config) (*Endpoint, error) {
 		byAddr: make(map[netip.Addr]*peer),
 		byKey:  make(map[[32]byte]*peer),
 	}
-	e.bind = &bind{count: &e.count, warn: e.warn, holds: cfg.Holds}
-	e.tun = newTunnel(cfg.MTU, e.uplink)
-	e.dev = device.NewDevice(e.tun, e.bind, &device.Logger{
-		Verbosef: device.DiscardLogf,
-		Errorf: func(format string, args ...any) {
-			e.count.add(deviceErrors, 1)
-			e.warn("wireguard: " + fmt.Sprintf(format, nameless(args)...))
-		},
-	})
+	e.keys.Store(new([]*serverKey))
 	return e, nil
-}
-
-// SetKeys makes private the gateway's Curve25519 keys, newest first: one, or two while
-// one replaces another. Sessions of a key that stays go on; those of one that goes end.
-// The caller zeroes its own copies.
-func (e *Endpoint) SetKeys(private ...[32]byte) error {
-	e.control.Lock()
-	defer e.control.Unlock()
-	if e.closed {
-		return ErrClosed
-	}
-	var key device.NoisePrivateKey
-	if err := key.FromHex(hex.EncodeToString(private[0][:])); err != nil {
-		return errors.New("wireguard: private key is malformed") // without the key
-	}
-	return e.dev.SetPrivateKey(key)
 }
 
 // nameless replaces peers among a log line's arguments: they print a part of
@@ -167,24 +136,10 @@ func (e *Endpoint) warn(msg string, args ...any) {
 	e.warns.Do(func() { e.log.Warn(msg, args...) })
 }
 
-// ListenUDP is a Config.Listen that opens its sockets with lc.
-func ListenUDP(lc net.ListenConfig) func(ctx context.Context, addr netip.AddrPort) (Conn, error) {
-	return func(ctx context.Context, addr netip.AddrPort) (Conn, error) {
-		c, err := lc.ListenPacket(ctx, "udp", addr.String())
-		if err != nil {
-			return nil, err
-		}
-		u := c.(*net.UDPConn)
-		// A smaller buffer than asked for loses packets sooner and nothing else.
-		_ = u.SetReadBuffer(4 << 20)
-		_ = u.SetWriteBuffer(4 << 20)
-		return u, nil
-	}
-}
-
 // Listen opens the socket at addr and begins to serve it; ctx bounds the
 // opening only. An endpoint that listens already lets go of its socket first;
-// if Listen fails it doesn't listen.
+// if Listen fails it doesn't listen. Peers whose outer address is known are called
+// back, see callBack.
 func (e *Endpoint) Listen(ctx context.Context, addr netip.AddrPort) error {
 	e.control.Lock()
 	defer e.control.Unlock()
@@ -199,14 +154,19 @@ func (e *Endpoint) Listen(ctx context.Context, addr netip.AddrPort) error {
 	// Whoever comes now comes anew.
 	for _, p := range e.byKey {
 		p.lastData.Store(0)
+		p.lastHeard.Store(0)
+		p.via.Store(nil)
 	}
-	e.bind.prepare(c)
-	if err := e.dev.Up(); err != nil {
-		e.bind.prepare(nil)
-		c.Close()
-		return fmt.Errorf("wireguard: listen at %v: %w", addr, err)
+	e.socket = newSocket(c, &e.count, e.warn)
+	keys := *e.keys.Load()
+	for _, k := range keys {
+		if err := k.up(e.socket); err != nil {
+			e.unlisten()
+			return fmt.Errorf("wireguard: listen at %v: %w", addr, err)
+		}
 	}
 	e.listening.Store(true)
+	e.calls = newCallBack(keys, e.byKey)
 	return nil
 }
 
@@ -219,12 +179,21 @@ func (e *Endpoint) Unlisten() {
 }
 
 func (e *Endpoint) unlisten() {
-	if !e.listening.Swap(false) {
+	if e.socket == nil {
 		return
 	}
-	if err := e.dev.Down(); err != nil {
+	e.listening.Store(false)
+	e.calls.stop()
+	e.calls = nil
+	for _, k := range *e.keys.Load() {
+		if err := k.dev.Down(); err != nil {
+			e.log.Warn("wireguard: device down", "error", err)
+		}
+	}
+	if err := e.socket.close(); err != nil {
 		e.log.Warn("wireguard: close socket", "error", err)
 	}
+	e.socket = nil
 }
 
 // Close ends the endpoint.
@@ -235,54 +204,13 @@ func (e *Endpoint) Close() error {
 		return nil
 	}
 	e.closed = true
-	e.listening.Store(false)
-	e.dev.Close()
+	e.unlisten()
+	for _, k := range *e.keys.Load() {
+		k.retire()
+	}
+	e.keys.Store(new([]*serverKey))
+	for _, p := range e.byKey {
+		clear(p.psk[:])
+	}
 	return nil
 }
-
-// Send queues an inner IPv4 packet for the peer with its destination address.
-// pkt is the caller's again when Send returns. Any goroutine may call it.
-func (e *Endpoint) Send(pkt []byte) error {
-	if !e.listening.Load() {
-		e.count.add(dropNotListening, 1)
-		return ErrNotListening
-	}
-	if len(pkt) < ipv4HeaderLen || len(pkt) > e.cfg.MTU || pkt[0]>>4 != 4 {
-		e.count.add(dropMalformed, 1)
-		return ErrPacket
-	}
-	if e.peerAt(destination(pkt)) == nil {
-		e.count.add(dropNoPeer, 1)
-		return ErrNoPeer
-	}
-	if !e.tun.send(pkt) {
-		e.count.add(dropQueueFull, 1)
-		return ErrQueueFull
-	}
-	e.count.add(downlinkPackets, 1)
-	e.count.add(downlinkBytes, len(pkt))
-	return nil
-}
-
-// SendAll queues packets as Send does each of them; the error joins theirs.
-func (e *Endpoint) SendAll(pkts [][]byte) error {
-	var errs []error
-	for _, pkt := range pkts {
-		if err := e.Send(pkt); err != nil {
-			errs = append(errs, err)
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// LastHeard tells when the peer with an inner address last sent something: data, or a
-// probe.
-func (e *Endpoint) LastHeard(addr netip.Addr) (time.Time, bool) {
-	p := e.peerAt(addr)
-	if p == nil || p.lastData.Load() == 0 {
-		return time.Time{}, false
-	}
-	return e.start.Add(time.Duration(p.lastData.Load())), true
-}
-
-const ipv4HeaderLen = 20

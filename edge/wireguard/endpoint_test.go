@@ -103,7 +103,7 @@ func (r *rig) phone(t *testing.T, seed byte, keepalive int) *phone {
 	}
 	p := newPhone(t, seed, gatewaySeed, c, gatewayAt, keepalive)
 	keep(t, p.dev, gatewaySeed)
-	t.Cleanup(p.dev.Close)
+	t.Cleanup(p.close)
 	return p
 }
 
@@ -118,8 +118,10 @@ func keep(t *testing.T, dev *device.Device, seed byte) {
 }
 
 func keepAll(t *testing.T, e *Endpoint) {
-	for seed := range byte(4) {
-		keep(t, e.dev, seed)
+	for _, k := range *e.keys.Load() {
+		for seed := range byte(4) {
+			keep(t, k.dev, seed)
+		}
 	}
 }
 
@@ -163,19 +165,19 @@ func TestPaths(t *testing.T) {
 		a, b := r.phone(t, 1, 0), r.phone(t, 2, 0)
 		stranger := r.phone(t, 3, 0)
 		up := ip(phoneA, gateway, 100, 1)
-		a.tun.send(up)
+		a.send(up)
 		if got := r.uplinked(); !same(got, up) {
 			t.Fatalf("uplink %x", got)
 		}
 		upB := ip(phoneB, gateway, 1400, 2)
-		b.tun.send(upB)
+		b.send(upB)
 		if got := r.uplinked(); !same(got, upB) {
 			t.Fatalf("uplink %x", got)
 		}
 		// Another's address, an address of nobody, another protocol.
-		a.tun.send(ip(phoneB, gateway, 100, 3))
-		a.tun.send(ip(gateway, gateway, 100, 3))
-		stranger.tun.send(ip(phoneA, gateway, 100, 3))
+		a.send(ip(phoneB, gateway, 100, 3))
+		a.send(ip(gateway, gateway, 100, 3))
+		stranger.send(ip(phoneA, gateway, 100, 3))
 		if got := r.uplinked(); len(got) != 0 {
 			t.Errorf("came up: %x", got)
 		}
@@ -234,26 +236,26 @@ func TestSetPeers(t *testing.T) {
 	bubble(t, Config{}, func(t *testing.T, r *rig) {
 		setPeers(t, r, peerOf(t, 1, phoneA, true), peerOf(t, 2, phoneB, true))
 		a, b := r.phone(t, 1, 0), r.phone(t, 2, 0)
-		a.tun.send(ip(phoneA, gateway, 60, 1))
-		b.tun.send(ip(phoneB, gateway, 60, 1))
+		a.send(ip(phoneA, gateway, 60, 1))
+		b.send(ip(phoneB, gateway, 60, 1))
 		if got := r.uplinked(); len(got) != 2 {
 			t.Fatalf("uplink %x", got)
 		}
 		// The same again: nothing is torn down, so the next packet needs no
 		// handshake and comes in no time.
 		setPeers(t, r, peerOf(t, 2, phoneB, true), peerOf(t, 1, phoneA, true))
-		a.tun.send(ip(phoneA, gateway, 60, 2))
+		a.send(ip(phoneA, gateway, 60, 2))
 		if got := r.uplinked(); len(got) != 1 {
 			t.Fatalf("uplink %x", got)
 		}
 		// They swap addresses.
 		setPeers(t, r, peerOf(t, 1, phoneB, true), peerOf(t, 2, phoneA, true))
-		a.tun.send(ip(phoneA, gateway, 60, 3))
-		b.tun.send(ip(phoneB, gateway, 60, 3))
+		a.send(ip(phoneA, gateway, 60, 3))
+		b.send(ip(phoneB, gateway, 60, 3))
 		if got := r.uplinked(); len(got) != 0 {
 			t.Errorf("under the old addresses: %x", got)
 		}
-		a.tun.send(ip(phoneB, gateway, 60, 4))
+		a.send(ip(phoneB, gateway, 60, 4))
 		if got := r.uplinked(); !same(got, ip(phoneB, gateway, 60, 4)) {
 			t.Errorf("under the new address: %x", got)
 		}
@@ -266,7 +268,7 @@ func TestSetPeers(t *testing.T) {
 		}
 		// One is removed, and back later with a session to make.
 		setPeers(t, r, peerOf(t, 2, phoneA, true))
-		a.tun.send(ip(phoneB, gateway, 60, 6))
+		a.send(ip(phoneB, gateway, 60, 6))
 		if got := r.uplinked(); len(got) != 0 {
 			t.Errorf("a removed phone came up: %x", got)
 		}
@@ -275,7 +277,7 @@ func TestSetPeers(t *testing.T) {
 		}
 		setPeers(t, r, peerOf(t, 1, phoneB, true), peerOf(t, 2, phoneA, true))
 		time.Sleep(30 * time.Second) // it notices that nobody answers, and shakes hands
-		a.tun.send(ip(phoneB, gateway, 60, 7))
+		a.send(ip(phoneB, gateway, 60, 7))
 		if got := r.uplinked(); len(got) == 0 || !bytes.Equal(got[len(got)-1], ip(phoneB, gateway, 60, 7)) {
 			t.Errorf("back again: %x", got)
 		}
@@ -300,7 +302,7 @@ func TestSetPeersVets(t *testing.T) {
 			}
 		}
 		a := r.phone(t, 1, 0)
-		a.tun.send(ip(phoneA, gateway, 60, 1))
+		a.send(ip(phoneA, gateway, 60, 1))
 		if got := r.uplinked(); len(got) != 1 {
 			t.Errorf("the good peer: %x", got)
 		}
@@ -324,39 +326,39 @@ func TestOnAuthenticated(t *testing.T) {
 		a := r.phone(t, 1, 1) // keeps the path warm every second
 		time.Sleep(3 * time.Second)
 		expect("a handshake and keepalives", 0)
-		a.tun.send(pkt)
+		a.send(pkt)
 		expect("first data", 1)
 		for range 4 {
-			a.tun.send(pkt)
+			a.send(pkt)
 			time.Sleep(time.Second)
 		}
 		expect("more within the interval", 0)
 		time.Sleep(time.Second)
-		a.tun.send(pkt)
+		a.send(pkt)
 		expect("still not active: the switch may have failed", 1)
 
 		setPeers(t, r, peerOf(t, 1, phoneA, true))
 		for range 20 {
-			a.tun.send(pkt)
+			a.send(pkt)
 			time.Sleep(time.Second)
 		}
 		expect("data on the active path", 0)
 		time.Sleep(4 * time.Second)
-		a.tun.send(pkt)
+		a.send(pkt)
 		expect("data after silence", 1)
 		for range 10 {
-			a.tun.send(pkt)
+			a.send(pkt)
 			time.Sleep(time.Second)
 		}
 
 		setPeers(t, r, peerOf(t, 1, phoneA, false))
 		for range 4 {
-			a.tun.send(pkt)
+			a.send(pkt)
 			time.Sleep(time.Second)
 		}
 		expect("in flight when the path was left", 0)
 		time.Sleep(time.Second)
-		a.tun.send(pkt)
+		a.send(pkt)
 		expect("after that", 1)
 	})
 }
@@ -368,7 +370,7 @@ func TestAddressMoves(t *testing.T) {
 		setPeers(t, r, peerOf(t, 1, phoneA, true))
 		a := r.phone(t, 1, 0)
 		pkt := ip(phoneA, gateway, 60, 1)
-		a.tun.send(pkt)
+		a.send(pkt)
 		if len(r.uplinked()) != 1 || len(r.reported()) != 1 {
 			t.Fatal("no path to begin with")
 		}
@@ -391,12 +393,12 @@ func TestAddressMoves(t *testing.T) {
 		if err := other.Listen(t.Context(), gatewayAt); err != nil {
 			t.Fatal(err)
 		}
-		a.tun.send(pkt) // with the old session: nobody hears it, nobody answers
+		a.send(pkt) // with the old session: nobody hears it, nobody answers
 		if got := other.uplinked(); len(got) != 0 {
 			t.Errorf("came up under a session of another node: %x", got)
 		}
 		time.Sleep(20 * time.Second) // KeepaliveTimeout + RekeyTimeout, with jitter
-		a.tun.send(pkt)
+		a.send(pkt)
 		if got := other.uplinked(); len(got) == 0 {
 			t.Error("the phone didn't come to the other node")
 		}
@@ -409,9 +411,9 @@ func TestAddressMoves(t *testing.T) {
 		if err := r.Listen(t.Context(), gatewayAt); err != nil {
 			t.Fatal(err)
 		}
-		a.tun.send(pkt)
+		a.send(pkt)
 		time.Sleep(20 * time.Second)
-		a.tun.send(pkt)
+		a.send(pkt)
 		if len(r.uplinked()) == 0 || len(r.reported()) == 0 {
 			t.Error("the phone didn't come back")
 		}
@@ -467,9 +469,9 @@ func TestKeysAreNotLogged(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		a := r.phone(t, 1, 0)
-		a.tun.send(ip(phoneA, gateway, 60, 1))
+		a.send(ip(phoneA, gateway, 60, 1))
 		r.uplinked()
-		a.dev.Close()
+		a.close()
 		time.Sleep(10 * time.Minute)
 		r.Close()
 		if log.Len() == 0 {
@@ -495,7 +497,7 @@ func TestFenced(t *testing.T) {
 	bubble(t, Config{Holds: func() bool { return false }}, func(t *testing.T, r *rig) {
 		setPeers(t, r, peerOf(t, 1, phoneA, true))
 		a := r.phone(t, 1, 0)
-		a.tun.send(ip(phoneA, gateway, 100, 1))
+		a.send(ip(phoneA, gateway, 100, 1))
 		if got := r.uplinked(); len(got) != 0 {
 			t.Errorf("a session came to be: %d packets", len(got))
 		}

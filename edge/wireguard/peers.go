@@ -1,21 +1,27 @@
 package wireguard
 
 import (
+	"bytes"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/netip"
 	"sync/atomic"
 	"time"
+
+	"golang.zx2c4.com/wireguard/device"
 )
 
 // Peer is a terminal on the allow-list.
 type Peer struct {
 	PublicKey [32]byte
 	Address   netip.Addr // its inner address, IPv4
-	// PresharedKey is mixed into handshakes; zero: none.
+	// PresharedKey is mixed into handshakes; zero: none. Another one counts from the
+	// next handshake on, within two minutes; a live session goes on until then, so
+	// that whoever renews his has no gap.
 	PresharedKey [32]byte
-	// Endpoint is where the peer was last, outside; the zero value: unknown.
+	// Endpoint is where the peer was last, outside; the zero value: unknown. What the
+	// endpoint has learned from the peer itself counts more.
 	Endpoint netip.AddrPort
 	// Active: this path carries the session's downlink. While it doesn't, data
 	// from the peer is reported, except in the first Silence after it stopped
@@ -25,63 +31,122 @@ type Peer struct {
 
 // peer is what the endpoint knows of a terminal. Key and address never change.
 type peer struct {
-	key    [32]byte
-	addr   netip.Addr
+	key  [32]byte
+	addr netip.Addr
+
+	psk   [32]byte       // guarded by Endpoint.control
+	outer netip.AddrPort // guarded by Endpoint.control: Peer.Endpoint
+
 	active atomic.Bool
+	via    atomic.Pointer[serverKey] // by which it was last heard; nil: unknown
 	// Times on the endpoint's clock, 0 for never.
 	lastData   atomic.Int64
+	lastHeard  atomic.Int64
 	lastReport atomic.Int64
+	reported   atomic.Pointer[netip.AddrPort] // where from; nil: never
 }
 
 // SetPeers makes peers the whole allow-list. Only what differs from the last
-// call is touched: the others keep their sessions. A peer that can't be had
-// (its key or address is unusable, or taken by one before it) is left out; the
-// error joins one for each, and the rest are set all the same.
+// call is touched: the others keep their sessions. A peer that is gone is silent
+// when SetPeers returns: nothing comes up from it, and nothing goes to it. A peer that
+// can't be had (its key or address is unusable, or taken by one before it) is left out;
+// the error joins one for each, and the rest are set all the same.
 //
-// A peer costs two goroutines and some 30 KiB, and there are at most 65,536.
+// With each of the gateway's keys a peer costs two goroutines and some 40 KiB, and
+// there are at most 65,536.
 func (e *Endpoint) SetPeers(peers []Peer) error {
 	e.control.Lock()
 	defer e.control.Unlock()
 	if e.closed {
 		return ErrClosed
 	}
+	keys := *e.keys.Load()
 	wanted, errs := vet(peers)
 	// First out with what is gone or has moved, so that its address is free.
 	for key, p := range e.byKey {
-		if w, ok := wanted[key]; ok && w.Address == p.addr {
+		w, stays := wanted[key]
+		if stays && w.Address == p.addr {
 			continue
 		}
 		e.mu.Lock()
 		delete(e.byAddr, p.addr)
 		e.mu.Unlock()
 		delete(e.byKey, key)
-		if _, moves := wanted[key]; moves {
+		clear(p.psk[:])
+		if stays {
 			continue // keeps its session; its address is replaced below
 		}
-		if err := e.dev.IpcSet("public_key=" + hex.EncodeToString(key[:]) + "\nremove=true\n"); err != nil {
-			errs = append(errs, fmt.Errorf("wireguard: remove the peer at %v: %w", p.addr, err))
+		for _, k := range keys {
+			k.dev.RemovePeer(device.NoisePublicKey(key))
 		}
 	}
 	for key, w := range wanted {
-		if p := e.byKey[key]; p != nil {
-			if p.active.Swap(w.Active) && !w.Active {
-				p.lastReport.Store(e.clock()) // hold-down, see Peer.Active
-			}
+		p := e.byKey[key]
+		if p != nil {
+			errs = append(errs, e.change(p, w))
 			continue
 		}
-		err := e.dev.IpcSet(fmt.Sprintf("public_key=%x\nreplace_allowed_ips=true\nallowed_ip=%v/32\n", key[:], w.Address))
-		if err != nil {
-			errs = append(errs, fmt.Errorf("wireguard: add the peer at %v: %w", w.Address, err))
-			continue
-		}
-		p := &peer{key: key, addr: w.Address}
+		p = &peer{key: key, addr: w.Address, psk: w.PresharedKey, outer: w.Endpoint}
 		p.active.Store(w.Active)
+		var failed error
+		for _, k := range keys {
+			// What the device has learned of a peer that has moved stays.
+			place := k.dev.LookupPeer(device.NoisePublicKey(key)) == nil
+			failed = errors.Join(failed, k.add(p, place))
+		}
+		if failed != nil {
+			errs = append(errs, failed)
+			continue
+		}
 		e.byKey[key] = p
 		e.mu.Lock()
 		e.byAddr[w.Address] = p
 		e.mu.Unlock()
 	}
 	return errors.Join(errs...)
+}
+
+// change makes a peer, whose address stays, what is wanted.
+func (e *Endpoint) change(p *peer, w Peer) error {
+	if p.active.Swap(w.Active) && !w.Active {
+		p.lastReport.Store(e.clock()) // hold-down, see Peer.Active
+	}
+	psk, place := p.psk != w.PresharedKey, p.outer != w.Endpoint && w.Endpoint.IsValid() && e.socket == nil
+	p.psk, p.outer = w.PresharedKey, w.Endpoint
+	if !psk && !place {
+		return nil
+	}
+	var errs []error
+	for _, k := range *e.keys.Load() {
+		errs = append(errs, k.set(p, "update_only=true\n", psk, place))
+	}
+	return errors.Join(errs...)
+}
+
+// add makes p a peer of the device; place: also tell where it was last.
+func (k *serverKey) add(p *peer, place bool) error {
+	return k.set(p, fmt.Sprintf("replace_allowed_ips=true\nallowed_ip=%v/32\n", p.addr), true, place)
+}
+
+// set configures a peer. Of a pre-shared key that it hands over the library's reader
+// leaves copies to the garbage collector.
+func (k *serverKey) set(p *peer, lines string, psk, place bool) error {
+	b := make([]byte, 0, 512)
+	defer func() { clear(b[:cap(b)]) }()
+	b = hex.AppendEncode(append(b, "public_key="...), p.key[:])
+	b = append(append(b, '\n'), lines...)
+	if psk {
+		b = hex.AppendEncode(append(b, "preshared_key="...), p.psk[:])
+		b = append(b, '\n')
+	}
+	if place && p.outer.IsValid() {
+		b = p.outer.AppendTo(append(b, "endpoint="...))
+		b = append(b, '\n')
+	}
+	if err := k.dev.IpcSetOperation(bytes.NewReader(b)); err != nil {
+		return fmt.Errorf("wireguard: set the peer at %v: %w", p.addr, err)
+	}
+	return nil
 }
 
 // vet sorts out the peers that can't be had.
@@ -114,44 +179,16 @@ func (e *Endpoint) peerAt(addr netip.Addr) *peer {
 	return e.byAddr[addr]
 }
 
+// LastHeard tells when the peer with an inner address last sent something: data, or a
+// probe. False: not since Listen.
+func (e *Endpoint) LastHeard(addr netip.Addr) (time.Time, bool) {
+	p := e.peerAt(addr)
+	if p == nil {
+		return time.Time{}, false
+	}
+	at := p.lastHeard.Load()
+	return e.start.Add(time.Duration(at)), at != 0
+}
+
 // clock is the endpoint's time in nanoseconds, never 0.
 func (e *Endpoint) clock() int64 { return int64(time.Since(e.start)) + 1 }
-
-// uplink takes a packet that the device has decrypted and whose source is the
-// peer's own address. Calls for one peer come one after the other.
-func (e *Endpoint) uplink(pkt []byte) {
-	defer func() {
-		if r := recover(); r != nil {
-			e.count.add(dropPanic, 1)
-			e.log.Error("wireguard: a packet broke its handling; please report it with these bytes",
-				"panic", r, "bytes", hex.EncodeToString(pkt[:min(len(pkt), 256)]))
-		}
-	}()
-	if len(pkt) < ipv4HeaderLen || pkt[0]>>4 != 4 {
-		e.count.add(dropUplinkMalformed, 1)
-		return
-	}
-	p := e.peerAt(source(pkt))
-	if p == nil { // removed while the packet was being decrypted
-		e.count.add(dropUplinkNoPeer, 1)
-		return
-	}
-	e.count.add(uplinkPackets, 1)
-	e.count.add(uplinkBytes, len(pkt))
-	if e.comes(p) && e.cfg.OnAuthenticated != nil {
-		e.count.add(reports, 1)
-		e.cfg.OnAuthenticated(p.key, netip.AddrPort{})
-	}
-	e.cfg.Uplink([][]byte{pkt})
-}
-
-// comes notes data from a peer and tells whether it is worth a report.
-func (e *Endpoint) comes(p *peer) bool {
-	now, silence := e.clock(), int64(e.cfg.Silence)
-	was := p.lastData.Swap(now)
-	if was != 0 && now-was < silence && (p.active.Load() || now-p.lastReport.Load() < silence) {
-		return false
-	}
-	p.lastReport.Store(now)
-	return true
-}

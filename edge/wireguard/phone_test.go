@@ -1,6 +1,7 @@
 package wireguard
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdh"
 	"encoding/binary"
@@ -108,6 +109,18 @@ type phone struct {
 	dev *device.Device
 	tun *tunnel
 	got chan []byte
+
+	socket *socket
+	once   sync.Once
+}
+
+// send has the phone send a packet.
+func (p *phone) send(pkt []byte) { p.tun.send(copied(pkt)) }
+
+// close turns the phone off.
+func (p *phone) close() {
+	p.dev.Close()
+	p.once.Do(func() { p.socket.close() })
 }
 
 // newPhone makes a phone that takes itself for addr, on the socket c. It is
@@ -115,15 +128,20 @@ type phone struct {
 func newPhone(t testing.TB, seed, gatewaySeed byte, c Conn, to netip.AddrPort, keepalive int) *phone {
 	t.Helper()
 	p := &phone{got: make(chan []byte, 4096)}
-	p.tun = newTunnel(DefaultMTU, func(pkt []byte) {
-		select {
-		case p.got <- append([]byte(nil), pkt...):
-		default:
+	p.tun = newTunnel(DefaultMTU, func(bufs [][]byte, offset int) {
+		for _, b := range bufs {
+			select {
+			case p.got <- bytes.Clone(b[offset:]):
+			default:
+			}
 		}
 	})
-	b := &bind{count: new(counters), warn: func(string, ...any) {}}
-	b.prepare(c)
+	_, public := key(t, seed)
+	b := &bind{count: new(counters), mac1: newMAC1Key(public), room: roomFor(DefaultMTU)}
+	s := newSocket(c, b.count, func(string, ...any) {})
+	b.prepare(s)
 	p.dev = device.NewDevice(p.tun, b, &device.Logger{Verbosef: device.DiscardLogf, Errorf: device.DiscardLogf})
+	p.socket = s
 	private, _ := key(t, seed)
 	_, gw := key(t, gatewaySeed)
 	if err := p.dev.IpcSet(fmt.Sprintf("private_key=%x\npublic_key=%x\nendpoint=%v\npersistent_keepalive_interval=%d\nallowed_ip=%v/32\n",

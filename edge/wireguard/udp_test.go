@@ -31,13 +31,13 @@ func overUDP(t testing.TB, uplink func([][]byte)) (*Endpoint, *phone) {
 	if err := e.Listen(t.Context(), netip.MustParseAddrPort("127.0.0.1:0")); err != nil {
 		t.Fatal(err)
 	}
-	at := e.bind.conn.Load().LocalAddr().(*net.UDPAddr).AddrPort()
+	at := e.socket.conn.LocalAddr().(*net.UDPAddr).AddrPort()
 	c, err := ListenUDP(net.ListenConfig{})(t.Context(), netip.MustParseAddrPort("127.0.0.1:0"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	p := newPhone(t, 1, gatewaySeed, c, at, 0)
-	t.Cleanup(p.dev.Close)
+	t.Cleanup(p.close)
 	return e, p
 }
 
@@ -52,7 +52,7 @@ func TestOverUDP(t *testing.T) {
 	})
 	for _, size := range []int{20, 21, 64, 512, DefaultMTU - 1, DefaultMTU} {
 		pkt := ip(phoneA, gateway, size, byte(size))
-		p.tun.send(pkt)
+		p.send(pkt)
 		select {
 		case got := <-up:
 			if !bytes.Equal(got, pkt) {
@@ -87,7 +87,7 @@ func TestOverUDP(t *testing.T) {
 // The endpoint is changed from all sides while packets go.
 func TestConcurrentUse(t *testing.T) {
 	e, p := overUDP(t, func([][]byte) {})
-	at := e.bind.conn.Load().LocalAddr().(*net.UDPAddr).AddrPort()
+	at := e.socket.conn.LocalAddr().(*net.UDPAddr).AddrPort()
 	_, pub := key(t, 1)
 	_, pubB := key(t, 2)
 	var wg sync.WaitGroup
@@ -100,7 +100,7 @@ func TestConcurrentUse(t *testing.T) {
 					return
 				default:
 					_ = e.Send(ip(gateway, phoneA, 100, 1))
-					p.tun.send(ip(phoneA, gateway, 100, 1))
+					p.send(ip(phoneA, gateway, 100, 1))
 				}
 			}
 		})
@@ -184,7 +184,7 @@ func BenchmarkLoopback(b *testing.B) {
 			b.SetBytes(int64(size))
 			b.ReportAllocs()
 			for i := 0; b.Loop(); {
-				p.tun.send(pkt)
+				p.send(pkt)
 				if i++; i%window == 0 {
 					wait(b, tick)
 				}
@@ -193,7 +193,7 @@ func BenchmarkLoopback(b *testing.B) {
 		b.Run(fmt.Sprint("down/", size), func(b *testing.B) {
 			tick := make(chan struct{}, 1)
 			e, p := overUDP(b, func([][]byte) { tick <- struct{}{} })
-			p.tun.send(ip(phoneA, gateway, 64, 0)) // now the gateway knows where the phone is
+			p.send(ip(phoneA, gateway, 64, 0)) // now the gateway knows where the phone is
 			wait(b, tick)
 			pkt := ip(gateway, phoneA, size, 1)
 			b.SetBytes(int64(size))

@@ -1,0 +1,121 @@
+package wireguard
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"golang.org/x/crypto/curve25519"
+	"golang.zx2c4.com/wireguard/device"
+)
+
+// serverKey is one of the gateway's keys. It has a device of its own: a device knows
+// one key, and forgets its sessions when that changes.
+type serverKey struct {
+	public [32]byte
+	dev    *device.Device
+	bind   *bind
+	tun    *tunnel
+}
+
+// maxKeys is how many keys there may be at once: one, and the one that it replaces.
+const maxKeys = 2
+
+// SetKeys makes private the gateway's Curve25519 keys, newest first: one, or two while
+// one replaces another; none is allowed, and then nobody is answered. Sessions of a key
+// that stays go on; those of one that goes end at once. The caller zeroes its copies.
+func (e *Endpoint) SetKeys(private ...[32]byte) error {
+	if len(private) > maxKeys {
+		return fmt.Errorf("wireguard: %d keys: want at most %d", len(private), maxKeys)
+	}
+	e.control.Lock()
+	defer e.control.Unlock()
+	if e.closed {
+		return ErrClosed
+	}
+	were := *e.keys.Load()
+	var are, added []*serverKey
+	fail := func(err error) error {
+		for _, k := range added {
+			k.retire()
+		}
+		return err
+	}
+	var errs []error
+	for i := range private {
+		if private[i] == [32]byte{} {
+			return fail(errors.New("wireguard: private key: want 32 bytes that aren't all zero"))
+		}
+		var public [32]byte
+		curve25519.ScalarBaseMult(&public, &private[i])
+		is := func(k *serverKey) bool { return k.public == public }
+		if slices.ContainsFunc(are, is) {
+			return fail(errors.New("wireguard: the two private keys are the same"))
+		}
+		if at := slices.IndexFunc(were, is); at >= 0 {
+			are = append(are, were[at])
+			continue
+		}
+		k, err := e.newServerKey(public, &private[i])
+		if err != nil {
+			return fail(err)
+		}
+		are, added = append(are, k), append(added, k)
+		for _, p := range e.byKey {
+			errs = append(errs, k.add(p, true))
+		}
+		if e.socket != nil {
+			if err := k.up(e.socket); err != nil {
+				return fail(err)
+			}
+		}
+	}
+	e.keys.Store(&are)
+	for _, k := range were {
+		if slices.Contains(are, k) {
+			continue
+		}
+		for _, p := range e.byKey {
+			p.via.CompareAndSwap(k, nil)
+		}
+		k.retire()
+	}
+	return errors.Join(errs...)
+}
+
+// newServerKey makes the device of a key, which is down and has no peers.
+func (e *Endpoint) newServerKey(public [32]byte, private *[32]byte) (*serverKey, error) {
+	k := &serverKey{public: public}
+	k.bind = &bind{count: &e.count, holds: e.cfg.Holds, mac1: newMAC1Key(public), room: roomFor(e.cfg.MTU)}
+	k.tun = newTunnel(e.cfg.MTU, func(bufs [][]byte, offset int) { e.uplink(k, bufs, offset) })
+	k.dev = device.NewDevice(k.tun, k.bind, &device.Logger{
+		Verbosef: device.DiscardLogf,
+		Errorf: func(format string, args ...any) {
+			e.count.add(deviceErrors, 1)
+			e.warn("wireguard: " + fmt.Sprintf(format, nameless(args)...))
+		},
+	})
+	key := device.NoisePrivateKey(*private)
+	defer clear(key[:])
+	key[0] &= 248 // as Curve25519 reads it (RFC 7748 5), which the device expects
+	key[31] = key[31]&127 | 64
+	if err := k.dev.SetPrivateKey(key); err != nil {
+		k.retire()
+		return nil, fmt.Errorf("wireguard: set private key: %w", err)
+	}
+	return k, nil
+}
+
+// up has the device serve a socket.
+func (k *serverKey) up(s *socket) error {
+	k.bind.prepare(s)
+	return k.dev.Up()
+}
+
+// retire ends the device. Of its key nothing is left, as far as the library goes: the
+// key itself is overwritten, and so is what was computed from it for each peer.
+func (k *serverKey) retire() {
+	_ = k.dev.Down() // nothing comes and goes any more
+	_ = k.dev.SetPrivateKey(device.NoisePrivateKey{})
+	k.dev.Close()
+}
