@@ -28,10 +28,12 @@ func (a Access) over(path PathKind, r *Rules, now time.Time) Access {
 	switch {
 	case path == PathGTP:
 		return a
-	case path == PathWireGuard && a.Place != Place{} && r.Fallback.Knows(a.Told, now):
-		return Access{Place: a.Place, Told: a.Told}
+	case path != PathWireGuard || a.Place == Place{}:
+		return Access{}
+	case !r.Fallback.Knows(a.Told, now):
+		return Access{Told: a.Told} // for the words
 	}
-	return Access{}
+	return Access{Place: a.Place, Told: a.Told}
 }
 
 // facts are what rules are matched against. What isn't known is zero, and matches

@@ -124,7 +124,7 @@ func (c condition) has(r *Rules, f *facts) string {
 		}
 		return "the radio access is " + f.access.RAT.String()
 	case onLocation:
-		return r.whereabouts(f.access.Place)
+		return r.whereabouts(&f.access)
 	case onHours:
 		if f.now.IsZero() {
 			return "the time is not known"
@@ -173,10 +173,14 @@ func (l Location) has(p Place) bool {
 	return !p.TAI.IsZero() && slices.Contains(l.TAIs, p.TAI.String()) || !p.ECGI.IsZero() && slices.Contains(l.ECGIs, p.ECGI.String())
 }
 
-// whereabouts names a place, and the locations that have it.
-func (r *Rules) whereabouts(p Place) string {
-	if p == (Place{}) {
+// whereabouts names the place of a terminal, and the locations that have it.
+func (r *Rules) whereabouts(a *Access) string {
+	p, told := a.Place, a.Told.UTC().Format(time.RFC3339)
+	switch {
+	case p == Place{} && a.Told.IsZero():
 		return "where the terminal is isn't known"
+	case p == Place{}:
+		return fmt.Sprintf("where the terminal is isn't known: its carrier told it last at %s, and it counts for %s (placeAge)", told, r.Fallback.PlaceAge)
 	}
 	var at []string
 	for name, l := range r.Locations {
@@ -185,8 +189,11 @@ func (r *Rules) whereabouts(p Place) string {
 		}
 	}
 	slices.Sort(at)
-	return fmt.Sprintf("the terminal is at %s (tracking area %s, cell %s)",
-		orNone(strings.Join(at, ", ")), orUnknown(p.TAI.String()), orUnknown(p.ECGI.String()))
+	words := fmt.Sprintf("%s (tracking area %s, cell %s)", orNone(strings.Join(at, ", ")), orUnknown(p.TAI.String()), orUnknown(p.ECGI.String()))
+	if !a.Told.IsZero() {
+		return fmt.Sprintf("the terminal was at %s, as its carrier told last at %s", words, told)
+	}
+	return "the terminal is at " + words
 }
 
 // zone is that of the rules' hours.

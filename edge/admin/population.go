@@ -33,7 +33,7 @@ func (s *Server) population() bundle.Population {
 		for ses := range m.Sessions() {
 			for _, path := range []policy.PathKind{policy.PathGTP, policy.PathWireGuard} {
 				if path == policy.PathGTP && ses.Gtp != nil || path == policy.PathWireGuard && ses.Wireguard != nil {
-					p.Sessions = append(p.Sessions, bundle.Session{ID: ses.Id, Request: view.Attached(ses, m.Subscriber(ses.Imsi), path, nil, p.Now)})
+					p.Sessions = append(p.Sessions, bundle.Session{ID: ses.Id, Request: view.Attached(ses, m.Subscriber(ses.Imsi), path, m.FallbackLease(ses.Imsi), p.Now)})
 				}
 			}
 		}

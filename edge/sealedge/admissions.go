@@ -13,9 +13,10 @@ import (
 )
 
 // admissions ends what the policy doesn't admit any more, because it is a new
-// revision, or because time, place or the terminal's record have changed what its
-// rules say: paths of sessions that would be refused if the terminal attached now. The holder of the
-// gateway address does it, and the carrier is told as of any session that ends here.
+// revision, or because time, place, the terminal's record or its lease of the
+// fallback path have changed what it says: paths of sessions that would be refused if
+// the terminal attached now. The holder of the gateway address does it, and the
+// carrier is told as of any session that ends here.
 // Uses that were granted go on unless their terminal has no session left.
 type admissions struct {
 	cluster proposer
@@ -35,8 +36,8 @@ const (
 	endPause = 20 * time.Millisecond
 	// sweepAgain is the pause before a sweep that wasn't finished goes on.
 	sweepAgain = 5 * time.Second
-	// askAgain is how soon a session ends whose hours are over, or whose terminal
-	// went elsewhere.
+	// askAgain is how soon a path ends whose hours are over, whose terminal went
+	// elsewhere, or which came by what isn't good any more.
 	askAgain = time.Minute
 )
 
@@ -79,7 +80,7 @@ func (a *admissions) sweep(ctx context.Context) bool {
 	var now time.Time
 	a.cluster.View(func(m *state.Machine) { revision, now = m.PolicyRevision(), sealuse.Later(time.Now(), m.Clock()) })
 	rules := a.rules()
-	if revision == a.seen && (!rules.Rules(policy.ActionAttach) || now.Before(a.next)) {
+	if revision == a.seen && (!mayTurn(rules) || now.Before(a.next)) {
 		return true
 	}
 	if rules == nil || rules.Revision != revision {
@@ -104,6 +105,16 @@ func (a *admissions) sweep(ctx context.Context) bool {
 	return true
 }
 
+// mayTurn tells whether the rules may say no of what they said yes to: as time goes
+// by, a terminal goes elsewhere or leaves a group, or what it showed when it asked
+// for the fallback path isn't good any more.
+func mayTurn(rules *policy.Rules) bool {
+	if rules.Rules(policy.ActionAttach) {
+		return true
+	}
+	return rules != nil && rules.Admission.Credentials[policy.PathWireGuard]&^policy.CredentialWireGuard != 0
+}
+
 // refusedPath is a path of a session that the policy doesn't admit any more.
 type refusedPath struct {
 	session *command.Session
@@ -121,7 +132,7 @@ func (a *admissions) refused(rules *policy.Rules, now time.Time) (out []refusedP
 				if path == command.PathKind_GTP && s.Gtp == nil || path == command.PathKind_WIREGUARD && s.Wireguard == nil {
 					continue
 				}
-				d := rules.Admit(view.Attached(s, m.Subscriber(s.Imsi), policy.PathKind(path), nil, now))
+				d := rules.Admit(view.Attached(s, m.Subscriber(s.Imsi), policy.PathKind(path), m.FallbackLease(s.Imsi), now))
 				if !d.Allowed {
 					out = append(out, refusedPath{s, path, d})
 				}

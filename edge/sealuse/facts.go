@@ -18,6 +18,7 @@ func Gather(m *state.Machine, now time.Time, from netip.Addr, ask Ask) Facts {
 		return f
 	}
 	f.Subscriber = m.Subscriber(f.Session.Imsi)
+	f.Lease = m.FallbackLease(f.Session.Imsi)
 	f.Earlier = m.UseByRequest(f.Session.Imsi, ask.RequestID)
 	f.Barrel = m.Barrel(ask.Barrel.String())
 	f.BarrelUse = m.OpenUseOfBarrel(ask.Barrel.String())

@@ -21,7 +21,7 @@ type Facts struct {
 	Subscriber  *command.Subscriber    // whose session it is
 	Barrel      *command.Barrel        // that was asked for; nil: not on the list
 	BarrelAlive bool                   // its heartbeats arrive
-	Lease       *command.FallbackLease // the terminal's; nil: none
+	Lease       *command.FallbackLease // of the fallback path, the terminal's; nil: none
 	Shown       policy.Credentials     // what the request and the barrel proved to be by, beside the session
 	BarrelUse   *command.Use           // unsettled use of the barrel; nil: none
 	BarrelLock  *command.Lock          // pending lock of the barrel; nil: none

@@ -40,7 +40,7 @@ func TestDefault(t *testing.T) {
 		},
 		Servers:        []policy.Server{{Host: "127.0.2.1", Port: 8443}},
 		ClockTolerance: 2 * time.Minute,
-		Fallback:       policy.Fallback{Allowed: true},
+		Fallback:       policy.Fallback{Allowed: true, Lifetime: 12 * time.Hour, IssuedLifetime: 2160 * time.Hour, Grace: 2 * time.Minute, PlaceAge: 12 * time.Hour},
 		Zone:           time.UTC,
 		Control: policy.ChangeControl{
 			Approvals: map[policy.Touch]uint32{
@@ -124,6 +124,11 @@ func TestShortMistakes(t *testing.T) {
 		{"no seal types", base[strings.Index(base, "sealTypes:"):strings.Index(base, "  # The seal servers")], "sealTypes: {}\n", "there are no seal types"},
 		{"no server", `servers: ["127.0.2.1:8443"]`, "servers: []", "no seal server is allowed"},
 		{"clock tolerance of a day", "clockTolerance: 2m", "clockTolerance: 24h", "want a time span from 1s to 1h0m0s"},
+		{"connections for seconds", "lifetime: 12h", "lifetime: 30s", "spec.fallback.lifetime: want a time span from 5m0s to 168h0m0s, have 30s"},
+		{"connections for months", "lifetime: 12h", "lifetime: 2160h", "spec.fallback.lifetime: want a time span from 5m0s to 168h0m0s"},
+		{"issued for ever", "issuedLifetime: 2160h", "issuedLifetime: 87600h", "spec.fallback.issuedLifetime: want a time span from 1h0m0s to 8784h0m0s"},
+		{"no grace", "grace: 2m", "grace: 0", "spec.fallback.grace: want a time span from 10s to 1h0m0s"},
+		{"places of the past", "placeAge: 12h", "placeAge: -1h", "spec.fallback.placeAge: want a time span from 0s to 168h0m0s"},
 		{"no spec", base[strings.Index(base, "spec:"):], "", "spec: is missing"},
 		{"other kind", "kind: Policy", "kind: Polizei", `want "Policy"`},
 		{"later version", "sealedge.dev/v1", "sealedge.dev/v2", `want "sealedge.dev/v1"`},
@@ -167,6 +172,9 @@ spec:
 	if c := rules.Control; c.BreakGlass || c.Lifetime != 24*time.Hour || c.ReviewWithin != 72*time.Hour ||
 		c.Approvals[policy.TouchLevels] != 2 || c.Approvals[policy.TouchSeals] != 1 || c.Approvals[policy.TouchDevices] != 0 {
 		t.Errorf("%+v", c)
+	}
+	if f := rules.Fallback; f.Lifetime != 12*time.Hour || f.IssuedLifetime != 90*24*time.Hour || f.Grace != 2*time.Minute || f.PlaceAge != 12*time.Hour {
+		t.Errorf("%+v", f)
 	}
 	if rules.Fallback.Allowed || rules.ClockTolerance != 2*time.Minute || rules.Admission.RequireIMEI {
 		t.Errorf("%+v", rules)

@@ -73,6 +73,12 @@ func TestDiff(t *testing.T) {
 			want: []string{"1 terminal can attach to seal.corp in fewer circumstances: 460010000000001 (policy allows no fallback path, new.yaml:#)"},
 		},
 		{
+			name: "places of the fallback count less long", from: "placeAge: 12h", to: "placeAge: 6h",
+			new:  strings.Replace(plain, "attach, effect: permit", "attach, effect: permit, match: {locations: [office]}", 1),
+			old:  strings.Replace(plain, "attach, effect: permit", "attach, effect: permit, match: {locations: [office]}", 1),
+			want: []string{"1 terminal can attach to seal.corp in fewer circumstances: 460010000000001 (no rule of the policy matches"},
+		},
+		{
 			name: "a lost phone", new: `
     - {id: lost, action: attach, effect: forbid, match: {imsis: ["460010000000003"]}}` + plain,
 			want: []string{

@@ -39,7 +39,7 @@ func said(d Difference, kind string, loses bool, id, about string) bool {
 func TestDiffAgainstDecisions(t *testing.T) {
 	d := newDice(5)
 	differ, named := map[string]int{}, 0
-	for round := range 700 {
+	for round := range 800 {
 		old := d.rules()
 		new := d.edit(old)
 		p := d.village()
@@ -54,12 +54,13 @@ func TestDiffAgainstDecisions(t *testing.T) {
 			}
 		}
 		for range 60 {
-			s, a, at := one(d, p.Terminals), d.access(), d.now()
-			for a.IMEI.IsZero() {
-				a = d.access()
-			}
+			s, at := one(d, p.Terminals), d.now()
 			for at.IsZero() {
 				at = d.now()
+			}
+			a := d.access(at)
+			for a.IMEI.IsZero() {
+				a = d.access(at)
 			}
 			session := admitted(s, one(d, someAPNs), d.path(), a)
 			session.Now, session.Shown = at, everything
@@ -73,10 +74,13 @@ func TestDiffAgainstDecisions(t *testing.T) {
 				continue
 			}
 			use.Terminal, use.APN, use.Path, use.Access, use.Shown, use.Barrel = s, session.APN, session.Path, a, everything, b
+			if !a.Told.IsZero() { // as old as it was
+				use.Access.Told = use.Now.Add(a.Told.Sub(at))
+			}
 			use.Barrel.CheckedOutTo = s.IMSI
 			check(EffectSeal, s.IMSI, b.SealType, old.ScreenUse(use), new.ScreenUse(use))
 			if b.CheckedOutTo == s.IMSI {
-				hot := policy.HotspotRequest{MAC: must(ident.ParseMAC, p.MACs[b.ID])[0], Barrel: b, Terminal: s, Now: use.Now, APN: session.APN, Path: session.Path, Access: a}
+				hot := policy.HotspotRequest{MAC: must(ident.ParseMAC, p.MACs[b.ID])[0], Barrel: b, Terminal: s, Now: use.Now, APN: session.APN, Path: session.Path, Access: use.Access}
 				check(EffectHotspot, b.ID, "", old.AllowHotspot(hot), new.AllowHotspot(hot))
 			}
 		}

@@ -227,7 +227,7 @@ func TestLintAgainstDecisions(t *testing.T) {
 // admitted is how a session came to be.
 func admitted(s policy.Subscriber, apn ident.APN, path policy.PathKind, a policy.Access) policy.AdmitRequest {
 	return policy.AdmitRequest{
-		IMSI: must(ident.ParseIMSI, s.IMSI)[0], Subscriber: s, IMEI: a.IMEI, APN: apn, PLMN: a.PLMN, RAT: a.RAT, Place: a.Place, Path: path,
+		IMSI: must(ident.ParseIMSI, s.IMSI)[0], Subscriber: s, IMEI: a.IMEI, APN: apn, PLMN: a.PLMN, RAT: a.RAT, Place: a.Place, Told: a.Told, Path: path,
 	}
 }
 

@@ -32,6 +32,7 @@ type Question struct {
 	Count    uint32
 	Window   time.Duration
 
+	placeAge time.Duration   // how long ago the carrier told the place, when that is given
 	given    map[string]bool // keys that were set
 	recorded bool            // the terminal is what a record says, or has none
 	barrels  bool            // so is the barrel
@@ -127,8 +128,9 @@ var fieldsOfQuestion = []Field{
 	{"imei", false, false, "the handset that it is in; none: not told", reads(parseHandset, func(q *Question, v ident.IMEI) { q.Access.IMEI = v })},
 	{"plmn", false, false, "the serving network, such as 46001", reads(ident.ParsePLMN, func(q *Question, v ident.PLMN) { q.Access.PLMN = v })},
 	{"rat", false, false, "the radio access, such as EUTRAN", reads(policy.ParseRAT, func(q *Question, v policy.RAT) { q.Access.RAT = v })},
-	{"tai", false, false, "the tracking area, such as 46001-1a2b", reads(ident.ParseTAI, func(q *Question, v ident.TAI) { q.Access.Place.TAI = v })},
-	{"ecgi", false, false, "the cell, such as 46001-1a2b3c4", reads(ident.ParseECGI, func(q *Question, v ident.ECGI) { q.Access.Place.ECGI = v })},
+	{"tai", false, false, "the tracking area, such as 46001-1a2b", reads(ident.ParseTAI, func(q *Question, v ident.TAI) { q.Access.Place.TAI, q.Access.Told = v, time.Time{} })},
+	{"ecgi", false, false, "the cell, such as 46001-1a2b3c4", reads(ident.ParseECGI, func(q *Question, v ident.ECGI) { q.Access.Place.ECGI, q.Access.Told = v, time.Time{} })},
+	{"placeAge", false, false, "over the fallback: how long ago the carrier told the place, such as 3h; left out: it tells it now", reads(parseAge, func(q *Question, v time.Duration) { q.placeAge = v })},
 	{"shown", false, true, "what it proved to be by; none: nothing; left out: all that can be shown", readsAll(parseShown, func(q *Question, v []policy.Credentials) {
 		q.Shown = 0
 		for _, c := range v {
@@ -160,6 +162,14 @@ func parseInstant(s string) (time.Time, error) {
 		return t, fmt.Errorf("want an instant such as 2026-11-23T10:00:00+08:00, have %q", s)
 	}
 	return t, nil
+}
+
+func parseAge(s string) (time.Duration, error) {
+	d, err := time.ParseDuration(s)
+	if err == nil && d < 0 {
+		err = fmt.Errorf("want a time span that isn't below 0, have %q", s)
+	}
+	return d, err
 }
 
 func parseHandset(s string) (ident.IMEI, error) {
@@ -236,6 +246,9 @@ func (q *Question) Complete(r *policy.Rules) error {
 	if q.Now.IsZero() {
 		q.Now = noon(r)
 		q.assume("at", q.Now.Format(time.RFC3339))
+	}
+	if q.given["placeAge"] && q.Path == policy.PathWireGuard {
+		q.Access.Told = q.Now.Add(-q.placeAge)
 	}
 	if names := slices.Sorted(slices.Values(keysOfAPNs(r))); q.APN.IsZero() && len(names) > 0 {
 		if len(t.APNs) > 0 {

@@ -48,7 +48,8 @@ var (
 		{"office": {TAIs: []string{"46001-0001"}}, "branch": {ECGIs: []string{"46001-0000002", "46001-0000003"}}},
 		{"office": {TAIs: []string{"46001-0001", "46001-0002"}}, "branch": {ECGIs: []string{"46001-0000003"}, TAIs: []string{"46001-0002"}}},
 	}
-	sunday = time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC)
+	someAges = []time.Duration{0, 6 * time.Hour, 12 * time.Hour}
+	sunday   = time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC)
 )
 
 // some are a few of the values, perhaps none.
@@ -120,7 +121,7 @@ func (d dice) rules() *policy.Rules {
 		},
 		Servers: must(policy.ParseServer, "seal.example:8443"), ClockTolerance: time.Minute,
 		Admission: policy.Admission{PLMNs: some(d, 3, somePLMNs), Handset: policy.HandsetBinding(1 + d.IntN(5)), TACs: some(d, 2, someTACs)},
-		Fallback:  policy.Fallback{Allowed: d.IntN(3) > 0, ForbidLevels: some(d, 3, []int{1, 2})},
+		Fallback:  policy.Fallback{Allowed: d.IntN(3) > 0, ForbidLevels: some(d, 3, []int{1, 2}), PlaceAge: one(d, someAges)},
 		Locations: someLocations[0], Control: DefaultControl(),
 	}
 	if d.IntN(2) == 0 {
@@ -142,7 +143,7 @@ func (d dice) edit(old *policy.Rules) *policy.Rules {
 		if len(n.Table) > 0 {
 			i = d.IntN(len(n.Table))
 		}
-		switch d.IntN(16) {
+		switch d.IntN(18) {
 		case 0:
 			n.Table = slices.Insert(n.Table, i, d.rule("new"))
 		case 1, 2, 3:
@@ -165,7 +166,7 @@ func (d dice) edit(old *policy.Rules) *policy.Rules {
 		case 9:
 			n.Admission.Handset = policy.HandsetBinding(1 + d.IntN(5))
 		case 10:
-			n.Fallback = policy.Fallback{Allowed: d.IntN(2) == 0, ForbidLevels: some(d, 2, []int{1, 2})}
+			n.Fallback = policy.Fallback{Allowed: d.IntN(2) == 0, ForbidLevels: some(d, 2, []int{1, 2}), PlaceAge: old.Fallback.PlaceAge}
 		case 11:
 			k := n.SealTypes["company"]
 			k.Level, k.MaxCount = 1+d.IntN(2), uint32(1+d.IntN(12))
@@ -182,6 +183,8 @@ func (d dice) edit(old *policy.Rules) *policy.Rules {
 			}
 		case 15:
 			delete(n.SealTypes, "finance")
+		case 16, 17:
+			n.Fallback.PlaceAge = one(d, someAges)
 		}
 	}
 	return &n
@@ -198,8 +201,16 @@ func (d dice) subscriber() policy.Subscriber {
 	return s
 }
 
-func (d dice) access() policy.Access {
-	a := policy.Access{PLMN: one(d, somePLMNs), RAT: one(d, someRATs), Place: one(d, somePlaces)}
+// told is when a carrier told a place: now, or some time ago.
+func (d dice) told(now time.Time) time.Time {
+	if d.IntN(3) == 0 || now.IsZero() {
+		return time.Time{}
+	}
+	return now.Add(-time.Duration(d.IntN(7)) * 3 * time.Hour)
+}
+
+func (d dice) access(now time.Time) policy.Access {
+	a := policy.Access{PLMN: one(d, somePLMNs), RAT: one(d, someRATs), Place: one(d, somePlaces), Told: d.told(now)}
 	if d.IntN(4) > 0 {
 		a.IMEI = must(ident.ParseIMEI, one(d, append([]string{"35693899"}, someTACs...))+"000001")[0]
 	}
@@ -218,10 +229,11 @@ func (d dice) path() policy.PathKind {
 }
 
 func (d dice) admit() policy.AdmitRequest {
-	s, a := d.subscriber(), d.access()
+	s, now := d.subscriber(), d.now()
+	a := d.access(now)
 	return policy.AdmitRequest{
-		IMSI: must(ident.ParseIMSI, s.IMSI)[0], Subscriber: s, IMEI: a.IMEI, APN: one(d, someAPNs), PLMN: a.PLMN, RAT: a.RAT, Place: a.Place,
-		Path: d.path(), Now: d.now(), Shown: policy.Credentials(d.IntN(4)),
+		IMSI: must(ident.ParseIMSI, s.IMSI)[0], Subscriber: s, IMEI: a.IMEI, APN: one(d, someAPNs), PLMN: a.PLMN, RAT: a.RAT, Place: a.Place, Told: a.Told,
+		Path: d.path(), Now: now, Shown: policy.Credentials(d.IntN(4)),
 	}
 }
 
@@ -230,8 +242,8 @@ func (d dice) barrel(s policy.Subscriber) policy.Barrel {
 }
 
 func (d dice) hotspot() policy.HotspotRequest {
-	s := d.subscriber()
-	q := policy.HotspotRequest{MAC: one(d, someMACs), Terminal: s, Now: d.now(), Path: d.path(), APN: one(d, someAPNs), Access: d.access()}
+	s, now := d.subscriber(), d.now()
+	q := policy.HotspotRequest{MAC: one(d, someMACs), Terminal: s, Now: now, Path: d.path(), APN: one(d, someAPNs), Access: d.access(now)}
 	if d.IntN(3) > 0 {
 		q.Barrel = d.barrel(s)
 	}
@@ -242,7 +254,7 @@ func (d dice) use() policy.UseRequest {
 	s, now := d.subscriber(), d.now()
 	q := policy.UseRequest{
 		Now: now, Path: d.path(), Terminal: s, SessionAddress: gatewayOf("10.90.0.9"), TerminalAddress: gatewayOf("10.90.0.9"), ServerAddress: "seal.example:8443", Time: now,
-		Barrel: d.barrel(s), BarrelAlive: true, APN: one(d, someAPNs), Access: d.access(), Shown: policy.Credentials(d.IntN(8)),
+		Barrel: d.barrel(s), BarrelAlive: true, APN: one(d, someAPNs), Access: d.access(now), Shown: policy.Credentials(d.IntN(8)),
 	}
 	q.Answer = policy.Answer{
 		Pass: true, SealType: q.Barrel.SealType, Level: 1 + d.IntN(2), Methods: policy.Methods(1 + d.IntN(3)).Names(), Count: uint32(1 + d.IntN(12)),

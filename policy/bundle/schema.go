@@ -154,8 +154,14 @@ func spec() schema {
 		"levels":    named("what a barrel verifies before it unlocks", "^[1-9]$", object("", schema{"methods": filled("", ref("method"))}, "methods")),
 		"sealTypes": named("the kinds of seals", plainPattern, sealType), "servers": filled("the seal servers that a request may name", anyText("")),
 		"clockTolerance": span("how far a terminal's clock may be from the gateway's (2m)"),
-		"fallback":       object("the WireGuard path", schema{"allowed": truth(""), "forbidLevels": array("levels whose seals are not used over it", ref("level"))}),
-		"timeZone":       schema{"type": "string", "description": "of hours and days, such as Asia/Shanghai (UTC)"},
+		"fallback": object("the WireGuard path", schema{
+			"allowed": truth(""), "forbidLevels": array("levels whose seals are not used over it", ref("level")),
+			"lifetime":       span("how long a terminal that asked for the path may use it before it asks again, 5m to 168h (12h)"),
+			"issuedLifetime": span("how long what an operator issues for a client that can't ask is good for, at most; 1h to 8784h (2160h)"),
+			"grace":          span("how long a path that carries nothing any more may be silent before it is released, 10s to 1h (2m)"),
+			"placeAge":       described(ref("spanOrNone"), "how long a terminal is taken to be where its carrier told last, up to 168h (12h); 0: only while the carrier's path is there"),
+		}),
+		"timeZone": schema{"type": "string", "description": "of hours and days, such as Asia/Shanghai (UTC)"},
 		"locations": named("places that rules name", plainPattern, object("", schema{
 			"tais": array("tracking areas", ref("tai")), "ecgis": array("cells", ref("ecgi")),
 		})),

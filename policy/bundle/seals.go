@@ -18,6 +18,11 @@ const (
 	defaultGrantLifetime  = 15 * time.Minute
 	defaultEvidenceWithin = 5 * time.Minute
 	defaultClockTolerance = 2 * time.Minute
+
+	defaultFallbackLifetime = 12 * time.Hour
+	defaultIssuedLifetime   = 90 * 24 * time.Hour
+	defaultFallbackGrace    = 2 * time.Minute
+	defaultPlaceAge         = 12 * time.Hour
 )
 
 func (p *parser) levels(v document.Value) {
@@ -145,5 +150,15 @@ func (p *parser) fallback(v document.Value) {
 	for _, item := range forbid.List() {
 		p.rules.Fallback.ForbidLevels = append(p.rules.Fallback.ForbidLevels, p.level(item))
 	}
+	span := func(key string, least, most, unless time.Duration) time.Duration {
+		v := m.Get(key)
+		p.source(v, "spec", "fallback", key)
+		return v.Duration(least, most, unless)
+	}
+	f := &p.rules.Fallback
+	f.Lifetime = span("lifetime", 5*time.Minute, 7*24*time.Hour, defaultFallbackLifetime)
+	f.IssuedLifetime = span("issuedLifetime", time.Hour, 366*24*time.Hour, defaultIssuedLifetime)
+	f.Grace = span("grace", 10*time.Second, time.Hour, defaultFallbackGrace)
+	f.PlaceAge = span("placeAge", 0, 7*24*time.Hour, defaultPlaceAge)
 	m.Close()
 }

@@ -43,6 +43,12 @@ func TestTouched(t *testing.T) {
 		{"another server", `servers: ["`, `servers: ["other.example", "`, []policy.Touch{policy.TouchSeals}},
 		{"no fallback", "    allowed: true", "    allowed: false", []policy.Touch{policy.TouchTightening}},
 		{"a level less over the fallback", "forbidLevels: []", "forbidLevels: [1]", []policy.Touch{policy.TouchTightening}},
+		{"connections last longer", " lifetime: 12h", " lifetime: 13h", []policy.Touch{policy.TouchReach}},
+		{"connections last less long", " lifetime: 12h", " lifetime: 6h", []policy.Touch{policy.TouchTightening}},
+		{"what is issued lasts longer", "issuedLifetime: 2160h", "issuedLifetime: 2161h", []policy.Touch{policy.TouchReach}},
+		{"what is issued lasts less long", "issuedLifetime: 2160h", "issuedLifetime: 1h", []policy.Touch{policy.TouchTightening}},
+		{"a longer grace", "grace: 2m", "grace: 3m", []policy.Touch{policy.TouchReach}},
+		{"a shorter grace", "grace: 2m", "grace: 30s", []policy.Touch{policy.TouchTightening}},
 		{"a clock may be further off", "clockTolerance: 2m", "clockTolerance: 3m", []policy.Touch{policy.TouchSeals}},
 		{"a session ends earlier", "      mtu: 1400", "      sessionTimeout: 24h\n      mtu: 1400", []policy.Touch{policy.TouchTightening}},
 		{"other name servers", "dns: []", "dns: [10.91.0.53]", []policy.Touch{policy.TouchReach}},
@@ -57,6 +63,47 @@ func TestTouched(t *testing.T) {
 				if got := Touched(r, base); slices.Contains(got, policy.TouchTightening) {
 					t.Errorf("taken back it is a tightening too: %v", Settings(r, base))
 				}
+			}
+		})
+	}
+}
+
+// How long a place counts widens, or doesn't, by what the rules say of places.
+func TestTouchedByPlaceAge(t *testing.T) {
+	const none = ""
+	permits := "- {id: office, action: use, effect: permit, match: {locations: [office]}}"
+	forbids := "- {id: office, action: use, effect: forbid, match: {locations: [office]}}\n    - {id: all, action: use, effect: permit}"
+	attach := "- {id: office, action: attach, effect: permit, match: {locations: [office]}}"
+	carrier := "- {id: office, action: use, effect: permit, match: {locations: [office], paths: [carrier]}}"
+	same := []policy.Touch{policy.TouchTightening}
+	for _, c := range []struct {
+		name, rules     string
+		longer, shorter []policy.Touch
+	}{
+		{"no rules", none, same, same},
+		{"seals are used at places", permits, []policy.Touch{policy.TouchSeals}, same},
+		{"seals are not used at places", forbids, same, []policy.Touch{policy.TouchSeals}},
+		{"terminals attach at places", attach, []policy.Touch{policy.TouchReach}, same},
+		{"places of the carrier's path alone", carrier, same, same},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			doc := func(age string) *policy.Rules {
+				text := strings.Replace(string(Default(Params{})), "placeAge: 12h", "placeAge: "+age, 1)
+				if c.rules != "" {
+					text = strings.Replace(text, "\n  changeControl:", "\n  locations: {office: {tais: [46001-0001]}}\n  rules:\n    "+c.rules+"\n  changeControl:", 1)
+				}
+				r, _, err := Parse("p.yaml", []byte(text))
+				if err != nil {
+					t.Fatal(err)
+				}
+				return r
+			}
+			short, long := doc("0"), doc("6h")
+			if got := Touched(short, long); !slices.Equal(got, c.longer) {
+				t.Errorf("longer: %v, want %v: %v", got, c.longer, Settings(short, long))
+			}
+			if got := Touched(long, short); !slices.Equal(got, c.shorter) {
+				t.Errorf("shorter: %v, want %v: %v", got, c.shorter, Settings(long, short))
 			}
 		})
 	}

@@ -192,6 +192,11 @@ func (c *comparison) fallback() {
 	old, now := c.old.Fallback, c.new.Fallback
 	c.note(unless(!now.Allowed, policy.TouchReach), fmt.Sprint(old.Allowed), fmt.Sprint(now.Allowed), "spec", "fallback", "allowed")
 	c.note(unless(within(now.ForbidLevels, old.ForbidLevels), policy.TouchSeals), words(old.ForbidLevels), words(now.ForbidLevels), "spec", "fallback", "forbidLevels")
+	most(c, policy.TouchReach, old.Lifetime, now.Lifetime, "spec", "fallback", "lifetime")
+	most(c, policy.TouchReach, old.IssuedLifetime, now.IssuedLifetime, "spec", "fallback", "issuedLifetime")
+	most(c, policy.TouchReach, old.Grace, now.Grace, "spec", "fallback", "grace")
+	// Whether it widens depends on what rules say of places: table judges that.
+	c.note(policy.TouchTightening, old.PlaceAge.String(), now.PlaceAge.String(), "spec", "fallback", "placeAge")
 }
 
 func (c *comparison) hotspot() {
