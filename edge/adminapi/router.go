@@ -1,7 +1,7 @@
 package adminapi
 
 // Router is all that a travel router has to know: how it reaches the gateway, what
-// it may reach there, and who may join its Wi-Fi. The secret is in no other answer.
+// it may reach there, and who may join its Wi-Fi. The secrets are in no answer that others get.
 type Router struct {
 	IMSI      string `json:"imsi"` // of the terminal that it is
 	Label     string `json:"label,omitempty"`
@@ -12,6 +12,9 @@ type Router struct {
 	Endpoints []string `json:"endpoints"`          // where the fallback path is: all gateway addresses, with the port
 	ServerKey string   `json:"gateway_public_key"` // of its WireGuard key, base64
 	MTU       int      `json:"mtu"`                // inside the tunnel, bytes
+	// PresharedKey is that of the router's lease of the fallback path, base64; empty:
+	// it has none, and comes by its WireGuard key alone.
+	PresharedKey string `json:"preshared_key,omitempty"`
 	// Ports at Gateway of the phone API (TCP) and the barrel API (UDP).
 	PhonePort  uint16 `json:"phone_port"`
 	BarrelPort uint16 `json:"barrel_port"`

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -15,12 +16,15 @@ import (
 
 	"github.com/sealedge/sealedge/cluster/command"
 	"github.com/sealedge/sealedge/cluster/state"
+	"github.com/sealedge/sealedge/edge/admin"
 	"github.com/sealedge/sealedge/edge/adminapi"
 	"github.com/sealedge/sealedge/edge/config"
 	"github.com/sealedge/sealedge/edge/hotspot"
+	"github.com/sealedge/sealedge/edge/keywrap"
 	"github.com/sealedge/sealedge/edge/radius"
 	"github.com/sealedge/sealedge/edge/sealuse"
 	"github.com/sealedge/sealedge/edge/wire"
+	"github.com/sealedge/sealedge/policy/view"
 )
 
 // routers are the travel routers: terminals whose hotspot is an access point, which
@@ -32,10 +36,12 @@ type routers struct {
 	watch  *hotspot.Watch
 	radius *radius.Server // nil: they can't ask
 	secret []byte         // that their secrets are derived from
+	// wrapper opens the pre-shared keys of their leases.
+	wrapper *keywrap.Wrapper
 }
 
 func (g *gateway) openRouters(guard *hotspot.Guard) {
-	r := &routers{cfg: g.cfg, node: g.node, guard: guard, secret: g.secrets.radius}
+	r := &routers{cfg: g.cfg, node: g.node, guard: guard, secret: g.secrets.radius, wrapper: g.secrets.wrapper}
 	r.watch = hotspot.NewWatch(guard, g.node, g.component("hotspot"))
 	if g.cfg.RADIUS.Enabled() {
 		r.radius = radius.New(radius.Config{
@@ -92,7 +98,7 @@ func (r *routers) secretOf(sub *command.Subscriber) string {
 func (r *routers) export(imsi string) (*adminapi.Router, *wire.Problem) {
 	key, err := r.gatewayKey()
 	if err != nil {
-		return nil, notExported("The gateway has no fallback path.", err.Error(), "Set gateway.wireguard.private_key_file on every node.")
+		return nil, notExported("The gateway has no fallback path.", err.Error(), "Set gateway.wireguard.enabled on every node; the cluster makes the key.")
 	}
 	rules := r.guard.Rules()
 	if rules == nil {
@@ -132,8 +138,9 @@ func (r *routers) export(imsi string) (*adminapi.Router, *wire.Problem) {
 	if v.Gateway == "" {
 		return nil, notExported("The terminal's access point has no IPv4.", "access point "+fallbackAPN(sub), "Of IPv6 there is nothing on the fallback path: give the access point a gateway in the policy.")
 	}
-	for _, o := range r.cfg.Gateway.All() {
-		v.Endpoints = append(v.Endpoints, netip.AddrPortFrom(o.Address, r.cfg.Gateway.WireGuard.Port).String())
+	v.Endpoints = r.cfg.FallbackEndpoints()
+	if v.PresharedKey, err = r.presharedKey(imsi); err != nil {
+		return nil, wire.NewProblem(wire.CodeInternal, err.Error())
 	}
 	if len(sub.WireguardPublicKey) > 0 {
 		v.PublicKey = base64.StdEncoding.EncodeToString(sub.WireguardPublicKey)
@@ -147,15 +154,25 @@ func (r *routers) export(imsi string) (*adminapi.Router, *wire.Problem) {
 	return v, nil
 }
 
-// gatewayKey is the public half of the fallback path's key.
+// gatewayKey is the public half of the fallback path's key: the cluster's, or, while
+// that has none, the one of the configuration.
 func (r *routers) gatewayKey() (string, error) {
 	if !r.cfg.Gateway.WireGuard.Enabled() {
-		return "", fmt.Errorf("gateway.wireguard.private_key_file is empty")
+		return "", errors.New("gateway.wireguard.enabled is false")
+	}
+	var keys []*command.ServerKey
+	r.node.View(func(m *state.Machine) { keys = m.ServerKeys() })
+	if len(keys) > 0 {
+		return base64.StdEncoding.EncodeToString(keys[0].PublicKey), nil
+	}
+	if r.cfg.Gateway.WireGuard.PrivateKeyFile == "" {
+		return "", errors.New("the cluster has not made its key yet")
 	}
 	private, err := r.cfg.Gateway.WireGuard.PrivateKey()
 	if err != nil {
 		return "", err
 	}
+	defer clear(private[:])
 	key, err := ecdh.X25519().NewPrivateKey(private[:])
 	if err != nil {
 		return "", err
@@ -163,8 +180,36 @@ func (r *routers) gatewayKey() (string, error) {
 	return base64.StdEncoding.EncodeToString(key.PublicKey().Bytes()), nil
 }
 
+// presharedKey is that of a router's lease; empty: it has none, and comes by its key
+// alone.
+func (r *routers) presharedKey(imsi string) (string, error) {
+	var l *command.FallbackLease
+	r.node.View(func(m *state.Machine) { l = view.Lease(m.FallbackLease(imsi), sealuse.Later(time.Now(), m.Clock())) })
+	if l == nil {
+		return "", nil
+	}
+	psk, err := r.wrapper.Unwrap("wireguard-psk:"+imsi, l.PresharedKey)
+	if err != nil {
+		return "", err
+	}
+	defer clear(psk)
+	return base64.StdEncoding.EncodeToString(psk), nil
+}
+
 func notExported(title, detail, hint string) *wire.Problem {
 	p := wire.NewProblem(wire.CodeConflict, detail)
 	p.Title, p.Status, p.Hint = title, http.StatusConflict, hint
 	return p
+}
+
+// keepalive keeps the way of a client open that a router on it translates addresses
+// of, in seconds.
+const keepalive = 25
+
+// fallbackOf is what operators have to know of the fallback path; nil: there is none.
+func fallbackOf(c *config.Config) *admin.Fallback {
+	if !c.Gateway.WireGuard.Enabled() {
+		return nil
+	}
+	return &admin.Fallback{Endpoints: c.FallbackEndpoints(), MTU: c.Inner.MTU, Keepalive: keepalive}
 }

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"crypto/ecdh"
+	"crypto/rand"
 	"encoding/base64"
 	"log/slog"
 	"net/netip"
@@ -10,9 +12,11 @@ import (
 	"testing"
 
 	"github.com/sealedge/sealedge/cluster/command"
+	"github.com/sealedge/sealedge/cluster/state"
 	"github.com/sealedge/sealedge/edge/adminapi"
 	"github.com/sealedge/sealedge/edge/config"
 	"github.com/sealedge/sealedge/edge/hotspot"
+	"github.com/sealedge/sealedge/edge/keywrap"
 	"github.com/sealedge/sealedge/policy"
 	"github.com/sealedge/sealedge/policy/ident"
 )
@@ -63,6 +67,9 @@ func TestRouterExport(t *testing.T) {
 	if got, err := base64.StdEncoding.DecodeString(v.PublicKey); err != nil || [32]byte(got) != key {
 		t.Errorf("its key is %q, %v", v.PublicKey, err)
 	}
+	if file := publicHalf(t, slices.Repeat([]byte{7}, 32)); v.ServerKey != file || v.PresharedKey != "" {
+		t.Errorf("the gateway's key is %q, want the file's, %q; pre-shared %q", v.ServerKey, file, v.PresharedKey)
+	}
 	router, ok := r.at(netip.MustParseAddr(v.Address))
 	if !ok || router.IMSI != imsi || v.RADIUS == nil || string(router.Secret) != v.RADIUS.Secret || len(router.Secret) != 40 {
 		t.Errorf("at its address is %+v, %v; exported is %+v", router, ok, v.RADIUS)
@@ -112,4 +119,49 @@ func TestRouterNotExported(t *testing.T) {
 			t.Errorf("%s: %+v, want status %d", name, problem, c.status)
 		}
 	}
+}
+
+// A key that the cluster has goes before the file's, and so does the newer of two; a
+// lease that is good has its pre-shared key exported.
+func TestRouterExportOfCluster(t *testing.T) {
+	p, r := newTestRouters(t)
+	p.attach(t, "seal.corp", 5, 1)
+	wrap, err := keywrap.New(make([]byte, keywrap.KeySize))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.wrapper = wrap
+	var replaces []byte
+	for _, public := range [][]byte{slices.Repeat([]byte{1}, 32), slices.Repeat([]byte{2}, 32)} {
+		p.do(t, &command.PutServerKey{PublicKey: public, PrivateKey: []byte("wrapped"), Replaces: replaces, OverlapSeconds: 60}, nil)
+		replaces = public
+	}
+	psk := slices.Repeat([]byte{3}, 32)
+	wrapped, err := wrap.Wrap("wireguard-psk:"+imsi, psk, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var version uint64
+	p.View(func(m *state.Machine) { version = m.Subscriber(imsi).GetVersion() })
+	p.do(t, &command.LeaseFallback{Imsi: imsi, PublicKey: key[:], PresharedKey: wrapped, LifetimeSeconds: 3600, PolicyRevision: 1, SubscriberVersion: version}, nil)
+	v, problem := r.export(imsi)
+	if problem != nil {
+		t.Fatal(problem)
+	}
+	if v.ServerKey != base64.StdEncoding.EncodeToString(replaces) || v.PresharedKey != base64.StdEncoding.EncodeToString(psk) {
+		t.Errorf("%q, %q", v.ServerKey, v.PresharedKey)
+	}
+	p.do(t, &command.EndFallback{Imsi: imsi, Reason: "x"}, nil)
+	if v, problem = r.export(imsi); problem != nil || v.PresharedKey != "" {
+		t.Errorf("a lease that was ended is exported: %v", problem)
+	}
+}
+
+func publicHalf(t *testing.T, private []byte) string {
+	t.Helper()
+	k, err := ecdh.X25519().NewPrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return base64.StdEncoding.EncodeToString(k.PublicKey().Bytes())
 }

@@ -79,8 +79,11 @@ func (s Settings) accept() string {
 func (s Settings) wgQuick() string {
 	var b strings.Builder
 	b.WriteString(s.heading("WireGuard configuration"))
-	fmt.Fprintf(&b, "[Interface]\nPrivateKey = %s\nAddress = %s/32\nMTU = %d\n\n[Peer]\nPublicKey = %s\nEndpoint = %s\nAllowedIPs = %s/32\nPersistentKeepalive = 25\n",
-		s.PrivateKey, s.Address, s.MTU, s.ServerKey, s.endpoint(), s.Gateway)
+	fmt.Fprintf(&b, "[Interface]\nPrivateKey = %s\nAddress = %s/32\nMTU = %d\n\n[Peer]\nPublicKey = %s\n", s.PrivateKey, s.Address, s.MTU, s.ServerKey)
+	if s.PresharedKey != "" {
+		fmt.Fprintf(&b, "PresharedKey = %s\n", s.PresharedKey)
+	}
+	fmt.Fprintf(&b, "Endpoint = %s\nAllowedIPs = %s/32\nPersistentKeepalive = 25\n", s.endpoint(), s.Gateway)
 	for _, e := range s.others() {
 		fmt.Fprintf(&b, "# The gateway is also at %s.\n", e)
 	}

@@ -33,6 +33,9 @@ func (s Settings) uciNetwork(u *uci) {
 	u.set("mtu", s.MTU)
 	u.section("network", "sealedge_gateway", "wireguard_sealedge")
 	u.set("public_key", s.ServerKey)
+	if s.PresharedKey != "" {
+		u.set("preshared_key", s.PresharedKey)
+	}
 	u.set("endpoint_host", host)
 	u.set("endpoint_port", port)
 	u.add("allowed_ips", s.Gateway+"/32")

@@ -91,6 +91,8 @@ func (s Settings) check() error {
 		return errors.New("the WireGuard key is not 32 bytes in base64")
 	case !key.MatchString(s.ServerKey):
 		return fmt.Errorf("the gateway's WireGuard key %q is not 32 bytes in base64", s.ServerKey)
+	case s.PresharedKey != "" && !key.MatchString(s.PresharedKey):
+		return errors.New("the pre-shared key is not 32 bytes in base64")
 	case s.RADIUS == nil && s.ByRADIUS:
 		return errors.New("the gateway doesn't answer RADIUS: set radius.port on every node, or have the devices listed")
 	case s.ByRADIUS && (!hexSecret.MatchString(s.RADIUS.Secret) || s.RADIUS.Port == 0):

@@ -5,10 +5,12 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -95,6 +97,7 @@ func TestNothingIsSmuggledIn(t *testing.T) {
 		"no endpoint":              func(s *Settings) { s.Endpoints = nil },
 		"a line in the key":        func(s *Settings) { s.PrivateKey += "\n" },
 		"a line in their key":      func(s *Settings) { s.ServerKey = "x\ny" },
+		"a line in the shared key": func(s *Settings) { s.PresharedKey = "x\ny" },
 		"a line in the secret":     func(s *Settings) { s.RADIUS.Secret = "x\nmacaddr_acl=0 12345" },
 		"a short secret":           func(s *Settings) { s.RADIUS.Secret = "x" },
 		"no RADIUS":                func(s *Settings) { s.RADIUS = nil },
@@ -219,6 +222,22 @@ func TestNftTakesIt(t *testing.T) {
 		}
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Errorf("RADIUS %v: %v\n%s", byRADIUS, err, out)
+		}
+	}
+}
+
+// A router that has a lease comes by its pre-shared key as well.
+func TestPresharedKey(t *testing.T) {
+	for format, line := range map[string]string{"hostapd": "\nPresharedKey = %s\n", "openwrt": "preshared_key='%s'\n"} {
+		s := settings(true)
+		s.PresharedKey = "c2hhcmVkIGJldHdlZW4gdGhlIHR3byBvZiB0aGVtIS4="
+		files, err := s.Files(format)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := fmt.Sprintf(line, s.PresharedKey)
+		if !slices.ContainsFunc(files, func(f File) bool { return strings.Contains(f.Content, want) }) {
+			t.Errorf("%s: no file has %q", format, want)
 		}
 	}
 }
