@@ -17,7 +17,7 @@ import (
 // out anew from the records alone, so that it finds a derived table that went
 // astray as well.
 func invariants(m *Machine) error {
-	for _, check := range []func(*Machine) error{ledgerHolds, addressesHold, peersHold, teidsHold, locksHold, memoryHolds, epochHolds, changesHold} {
+	for _, check := range []func(*Machine) error{ledgerHolds, addressesHold, peersHold, teidsHold, locksHold, memoryHolds, epochHolds, changesHold, fallbackHolds} {
 		if err := check(m); err != nil {
 			return err
 		}
@@ -351,6 +351,12 @@ func memoryHolds(m *Machine) error {
 		return fmt.Errorf("%d results without a scope, %d counted", scopes[""], m.loose)
 	}
 	delete(scopes, "")
+	for l := range m.FallbackLeases() {
+		if scopes[fallbackScope(l.Imsi)] > 1 {
+			return fmt.Errorf("%d answers remembered of lease %v", scopes[fallbackScope(l.Imsi)], l)
+		}
+		delete(scopes, fallbackScope(l.Imsi))
+	}
 	for s := range m.Sessions() {
 		delete(scopes, sessionScope(s.Id))
 	}

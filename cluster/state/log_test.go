@@ -129,6 +129,17 @@ func (l *testLog) fill(payload proto.Message, named map[string]bool) {
 		set("policy_revision", m.PolicyRevision())
 		set("subscriber_version", version(p.Imsi))
 		set("public_key", m.Subscriber(p.Imsi).GetWireguardPublicKey())
+		set("lease", good(m, p.Imsi, l.now).GetNumber())
+	case *command.LeaseFallback:
+		set("policy_revision", m.PolicyRevision())
+		set("subscriber_version", version(p.Imsi))
+		set("public_key", m.Subscriber(p.Imsi).GetWireguardPublicKey())
+		set("preshared_key", []byte("wrapped"))
+	case *command.RoamWireGuard:
+		set("public_key", m.Session(p.Session).GetWireguard().GetPublicKey())
+	case *command.PutServerKey:
+		set("replaces", m.currentKey().GetPublicKey())
+		set("private_key", []byte("wrapped"))
 	case *command.ModifySession:
 		set("local_teid_c", m.Session(p.Session).GetGtp().GetLocalTeidC())
 	case *command.AcquireAddress:

@@ -18,6 +18,9 @@ func (w *world) next() proto.Message {
 	if w.choose(25) == 0 {
 		return w.token()
 	}
+	if w.choose(11) == 0 {
+		return w.fallback()
+	}
 	var p proto.Message
 	switch w.choose(44) {
 	case 40, 41, 42:
@@ -54,7 +57,7 @@ func (w *world) next() proto.Message {
 	case 13:
 		p = w.modification()
 	case 14, 15:
-		p = &command.AttachWireGuard{Imsi: w.imsi(), Apn: w.apn()}
+		p = w.attachment()
 	case 16:
 		p = &command.SelectPath{Session: w.session(), Path: command.PathKind(w.choose(3))}
 	case 17:
@@ -185,6 +188,9 @@ func (w *world) step() {
 	}
 	payload := w.next()
 	c := command.New(pick(w, "c1", "c2"), request, pick(w, "ann", "bob", "eve"), payload)
+	if epoch := m.Address("gw").GetEpoch(); epoch > 0 && w.choose(8) == 0 {
+		c.At("gw", epoch-w.id(1))
+	}
 	result := t.apply(c)
 	monotone(t, before, t.m)
 	w.grant(result, payload)
@@ -256,7 +262,7 @@ func TestRandomCommands(t *testing.T) {
 		t.Run(fmt.Sprintf("seed=%d,honest=%v", seed, honest), func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, 1))
 			w := newWorld(t, rng.IntN, honest)
-			for range 400 {
+			for range 480 {
 				w.step()
 			}
 			if w.twin.Digest() != w.log.m.Digest() {
@@ -276,6 +282,9 @@ func TestRandomCommands(t *testing.T) {
 					t.Fatal(err)
 				}
 				codes[fmt.Sprint(c.Type, " ", r.Code)]++
+				if c.AddressEpoch != 0 {
+					codes[fmt.Sprint("at an epoch: ", r.Code)]++
+				}
 				if c.Type == command.Type_RELEASE_PATHS && r.Code == command.Code_OK {
 					released := new(command.Released)
 					if err := r.Into(released); err != nil {
@@ -304,6 +313,8 @@ func TestRandomCommands(t *testing.T) {
 		"RESERVE_USES ENDED", "RESERVE_USES BUSY", "RECORD_RECEIPT DUPLICATE", "SETTLE_USE DUPLICATE", "CHECK_IN BUSY",
 		"APPROVE_CHANGE INVALID", "APPROVE_CHANGE CONFLICT", "APPROVE_CHANGE ENDED", "PROPOSE_CHANGE CONFLICT", "PROPOSE_CHANGE INVALID", "REVIEW_CHANGE ENDED",
 		"CONFIRM_RELEASE CONFLICT", "CONFIRM_RELEASE INVALID", "RELEASE_USE ENDED",
+		"PUT_SERVER_KEY CONFLICT", "PUT_SERVER_KEY DUPLICATE", "RETIRE_SERVER_KEY INVALID", "LEASE_FALLBACK INVALID", "LEASE_FALLBACK CONFLICT", "LEASE_FALLBACK REVOKED",
+		"at an epoch: OK", "at an epoch: CONFLICT", "END_FALLBACK CONFLICT", "ROAM_WIREGUARD CONFLICT", "ATTACH_WIREGUARD CONFLICT",
 	} {
 		if codes[want] == 0 {
 			t.Errorf("%s never happened", want)

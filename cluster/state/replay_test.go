@@ -15,7 +15,10 @@ import (
 	"github.com/sealedge/sealedge/cluster/command"
 )
 
-const replayFile = "testdata/replay.log"
+const (
+	replayFile   = "testdata/replay.log"
+	releasedFile = "testdata/replay-v0.1.0.log" // as that release recorded it; never anew
+)
 
 var recordReplay = flag.Bool("replay", false, "record "+replayFile+" anew: only before a release that other versions must agree with")
 
@@ -27,7 +30,25 @@ func TestReplay(t *testing.T) {
 	if *recordReplay {
 		record(t)
 	}
-	f, err := os.Open(replayFile)
+	carriedOut := replay(t, replayFile)
+	for number, name := range command.Type_name {
+		if number != 0 && !carriedOut[command.Type(number)] {
+			t.Errorf("the log has no %s that was carried out", name)
+		}
+	}
+}
+
+// TestReplayOfReleases does so with the logs that releases left.
+func TestReplayOfReleases(t *testing.T) {
+	if carriedOut := replay(t, releasedFile); len(carriedOut) < 30 || carriedOut[command.Type_RAISE_LEVEL] {
+		t.Errorf("%d types were carried out, or one of a later level: %v", len(carriedOut), carriedOut)
+	}
+}
+
+// replay applies a recorded log, and tells what was carried out.
+func replay(t *testing.T, file string) map[command.Type]bool {
+	t.Helper()
+	f, err := os.Open(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,11 +76,7 @@ func TestReplay(t *testing.T) {
 	if err := lines.Err(); err != nil {
 		t.Fatal(err)
 	}
-	for number, name := range command.Type_name {
-		if number != 0 && !carriedOut[command.Type(number)] {
-			t.Errorf("the log has no %s that was carried out", name)
-		}
-	}
+	return carriedOut
 }
 
 func record(t *testing.T) {

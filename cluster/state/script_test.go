@@ -34,9 +34,12 @@ var start = time.Date(2026, 11, 22, 9, 0, 0, 0, time.UTC)
 //	                             for a refusal a part of its words
 //	? KIND KEY... => FIELDS      a record has these fields; "none" if it is absent
 //
+// A command that begins with at:NAME/EPOCH has that precondition.
+//
 // FIELDS is text-format protobuf in which @10.90.0.2 and @fd00:90:: are
-// addresses, @32:7 is 32 bytes of 7, and @5m a time. Only fields named are compared. Preconditions
-// that a command doesn't name are filled in with what holds.
+// addresses, @32:7 is 32 bytes of 7, @5m a time, and NAME:none at the top a field
+// that is absent. Only fields named are compared. Preconditions that a command
+// doesn't name are filled in with what holds.
 //
 // Each script runs twice: on one machine, and on one that is written to a
 // snapshot and read back after every command. The invariants are checked after
@@ -131,6 +134,7 @@ var results = map[string]string{
 	"SuspendDevice": "Revocation", "ResumeDevice": "ResumeDevice",
 	"ProposeChange": "Change", "ApproveChange": "Change", "RejectChange": "Change", "ReviewChange": "Change", "RaiseLevel": "RaiseLevel",
 	"PutToken": "Token", "RevokeToken": "Token",
+	"PutServerKey": "ServerKey", "RetireServerKey": "ServerKey", "LeaseFallback": "FallbackLease", "EndFallback": "FallbackLease", "RoamWireGuard": "Session",
 	"RaiseEpoch": "Epoch", "ReconcileBarrel": "Use", "ExcuseBarrel": "Barrel", "CloseEpoch": "Epoch",
 }
 
@@ -140,9 +144,14 @@ func (s *script) apply(name, rest, want string) {
 	if strings.HasPrefix(rest, "#") {
 		request, rest, _ = strings.Cut(rest[1:], " ")
 	}
+	at, rest := epoch(rest)
 	named := s.parse(rest, payload)
 	s.log.fill(payload, named)
-	result := s.log.apply(command.New("test", request, s.actor, payload))
+	c := command.New("test", request, s.actor, payload)
+	if at != nil {
+		c.At(at.Name, at.Epoch)
+	}
+	result := s.log.apply(c)
 
 	code, fields, _ := strings.Cut(strings.TrimSpace(want), " ")
 	if code == "" {
@@ -165,6 +174,20 @@ func (s *script) apply(name, rest, want string) {
 	if s.restored {
 		s.log.restore()
 	}
+}
+
+// epoch takes the precondition that a command begins with off it.
+func epoch(text string) (*command.GatewayAddress, string) {
+	var a command.GatewayAddress
+	rest := strings.TrimPrefix(strings.TrimSpace(text), "at:")
+	if rest == strings.TrimSpace(text) {
+		return nil, text
+	}
+	at, rest, _ := strings.Cut(rest, " ")
+	if _, err := fmt.Sscanf(strings.Replace(at, "/", " ", 1), "%s %d", &a.Name, &a.Epoch); err != nil {
+		return nil, text
+	}
+	return &a, rest
 }
 
 func (s *script) ask(words []string, want string) {
@@ -237,6 +260,21 @@ func (s *script) ask(words []string, want string) {
 		}
 	case "address":
 		got = m.Address(key(1))
+	case "fallback":
+		got = m.FallbackLease(key(1))
+	case "fallbacks":
+		for l := range m.FallbackLeases() {
+			list = append(list, fmt.Sprintf("%s/%d", l.Imsi, l.Number))
+		}
+	case "server-keys": // by the first byte
+		for _, k := range m.ServerKeys() {
+			list = append(list, fmt.Sprint(k.PublicKey[0]))
+		}
+	case "server-key": // the current one, or the one before
+		got = (*command.ServerKey)(nil)
+		if keys := m.ServerKeys(); int(id()) < len(keys) {
+			got = keys[id()]
+		}
 	case "order":
 		got = m.Order(key(1))
 	case "epoch":
@@ -302,6 +340,8 @@ func (s *script) message(name string) proto.Message {
 
 var literal = regexp.MustCompile(`@(\d+\.\d+\.\d+\.\d+|[0-9a-f]*:[0-9a-f:]*:[0-9a-f.]*|\d+:\d+|\d+[hms]\w*)`)
 
+var absent = regexp.MustCompile(`\b\w+:none\b`)
+
 // parse reads FIELDS into m, and tells which fields were named at its top.
 func (s *script) parse(text string, m proto.Message) map[string]bool {
 	text = literal.ReplaceAllStringFunc(text, func(l string) string {
@@ -320,10 +360,14 @@ func (s *script) parse(text string, m proto.Message) map[string]bool {
 		}
 		return fmt.Sprint(start.Add(d).UnixNano())
 	})
+	named := map[string]bool{}
+	text = absent.ReplaceAllStringFunc(text, func(f string) string {
+		named[strings.TrimSuffix(f, ":none")] = true
+		return ""
+	})
 	if err := prototext.Unmarshal([]byte(text), m); err != nil {
 		s.failf("%v", err)
 	}
-	named := map[string]bool{}
 	depth := 0
 	for _, token := range regexp.MustCompile(`"(\\.|[^"])*"|[{}<>]|(\w+)\s*:?`).FindAllString(text, -1) {
 		switch token[0] {
