@@ -6,10 +6,10 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/sealedge/sealedge/cluster/command"
 	"github.com/sealedge/sealedge/cluster/state"
-	"github.com/sealedge/sealedge/edge/wireguard"
 )
 
 // answered pings the gateway from all that a session has, and tells which way
@@ -134,8 +134,8 @@ func TestIPv4StaysWithTheFallback(t *testing.T) {
 	if got, want := p.answered(t, s), []string{"IPv4 by fallback", "IPv6 by carrier"}; !slices.Equal(got, want) {
 		t.Errorf("answers were given to %v, want %v", got, want)
 	}
-	var peers []wireguard.Peer
-	p.View(func(m *state.Machine) { peers = wantedPeers(m) })
+	var peers []wantedPeer
+	p.View(func(m *state.Machine) { peers, _ = wantedPeers(m, time.Now()) })
 	if len(peers) != 1 || !peers[0].Active {
 		t.Errorf("peers %+v: each packet would be news", peers)
 	}
@@ -157,8 +157,8 @@ func TestFallbackPeersHaveIPv4(t *testing.T) {
 	if !p.reconcile() {
 		t.Error("peers not set")
 	}
-	var peers []wireguard.Peer
-	p.View(func(m *state.Machine) { peers = wantedPeers(m) })
+	var peers []wantedPeer
+	p.View(func(m *state.Machine) { peers, _ = wantedPeers(m, time.Now()) })
 	if len(peers) != 1 || !peers[0].Address.Is4() {
 		t.Errorf("peers %v, want one with IPv4", peers)
 	}

@@ -77,10 +77,7 @@ func (g *gateway) openFace(o config.Outer, first, only bool) (*face, error) {
 	})
 	listen := address.ListenConfig(g.cfg.Gateway.Driver)
 	if wg := g.cfg.Gateway.WireGuard; wg.Enabled() {
-		key, err := wg.PrivateKey()
-		if err != nil {
-			return nil, fmt.Errorf("gateway.wireguard.private_key_file: %w", err)
-		}
+		var err error
 		f.fallback, err = wireguard.New(wireguard.Config{
 			MTU: g.cfg.Inner.MTU,
 			Uplink: func(pkts [][]byte) { // of one peer, so of one session
@@ -95,9 +92,6 @@ func (g *gateway) openFace(o config.Outer, first, only bool) (*face, error) {
 			return nil, err
 		}
 		g.close = append(g.close, f.fallback.Close)
-		if err := f.fallback.SetKeys(key); err != nil {
-			return nil, err
-		}
 	}
 	f.restoration = newRestoration(g.endings, f.lease.Held, keepFor(gtp), func(p gtpc.EchoPeer) { f.control.AskCounter(p) }, g.component(named("restoration")))
 	f.timers = &timers{
@@ -132,7 +126,7 @@ func (g *gateway) openFace(o config.Outer, first, only bool) (*face, error) {
 	}, procedures)
 	f.sockets = &outer{
 		address: f.ip, listen: listen, wireguard: g.cfg.Gateway.WireGuard.Port,
-		control: f.control, plane: f.plane, fallback: f.fallback, ready: func() { g.tunnels.reconcile() }, log: g.component(named("outer")),
+		control: f.control, plane: f.plane, fallback: f.fallback, ready: func() { g.tunnels.takeOver() }, log: g.component(named("outer")),
 	}
 	return f, nil
 }

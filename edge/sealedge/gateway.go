@@ -42,6 +42,7 @@ type gateway struct {
 	network *inner.Network
 	faces   []*face // the first is that of gateway.address
 	tunnels *tunnels
+	keys    *serverKeys // nil: there is no fallback path
 	endings *endings
 	// departures are the last endings of sessions here, with how fast they were.
 	departures *departures
@@ -144,9 +145,16 @@ func (g *gateway) openPlanes() (err error) {
 		g.faces = append(g.faces, f)
 	}
 	first := g.faces[0]
+	if err := g.openKeys(); err != nil {
+		return err
+	}
 	g.tunnels = &tunnels{
 		node: g.node, plane: first.plane, fallback: first.fallback, network: g.network, log: g.component("tunnels"),
-		have: map[uint64]*command.Session{}, ended: g.tellCarrier, left: func(was *command.Session) { g.departures.down(was.Id, false) },
+		unwrap: g.secrets.wrapper.Unwrap,
+		have:   map[uint64]*command.Session{}, ended: g.tellCarrier, left: func(was *command.Session) { g.departures.down(was.Id, false) },
+	}
+	if g.keys != nil {
+		g.tunnels.keys = g.keys.follow
 	}
 	for _, f := range g.faces[1:] {
 		g.tunnels.others = append(g.tunnels.others, way{f.name, f.plane, f.fallback})
@@ -278,6 +286,10 @@ func (g *gateway) run(ctx context.Context) error {
 	for _, f := range g.faces {
 		part("session timers of "+f.name, f.timers.run)
 		part("admissions of "+f.name, f.admissions.run)
+	}
+	if g.keys != nil {
+		part("keys of the fallback path", g.keys.run)
+		part("leases of the fallback path", (&fallbackLeases{cluster: g.node, leads: g.node.Holds, log: g.component("leases")}).run)
 	}
 	part("barrel API", func(ctx context.Context) error { return g.barrels.Serve(ctx, barrels) })
 	part("barrel API upkeep", g.barrels.Run)

@@ -30,6 +30,10 @@ type tunnels struct {
 	fallback *wireguard.Endpoint // nil: there is no fallback path
 	others   []way               // of the further gateway addresses
 	network  *inner.Network
+	// keys has the endpoints answer to the keys that are good at a time; nil: there
+	// is no fallback path.
+	keys   func(now time.Time) error
+	unwrap func(owner string, wrapped []byte) ([]byte, error)
 	// ended hears of a session whose GTP path is gone and has no successor. It
 	// must not block.
 	ended func(was *command.Session)
@@ -42,10 +46,13 @@ type tunnels struct {
 	// path, which are admitted to send over it.
 	onFallback sync.Map // netip.Addr: struct{}
 
-	mu    sync.Mutex
-	at    state.Cursor                // guarded by mu: how far the state was followed
-	have  map[uint64]*command.Session // guarded by mu: what the planes are set to
-	again bool                        // guarded by mu: fallback peers are to be set though nothing changed
+	mu     sync.Mutex
+	at     state.Cursor                // guarded by mu: how far the state was followed
+	have   map[uint64]*command.Session // guarded by mu: what the planes are set to
+	again  bool                        // guarded by mu: fallback peers are to be set though nothing changed
+	due    time.Time                   // guarded by mu: when that is to be, because a lease is over or the last attempt failed; zero: never
+	rested time.Time                   // guarded by mu: not before, because it takes long
+	psks   presharedKeys               // guarded by mu
 }
 
 // way is what leads to one gateway address.
@@ -84,29 +91,54 @@ func (t *tunnels) carry(was, is *command.Session) {
 	}
 }
 
-// peersAgain is the pause before fallback peers that could not be set are tried
-// again.
-const peersAgain = 10 * time.Second
+const (
+	// peersAgain is the pause before fallback peers that could not be set are tried
+	// again.
+	peersAgain = 10 * time.Second
+	// Setting a great many peers takes its time; then there are pauses between, of
+	// peersPause times as long and peersWait at most.
+	peersLong  = 10 * time.Millisecond
+	peersPause = 5
+	peersWait  = 500 * time.Millisecond
+)
 
 // run follows the state until ctx ends.
 func (t *tunnels) run(ctx context.Context) error {
-	var again <-chan time.Time
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	for {
 		changed := t.node.Changed()
-		if !t.reconcile() && again == nil {
-			again = time.After(peersAgain)
+		t.reconcile()
+		timer.Stop()
+		var due <-chan time.Time
+		if at := t.peersDue(); !at.IsZero() {
+			timer.Reset(time.Until(at))
+			due = timer.C
 		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-changed:
-		case <-again:
-			again = nil
-			t.mu.Lock()
-			t.again = true
-			t.mu.Unlock()
+		case <-due:
 		}
 	}
+}
+
+// peersDue is when fallback peers are to be set though nothing changes; the zero time:
+// never.
+func (t *tunnels) peersDue() time.Time {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.due
+}
+
+// takeOver makes all ready for the first packet at a gateway address. The endpoints
+// learn where their peers were heard last, which isn't told to them as it changes.
+func (t *tunnels) takeOver() {
+	t.mu.Lock()
+	t.again, t.due = true, time.Time{}
+	t.mu.Unlock()
+	t.reconcile()
 }
 
 // reconcile carries out what differs from the state as it is now. It is false
@@ -116,8 +148,10 @@ func (t *tunnels) reconcile() bool {
 	defer t.mu.Unlock()
 	setPeers := false
 	var changed, gone []*command.Session
-	var peers []wireguard.Peer
+	var peers []wantedPeer
+	var until time.Time
 	var c state.Changes
+	now := time.Now()
 	t.node.View(func(m *state.Machine) {
 		c, t.at = m.Since(t.at)
 		look := slices.Values(c.Sessions)
@@ -132,9 +166,13 @@ func (t *tunnels) reconcile() bool {
 				changed = append(changed, s)
 			}
 		}
-		setPeers = t.fallback != nil && (t.again || c.Devices || t.touchesFallback(changed, gone))
-		if setPeers {
-			peers = wantedPeers(m)
+		if t.fallback == nil {
+			return
+		}
+		t.again = t.again || c.Devices || t.touchesFallback(changed, gone)
+		overdue := !t.due.IsZero() && !now.Before(t.due)
+		if setPeers = overdue || t.again && !now.Before(t.rested); setPeers {
+			peers, until = wantedPeers(m, now)
 		}
 	})
 	for _, s := range gone {
@@ -143,28 +181,51 @@ func (t *tunnels) reconcile() bool {
 	for _, s := range changed {
 		t.put(s)
 	}
-	if !setPeers {
-		return true
+	switch {
+	case setPeers:
+		return t.setPeers(peers, until, now)
+	case t.again && t.fallback != nil:
+		t.due = t.rested
 	}
-	t.again = false
-	err := t.fallback.SetPeers(peers)
+	return true
+}
+
+// setPeers has the endpoints know these peers, and the keys that they may shake hands
+// with. until is when a lease of theirs is over. t.mu is held.
+func (t *tunnels) setPeers(wanted []wantedPeer, until, began time.Time) bool {
+	var err error
+	if t.keys != nil {
+		err = t.keys(began)
+	}
+	peers, failed := t.unlock(wanted)
+	err = errors.Join(err, failed, t.fallback.SetPeers(peers))
 	for _, w := range t.others {
 		if w.fallback != nil {
 			err = errors.Join(err, w.fallback.SetPeers(peers))
 		}
 	}
-	if err != nil {
-		t.log.Error("fallback peers not set; the others are", "err", err, "again", peersAgain)
-		return false
+	t.again, t.due = false, until
+	took := time.Since(began)
+	if t.rested = began; took > peersLong {
+		t.rested = began.Add(took + min(took*peersPause, peersWait))
 	}
-	return true
+	if err == nil {
+		return true
+	}
+	if soon := began.Add(peersAgain); until.IsZero() || soon.Before(until) {
+		t.due = soon
+	}
+	t.log.Error("fallback peers not set; the others are", "err", err, "again", peersAgain)
+	return false
 }
 
 // touchesFallback tells whether a change concerns a session's fallback path: who
-// only comes and goes through the carrier changes no peer. t.mu is held.
+// only comes and goes through the carrier changes no peer, nor does who is heard from
+// elsewhere. t.mu is held.
 func (t *tunnels) touchesFallback(changed, gone []*command.Session) bool {
 	on := func(s *command.Session) bool {
-		return s.GetWireguard() != nil || t.have[s.GetId()].GetWireguard() != nil
+		was := t.have[s.GetId()]
+		return (s.GetWireguard() != nil) != (was.GetWireguard() != nil) || byFallback(s) != byFallback(was) || !bytes.Equal(s.GetAddress(), was.GetAddress())
 	}
 	return slices.ContainsFunc(changed, on) || slices.ContainsFunc(gone, on)
 }
@@ -183,35 +244,6 @@ func (t *tunnels) everySession(m *state.Machine) iter.Seq[uint64] {
 			}
 		}
 	}
-}
-
-// fallbackAPN is the access point that a subscriber reaches over the fallback
-// path: a WireGuard key stands for one inner address, so it is the first of the
-// subscriber's list.
-func fallbackAPN(s *command.Subscriber) string {
-	if len(s.GetApns()) == 0 {
-		return ""
-	}
-	return s.Apns[0]
-}
-
-// wantedPeers lists who may come over the fallback path: active subscribers
-// with a key and an address reserved for it.
-func wantedPeers(m *state.Machine) []wireguard.Peer {
-	var peers []wireguard.Peer
-	for sub, lease := range m.WireGuardPeers() {
-		addr, ok := netip.AddrFromSlice(lease.GetAddress())
-		// Of IPv6 there is nothing on this path.
-		if !ok || !addr.Is4() || lease.Apn != fallbackAPN(sub) || len(sub.WireguardPublicKey) != 32 || sub.State != command.DeviceState_ACTIVE {
-			continue
-		}
-		s := m.SessionByAddress(addr)
-		peers = append(peers, wireguard.Peer{
-			PublicKey: [32]byte(sub.WireguardPublicKey), Address: addr,
-			Active: s.GetActive() == command.PathKind_WIREGUARD || s.GetWireguard() != nil && !carriesIPv4(s.Gtp),
-		})
-	}
-	return peers
 }
 
 // prepare sets up one session before its answer leaves, so that the terminal's
@@ -240,10 +272,8 @@ func (t *tunnels) put(s *command.Session) {
 		}
 	}
 	for prefix := range held(s) {
-		// What the carrier's path doesn't carry is the other's, whichever is active.
-		byFallback := s.Active == command.PathKind_WIREGUARD || s.Wireguard != nil && !carriesIPv4(s.Gtp)
 		switch {
-		case byFallback && t.by(fallbackAddress(s)).fallback != nil && prefix.Addr().Is4():
+		case byFallback(s) && t.by(fallbackAddress(s)).fallback != nil && prefix.Addr().Is4():
 			t.network.SetRoute(prefix, t.by(fallbackAddress(s)).fallback)
 		// Also when this node's configuration has lost the fallback, and for IPv6,
 		// which the fallback doesn't carry.

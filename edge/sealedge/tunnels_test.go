@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -172,8 +173,8 @@ func TestFallbackOfTwoAPNs(t *testing.T) {
 	if !p.reconcile() {
 		t.Error("peers not set")
 	}
-	var peers []wireguard.Peer
-	p.View(func(m *state.Machine) { peers = wantedPeers(m) })
+	var peers []wantedPeer
+	p.View(func(m *state.Machine) { peers, _ = wantedPeers(m, time.Now()) })
 	if len(peers) != 1 || peers[0].PublicKey != key || !netip.MustParsePrefix("10.90.0.0/16").Contains(peers[0].Address) {
 		t.Fatalf("peers %v, want one with an address of seal.corp", peers)
 	}
@@ -196,8 +197,8 @@ func TestPeersSetAgain(t *testing.T) {
 		t.Fatal("a closed endpoint took peers")
 	}
 	p.fallback = working
-	p.again = true // as run does after a pause
-	if !p.reconcile() || p.again {
+	p.due = time.Now() // the pause is over
+	if !p.reconcile() || !p.due.IsZero() {
 		t.Error("not tried again")
 	}
 }
