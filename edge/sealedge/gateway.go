@@ -22,6 +22,7 @@ import (
 	"github.com/sealedge/sealedge/edge/adminapi"
 	"github.com/sealedge/sealedge/edge/barrel"
 	"github.com/sealedge/sealedge/edge/config"
+	"github.com/sealedge/sealedge/edge/fallback"
 	"github.com/sealedge/sealedge/edge/hotspot"
 	"github.com/sealedge/sealedge/edge/inner"
 	"github.com/sealedge/sealedge/edge/phoneapi"
@@ -49,12 +50,13 @@ type gateway struct {
 	tracer     trace.Tracer
 	keeper     *address.Keeper
 
-	seals     *upstream.Client
-	phones    *phoneapi.Server
-	routers   *routers
-	barrels   *barrel.Server
-	locks     *upstream.Listener
-	operators *admin.Server
+	seals       *upstream.Client
+	phones      *phoneapi.Server
+	connections *fallback.Server // nil: there is no fallback path
+	routers     *routers
+	barrels     *barrel.Server
+	locks       *upstream.Listener
+	operators   *admin.Server
 
 	close []func() error // in reverse order
 }
@@ -202,10 +204,13 @@ func (g *gateway) openServices() error {
 
 	guard := &hotspot.Guard{Records: g.node, Rules: g.rules.inForce}
 	g.openRouters(guard)
+	if err := g.openConnections(); err != nil {
+		return err
+	}
 	phoneAPI := g.cfg.Inner.PhoneAPI
 	g.phones = phoneapi.New(phoneapi.Config{
 		Cluster: g.node, Rules: g.rules.inForce, Server: g.seals, Evidence: g.seals, Barrels: g.barrels,
-		Hotspot: guard, GrantKey: grantKey, Unwrap: g.secrets.wrapper.Unwrap,
+		Hotspot: guard, GrantKey: grantKey, Unwrap: g.secrets.wrapper.Unwrap, Connect: g.connectInside,
 		Certificate: func() (*tls.Certificate, error) { return config.Pair(phoneAPI.Cert, phoneAPI.Key) },
 		Leading:     g.node.Holds, Logger: g.component("phoneapi"),
 	})
@@ -265,6 +270,10 @@ func (g *gateway) run(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("admin.listen: %w", err), intranet.Close())
 	}
+	connections, err := g.listenConnections()
+	if err != nil {
+		return errors.Join(err, operators.Close(), intranet.Close())
+	}
 
 	failed, fail := context.WithCancelCause(ctx)
 	services, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -299,6 +308,7 @@ func (g *gateway) run(ctx context.Context) error {
 	if askers != nil {
 		part("RADIUS", askers)
 	}
+	g.serveConnections(connections, part)
 	part("intranet listener", func(ctx context.Context) error { return g.locks.Serve(ctx, intranet) })
 	part("admin API", func(ctx context.Context) error { return g.operators.Serve(ctx, operators) })
 	g.log.Info("node is up", "version", version, "cluster", g.cfg.Cluster.Listen, "admin", g.cfg.Admin.Listen)
@@ -341,6 +351,7 @@ func (g *gateway) counters() map[string]uint64 {
 		f.count(all)
 	}
 	g.routers.count(all)
+	g.countConnections(all)
 	return all
 }
 
