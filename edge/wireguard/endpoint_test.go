@@ -28,6 +28,7 @@ type rig struct {
 	mu      sync.Mutex
 	uplinks [][]byte
 	came    [][32]byte
+	from    netip.AddrPort // of the last report
 }
 
 // uplink keeps packets that came up.
@@ -49,6 +50,7 @@ func setKeys(t testing.TB, e *Endpoint, seeds ...byte) {
 	if err := e.SetKeys(keys...); err != nil {
 		t.Fatal(err)
 	}
+	keepAll(t, e)
 }
 
 func (r *rig) uplinked() [][]byte {
@@ -76,9 +78,10 @@ func bubble(t *testing.T, cfg Config, scenario func(t *testing.T, r *rig)) {
 		r := &rig{ether: newEther()}
 		cfg.Listen = r.ether.listen
 		cfg.Uplink = r.uplink
-		cfg.OnAuthenticated = func(pub [32]byte, _ netip.AddrPort) {
+		cfg.OnAuthenticated = func(pub [32]byte, from netip.AddrPort) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
+			r.from = from
 			r.came = append(r.came, pub)
 		}
 		var err error
@@ -94,14 +97,45 @@ func bubble(t *testing.T, cfg Config, scenario func(t *testing.T, r *rig)) {
 	})
 }
 
+// node makes another node of the same cluster, which isn't listening.
+func (r *rig) node(t *testing.T, keys ...byte) *rig {
+	t.Helper()
+	other := &rig{ether: r.ether}
+	var err error
+	if other.Endpoint, err = New(Config{Listen: r.ether.listen, Uplink: other.uplink}); err != nil {
+		t.Fatal(err)
+	}
+	setKeys(t, other.Endpoint, keys...)
+	return other
+}
+
+func (r *rig) listen(t *testing.T) {
+	t.Helper()
+	if err := r.Listen(t.Context(), gatewayAt); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// placeOf is the outer address of a phone.
+func placeOf(seed byte) netip.AddrPort {
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, seed}), 40000)
+}
+
 // phone attaches a phone at an outer address of its own.
 func (r *rig) phone(t *testing.T, seed byte, keepalive int) *phone {
 	t.Helper()
-	c, err := r.ether.listen(t.Context(), netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, seed}), 40000))
+	return r.phoneOf(t, seed, gatewaySeed, keepalive)
+}
+
+// phoneOf attaches a phone that knows the gateway by a certain key.
+func (r *rig) phoneOf(t *testing.T, seed, gatewaySeed byte, keepalive int) *phone {
+	t.Helper()
+	c, err := r.ether.listen(t.Context(), placeOf(seed))
 	if err != nil {
 		t.Fatal(err)
 	}
 	p := newPhone(t, seed, gatewaySeed, c, gatewayAt, keepalive)
+	p.end = c.(*end)
 	keep(t, p.dev, gatewaySeed)
 	t.Cleanup(p.close)
 	return p
@@ -112,12 +146,12 @@ func (r *rig) phone(t *testing.T, seed byte, keepalive int) *phone {
 // channels may not be touched; so none of them may become garbage.
 var kept []*device.Peer
 
-func keep(t *testing.T, dev *device.Device, seed byte) {
+func keep(t testing.TB, dev *device.Device, seed byte) {
 	_, pub := key(t, seed)
 	kept = append(kept, dev.LookupPeer(pub))
 }
 
-func keepAll(t *testing.T, e *Endpoint) {
+func keepAll(t testing.TB, e *Endpoint) {
 	for _, k := range *e.keys.Load() {
 		for seed := range byte(4) {
 			keep(t, k.dev, seed)
@@ -381,14 +415,8 @@ func TestAddressMoves(t *testing.T) {
 		r.Unlisten()
 
 		// Another node takes over.
-		other := &rig{ether: r.ether}
-		var err error
-		other.Endpoint, err = New(Config{Listen: r.ether.listen, Uplink: other.uplink})
-		if err != nil {
-			t.Fatal(err)
-		}
+		other := r.node(t, gatewaySeed)
 		defer other.Close()
-		setKeys(t, other.Endpoint, gatewaySeed)
 		setPeers(t, other, peerOf(t, 1, phoneA, true))
 		if err := other.Listen(t.Context(), gatewayAt); err != nil {
 			t.Fatal(err)

@@ -33,41 +33,40 @@ func (e *Endpoint) SetKeys(private ...[32]byte) error {
 	if e.closed {
 		return ErrClosed
 	}
-	were := *e.keys.Load()
-	var are, added []*serverKey
-	fail := func(err error) error {
-		for _, k := range added {
-			k.retire()
-		}
-		return err
-	}
-	var errs []error
+	publics := make([][32]byte, len(private))
 	for i := range private {
-		if private[i] == [32]byte{} {
-			return fail(errors.New("wireguard: private key: want 32 bytes that aren't all zero"))
+		curve25519.ScalarBaseMult(&publics[i], &private[i])
+		switch {
+		case private[i] == [32]byte{}:
+			return errors.New("wireguard: private key: want 32 bytes that aren't all zero")
+		case slices.Contains(publics[:i], publics[i]):
+			return errors.New("wireguard: the two private keys are the same")
 		}
-		var public [32]byte
-		curve25519.ScalarBaseMult(&public, &private[i])
-		is := func(k *serverKey) bool { return k.public == public }
-		if slices.ContainsFunc(are, is) {
-			return fail(errors.New("wireguard: the two private keys are the same"))
-		}
-		if at := slices.IndexFunc(were, is); at >= 0 {
-			are = append(are, were[at])
+	}
+	were := *e.keys.Load()
+	are := make([]*serverKey, len(private))
+	var added []*serverKey
+	var errs []error
+	for i, public := range publics {
+		if at := slices.IndexFunc(were, func(k *serverKey) bool { return k.public == public }); at >= 0 {
+			are[i] = were[at]
 			continue
 		}
 		k, err := e.newServerKey(public, &private[i])
 		if err != nil {
-			return fail(err)
+			for _, k := range added {
+				k.retire()
+			}
+			return err
 		}
-		are, added = append(are, k), append(added, k)
 		for _, p := range e.byKey {
 			errs = append(errs, k.add(p, true))
 		}
-		if e.socket != nil {
-			if err := k.up(e.socket); err != nil {
-				return fail(err)
-			}
+		are[i], added = k, append(added, k)
+	}
+	if e.socket != nil {
+		for _, k := range added {
+			errs = append(errs, k.up(e.socket))
 		}
 	}
 	e.keys.Store(&are)

@@ -27,6 +27,41 @@ var (
 type ether struct {
 	mu   sync.Mutex
 	ends map[netip.AddrPort]*end
+	tap  func(from, to netip.AddrPort, b []byte) // guarded by mu; sees what is sent
+}
+
+// send puts a datagram on the network, with whatever sender.
+func (n *ether) send(from, to netip.AddrPort, b []byte) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.tap != nil {
+		n.tap(from, to, b)
+	}
+	if other := n.ends[to]; other != nil {
+		select {
+		case other.in <- datagram{from, bytes.Clone(b)}:
+		default:
+		}
+	}
+}
+
+// tapped keeps what is sent from now on and keep wants.
+func (n *ether) tapped(keep func(from, to netip.AddrPort, b []byte) bool) (take func() [][]byte) {
+	var got [][]byte
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.tap = func(from, to netip.AddrPort, b []byte) {
+		if keep(from, to, b) {
+			got = append(got, bytes.Clone(b))
+		}
+	}
+	return func() [][]byte {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		taken := got
+		got = nil
+		return taken
+	}
 }
 
 func newEther() *ether { return &ether{ends: make(map[netip.AddrPort]*end)} }
@@ -38,7 +73,7 @@ type datagram struct {
 
 type end struct {
 	ether  *ether
-	addr   netip.AddrPort
+	addr   netip.AddrPort // guarded by ether.mu
 	in     chan datagram
 	once   sync.Once
 	closed chan struct{}
@@ -68,18 +103,26 @@ func (e *end) ReadFromUDPAddrPort(b []byte) (int, netip.AddrPort, error) {
 
 func (e *end) WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error) {
 	e.ether.mu.Lock()
-	other := e.ether.ends[to]
+	from := e.addr
 	e.ether.mu.Unlock()
-	if other != nil {
-		select {
-		case other.in <- datagram{e.addr, append([]byte(nil), b...)}:
-		default:
-		}
-	}
+	e.ether.send(from, to, b)
 	return len(b), nil
 }
 
-func (e *end) LocalAddr() net.Addr { return net.UDPAddrFromAddrPort(e.addr) }
+// move gives the end another address, as a router does that forgot about it.
+func (e *end) move(to netip.AddrPort) {
+	e.ether.mu.Lock()
+	defer e.ether.mu.Unlock()
+	delete(e.ether.ends, e.addr)
+	e.addr = to
+	e.ether.ends[to] = e
+}
+
+func (e *end) LocalAddr() net.Addr {
+	e.ether.mu.Lock()
+	defer e.ether.mu.Unlock()
+	return net.UDPAddrFromAddrPort(e.addr)
+}
 
 func (e *end) Close() error {
 	e.once.Do(func() {
@@ -110,12 +153,22 @@ type phone struct {
 	tun *tunnel
 	got chan []byte
 
+	end    *end // on a network in memory
 	socket *socket
 	once   sync.Once
 }
 
 // send has the phone send a packet.
 func (p *phone) send(pkt []byte) { p.tun.send(copied(pkt)) }
+
+// set configures the phone's only peer, the gateway with the key of a seed.
+func (p *phone) set(t *testing.T, gatewaySeed byte, lines string) {
+	t.Helper()
+	_, gw := key(t, gatewaySeed)
+	if err := p.dev.IpcSet(fmt.Sprintf("public_key=%x\n%s", gw[:], lines)); err != nil {
+		t.Fatal(err)
+	}
+}
 
 // close turns the phone off.
 func (p *phone) close() {
