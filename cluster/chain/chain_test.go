@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/sealedge/sealedge/cluster/command"
+	"github.com/sealedge/sealedge/policy"
 )
 
 var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
@@ -121,6 +122,15 @@ func TestWords(t *testing.T) {
 		{"operator:li", &command.PutDevices{Changes: []*command.DeviceChange{{Change: &command.DeviceChange_CheckIn{CheckIn: &command.CheckIn{Barrel: "SB-1"}}}}}, &command.DevicesPut{Outcomes: []*command.DeviceOutcome{{Code: command.Code_BUSY}}}, "operator:li changed 1 device (check-in of barrel SB-1): 0 carried out, 0 as they were, 1 refused"},
 		{"node:n1", &command.RecordCalls{Calls: []*command.Call{{Caller: "operator:wu", Operation: "GET /v1/terminals", Status: 200, Personal: true, Times: 3}}}, nil, "node:n1 noted 1 call of the admin API, 1 of which showed personal data (operator:wu GET /v1/terminals 3 times: 200)"},
 		{"phone:460010000000001", &command.RecordDecision{Kind: "use", Subject: "order WO-1 barrel SB-1", Code: "level-too-low", Reasons: []string{"level: 1 of 2"}}, nil, "phone:460010000000001 noted: use refused, order WO-1 barrel SB-1, level-too-low: level: 1 of 2"},
+		{"node:n1", &command.PutServerKey{PublicKey: []byte{1, 2, 3}}, &command.ServerKey{}, "node:n1 put server key AQID in use on the fallback path"},
+		{"operator:li", &command.PutServerKey{PublicKey: []byte{1, 2, 3}, Replaces: []byte{4, 5, 6}, OverlapSeconds: 86400}, &command.ServerKey{}, "operator:li put server key AQID in use on the fallback path in the place of BAUG, which is good for 24h0m0s yet"},
+		{"operator:li", &command.PutServerKey{PublicKey: []byte{1, 2, 3}, Replaces: []byte{4, 5, 6}}, &command.ServerKey{}, "operator:li put server key AQID in use on the fallback path in the place of BAUG, at once"},
+		{"operator:li", &command.RetireServerKey{PublicKey: []byte{4, 5, 6}, Reason: "leaked"}, &command.ServerKey{}, `operator:li retired server key BAUG of the fallback path ("leaked")`},
+		{"phone:460010000000001", &command.LeaseFallback{}, &command.FallbackLease{Imsi: "460010000000001", Number: 9, Shown: uint32(policy.CredentialPassword), Expires: noon.UnixNano()}, "phone:460010000000001 opened the fallback path to terminal 460010000000001, by password, until 2026-11-22T12:00:00Z: lease 9"},
+		{"operator:li", &command.LeaseFallback{}, &command.FallbackLease{Imsi: "460010000000001", Number: 9, IssuedByOperator: true, Expires: noon.UnixNano()}, "operator:li issued the fallback path to terminal 460010000000001 until 2026-11-22T12:00:00Z: lease 9"},
+		{"node:n1", &command.EndFallback{Imsi: "460010000000001", Reason: "expired"}, &command.FallbackLease{}, `node:n1 closed the fallback path to terminal 460010000000001 ("expired")`},
+		{"wireguard", &command.AttachWireGuard{Endpoint: []byte{192, 0, 2, 1}, EndpointPort: 4000}, &command.Opened{Session: &command.Session{Id: 3, Imsi: "460010000000001", Apn: "seal.corp", Address: []byte{10, 64, 0, 2}}}, "wireguard opened session 3 of terminal 460010000000001 on seal.corp through the fallback path: address 10.64.0.2 (from 192.0.2.1:4000)"},
+		{"wireguard", &command.RoamWireGuard{Session: 3, Endpoint: []byte{192, 0, 2, 1}, EndpointPort: 4000}, &command.Session{}, "wireguard heard session 3 over the fallback path from 192.0.2.1:4000"},
 		{"", &command.RaiseEpoch{Cause: "restore"}, &command.Epoch{Number: 2}, "the cluster began a new epoch after a restore"},
 	} {
 		if got := read(t, link(c.actor, c.payload, c.record)).Words(); got != c.want {

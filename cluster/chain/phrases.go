@@ -288,6 +288,9 @@ func provedBy(shown uint32) string {
 
 // endpoint is where a terminal is outside of the tunnel.
 func endpoint(b []byte, port uint32) string {
-	a, _ := netip.AddrFromSlice(b)
+	a, ok := netip.AddrFromSlice(b)
+	if !ok {
+		return "nowhere known"
+	}
 	return netip.AddrPortFrom(a, uint16(port)).String()
 }
