@@ -128,6 +128,9 @@ func (w *Watcher) release(want bool) {
 // ask asks for a connection if there is none, if it is to be renewed, or if it seems to
 // be good for nothing any more.
 func (w *Watcher) ask(want bool) {
+	if w.requesting && w.over != NoPath && !w.paths[w.over].usable() {
+		w.requesting = false // it is lost with the path, or as good as that
+	}
 	if w.cfg.Static || w.cfg.NoFallback || w.requesting {
 		return
 	}
@@ -147,7 +150,7 @@ func (w *Watcher) ask(want bool) {
 		wanted = wanted || w.due(f.died.Add(staleAfter)) && w.granted.Before(f.died)
 	}
 	if wanted && w.due(w.request) {
-		w.requesting, w.requested = true, w.now
+		w.requesting, w.requested, w.over = true, w.now, over
 		w.wake(w.now.Add(connectLimit))
 		w.do(RequestConnection{over})
 	}
@@ -165,8 +168,8 @@ func (w *Watcher) requestFailed(after time.Duration) {
 func (w *Watcher) probe() {
 	for _, which := range []Path{Carrier, Fallback} {
 		p := &w.paths[which]
-		if !p.up || !p.sent.IsZero() && !w.due(p.sent.Add(w.interval(which))) {
-			continue
+		if !p.up || p.waiting || !p.sent.IsZero() && !w.due(p.sent.Add(w.interval(which))) {
+			continue // one at a time
 		}
 		p.probed(w.now, w.nonce)
 		w.do(SendProbe{which, w.nonce})
@@ -174,7 +177,6 @@ func (w *Watcher) probe() {
 			w.nonce = 1
 		}
 		w.wake(w.now.Add(w.cfg.Timeout))
-		w.wake(w.now.Add(w.interval(which)))
 	}
 }
 

@@ -26,6 +26,7 @@ type Watcher struct {
 	lease      Leased // zero: none
 	requesting bool
 	requested  time.Time
+	over       Path      // that way
 	granted    time.Time // when the lease came
 	request    time.Time // none before
 	requests   time.Duration

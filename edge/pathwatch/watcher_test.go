@@ -179,6 +179,20 @@ func TestHolderDiesOnTheFallback(t *testing.T) {
 	}
 }
 
+// A request that was under way over a path that dies is made anew, in public.
+func TestRequestIsLostWithItsPath(t *testing.T) {
+	r := newRig(t, Config{})
+	r.tell(LinkUp{Carrier}, LinkUp{Fallback})
+	r.until(140 * time.Millisecond)
+	r.nets[Carrier].late = 0
+	r.until(150 * time.Millisecond)
+	r.queue = nil // nothing comes of it
+	r.nets[Carrier].dead = true
+	r.done()
+	r.until(25 * time.Second)
+	r.expect("18.1s RequestConnection{none}", "18.2s Connect{fallback}", "18.35s Select{fallback}", "18.35s Announce{fallback}")
+}
+
 // A fallback that doesn't answer to handshakes may have other keys by now.
 func TestStaleLeaseIsAskedForAnew(t *testing.T) {
 	r := newRig(t, Config{})

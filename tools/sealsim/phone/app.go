@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sealedge/sealedge/edge/pathwatch"
 	"github.com/sealedge/sealedge/edge/wire"
 	"github.com/sealedge/sealedge/tools/sealsim/coap"
 )
@@ -48,6 +49,7 @@ type App struct {
 	mu    sync.Mutex
 	local *coap.Endpoint  // to the barrel; nil while there is none
 	acked map[uint64]bool // locks carried out
+	uses  map[uint64]bool // that the watcher was told of; true: they go on
 }
 
 func newApp(p *Phone) *App {
@@ -60,7 +62,7 @@ func newApp(p *Phone) *App {
 		config.Certificates = []tls.Certificate{*cfg.Certificate}
 	}
 	return &App{
-		phone: p, cfg: cfg, acked: make(map[uint64]bool),
+		phone: p, cfg: cfg, acked: make(map[uint64]bool), uses: make(map[uint64]bool),
 		client: &http.Client{Transport: &http.Transport{
 			DialContext: p.stack.DialContext, TLSClientConfig: config,
 			// HTTP/1.1: a call that is given up takes its connection
@@ -134,6 +136,7 @@ func (a *App) request(ctx context.Context, method, path string, body io.Reader) 
 // again tries a call until it succeeds, is refused, or ctx ends.
 func (a *App) again(ctx context.Context, try func(context.Context) error) error {
 	for wait := firstWait; ; wait = min(2*wait, longest) {
+		a.phone.tell(pathwatch.Traffic{})
 		attempt, cancel := context.WithTimeout(ctx, a.cfg.AttemptTimeout)
 		err := try(attempt)
 		cancel()

@@ -2,8 +2,10 @@ package phone
 
 import (
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 	"sync"
@@ -15,11 +17,20 @@ import (
 	"github.com/sealedge/sealedge/tools/sealsim/ipstack"
 )
 
-// Fallback is the WireGuard path into the same inner network.
+// Fallback is the WireGuard path into the same inner network. A phone either knows
+// where the gateway is and its key, as an administrator issued it, or asks for a
+// connection (RequestConnection).
 type Fallback struct {
 	PrivateKey [32]byte // the phone's, X25519
-	GatewayKey [32]byte // the gateway's public key
-	Gateway    netip.AddrPort
+
+	// Requests are where connections are asked for, as host:port, and Credentials
+	// what is shown there.
+	Requests    []string
+	Credentials Credentials
+
+	GatewayKey   [32]byte // the gateway's public key; zero: a connection is asked for
+	PresharedKey [32]byte // zero: none
+	Gateway      netip.AddrPort
 	// Address is the phone's inside the tunnel, for a phone that didn't get
 	// one through the carrier before.
 	Address netip.Addr
@@ -27,13 +38,24 @@ type Fallback struct {
 	Bind func() conn.Bind
 }
 
+// issued is what an administrator issued, nil if connections are asked for.
+func (f *Fallback) issued() *lease {
+	if f == nil || f.GatewayKey == [32]byte{} {
+		return nil
+	}
+	return &lease{keys: [][32]byte{f.GatewayKey}, psk: f.PresharedKey, endpoints: []string{f.Gateway.String()}, address: f.Address}
+}
+
 // tunnel is a WireGuard device whose inner side is the phone.
 type tunnel struct {
 	device *device.Device
 	tun    *inside
+
+	mu  sync.Mutex
+	key [32]byte // of the gateway, that the device talks to; guarded by mu
 }
 
-func newTunnel(cfg *Fallback, deliver func([]byte), log *slog.Logger) (*tunnel, error) {
+func newTunnel(cfg *Fallback, l *lease, deliver func([]byte), log *slog.Logger) (*tunnel, error) {
 	bind := conn.NewDefaultBind()
 	if cfg.Bind != nil {
 		bind = cfg.Bind()
@@ -43,8 +65,11 @@ func newTunnel(cfg *Fallback, deliver func([]byte), log *slog.Logger) (*tunnel, 
 		Verbosef: device.DiscardLogf,
 		Errorf:   func(format string, args ...any) { log.Warn("wireguard: " + fmt.Sprintf(format, args...)) },
 	})
-	err := dev.IpcSet(fmt.Sprintf("private_key=%s\npublic_key=%s\nendpoint=%s\nallowed_ip=0.0.0.0/0\n",
-		hex.EncodeToString(cfg.PrivateKey[:]), hex.EncodeToString(cfg.GatewayKey[:]), cfg.Gateway))
+	t := &tunnel{device: dev, tun: in}
+	err := dev.IpcSet("private_key=" + hex.EncodeToString(cfg.PrivateKey[:]) + "\n")
+	if err == nil {
+		err = t.configure(l, 0)
+	}
 	if err == nil {
 		err = dev.Up()
 	}
@@ -52,7 +77,51 @@ func newTunnel(cfg *Fallback, deliver func([]byte), log *slog.Logger) (*tunnel, 
 		dev.Close()
 		return nil, fmt.Errorf("wireguard: %w", err)
 	}
-	return &tunnel{device: dev, tun: in}, nil
+	return t, nil
+}
+
+// configure has the device talk to the gateway as a lease says. Keys take turns with
+// the attempts, and endpoints, too.
+func (t *tunnel) configure(l *lease, attempt int) error {
+	key := l.keys[attempt%len(l.keys)]
+	endpoint, err := resolve(l.endpoints[attempt/len(l.keys)%len(l.endpoints)])
+	if err != nil {
+		return err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	text := ""
+	if key != t.key {
+		text = "replace_peers=true\n" // a session with another key is none
+	}
+	// A pre-shared key of zeros is none.
+	text += fmt.Sprintf("public_key=%s\npreshared_key=%s\nendpoint=%s\npersistent_keepalive_interval=%d\nallowed_ip=0.0.0.0/0\n",
+		hex.EncodeToString(key[:]), hex.EncodeToString(l.psk[:]), endpoint, l.keepalive)
+	if err := t.device.IpcSet(text); err != nil {
+		return errors.New("wireguard: the configuration is malformed") // without the keys
+	}
+	t.key = key
+	return nil
+}
+
+// resolve is an endpoint as the device takes it.
+func resolve(endpoint string) (netip.AddrPort, error) {
+	at, err := net.ResolveUDPAddr("udp", endpoint)
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("endpoint: %w", err)
+	}
+	a := at.AddrPort()
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()), nil
+}
+
+// shake makes a new handshake; the device makes none within five seconds of the last.
+func (t *tunnel) shake() {
+	t.mu.Lock()
+	key := t.key
+	t.mu.Unlock()
+	if peer := t.device.LookupPeer(key); peer != nil {
+		_ = peer.SendHandshakeInitiation(false) // what isn't sent isn't answered
+	}
 }
 
 // send queues a packet for the device, which encrypts on goroutines of its

@@ -8,7 +8,10 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/sealedge/sealedge/edge/pathwatch"
+	"github.com/sealedge/sealedge/edge/wire"
 	"github.com/sealedge/sealedge/tools/sealsim/carrier"
+	"github.com/sealedge/sealedge/tools/sealsim/ipstack"
 )
 
 // Attach opens a bearer through the carrier and makes it the active path. The
@@ -20,6 +23,14 @@ func (p *Phone) Attach(ctx context.Context) error {
 }
 
 func (p *Phone) attach(ctx context.Context) error {
+	if err := p.open(ctx); err != nil {
+		return err
+	}
+	return p.Use(CarrierPath)
+}
+
+// open opens a bearer.
+func (p *Phone) open(ctx context.Context) error {
 	b, err := p.cfg.Operator.Attach(ctx, p.cfg.SIM)
 	if err != nil {
 		return err
@@ -32,12 +43,47 @@ func (p *Phone) attach(ctx context.Context) error {
 		_ = b.Detach(ctx)
 		return err
 	}
-	b.Handle(p.deliver)
+	b.Handle(p.from(CarrierPath))
 	p.mu.Lock()
 	p.bearer = b
 	p.mu.Unlock()
 	p.tasks.Go(func() { p.watch(b) })
-	p.activate(CarrierPath, func(packet []byte) { _ = b.Send(packet) })
+	return nil
+}
+
+// reopen opens a bearer, unless there is one that the network can still move.
+func (p *Phone) reopen(ctx context.Context) error {
+	if b := p.Bearer(); b != nil {
+		err := b.ModifyBearer(ctx, carrier.Move{})
+		if err == nil || b.Err() == nil {
+			return err
+		}
+	}
+	return p.open(ctx)
+}
+
+// Use makes a path that is open the active one, without asking anybody.
+func (p *Phone) Use(path Path) error {
+	p.mu.Lock()
+	b, t := p.bearer, p.tunnel
+	p.mu.Unlock()
+	switch {
+	case path == CarrierPath && b != nil:
+		// What the fallback gave a phone of IPv6 goes with it.
+		if err := p.stack.SetAddress(host(b.Address())); err != nil {
+			return err
+		}
+		p.activate(CarrierPath, func(packet []byte) { _ = b.Send(packet) })
+	case path == FallbackPath && t != nil:
+		if own, _ := p.ends(FallbackPath); !p.stack.Address().IsValid() {
+			if err := p.stack.SetAddress(host(own)); err != nil {
+				return err
+			}
+		}
+		p.activate(FallbackPath, t.send)
+	default:
+		return ErrNoPath
+	}
 	return nil
 }
 
@@ -54,10 +100,21 @@ func (p *Phone) configure(ctx context.Context, b *carrier.Bearer) error {
 			return err
 		}
 	}
-	if mtu := cmp.Or(b.MTU(), router.MTU); mtu > 0 {
-		p.stack.SetMTU(mtu)
-	}
+	p.fit(cmp.Or(b.MTU(), router.MTU), 0)
 	return errors.Join(p.stack.SetAddress(host(b.Address())), p.stack.SetAddress6(host(router.Address)))
+}
+
+// fit makes packets fit into both paths, whichever is active: a connection that begins
+// on one goes on over the other. An MTU of 0 is not told.
+func (p *Phone) fit(carrier, fallback int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mtus = [2]int{cmp.Or(carrier, p.mtus[0]), cmp.Or(fallback, p.mtus[1])}
+	mtu := cmp.Or(p.mtus[0], ipstack.DefaultMTU)
+	if p.mtus[1] > 0 {
+		mtu = min(mtu, p.mtus[1])
+	}
+	p.stack.SetMTU(mtu)
 }
 
 // host is an address as the stack takes it; the zero Addr is the zero Prefix.
@@ -76,14 +133,17 @@ func (p *Phone) watch(b *carrier.Bearer) {
 		return
 	}
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.bearer != b {
-		return
+	current := p.bearer == b
+	if current {
+		p.bearer = nil
+		p.log.Info("bearer lost", "reason", b.Err())
+		if p.active == CarrierPath {
+			p.setPath(NoPath, nil)
+		}
 	}
-	p.bearer = nil
-	p.log.Info("bearer lost", "reason", b.Err())
-	if p.active == CarrierPath {
-		p.setPath(NoPath, nil)
+	p.mu.Unlock()
+	if current {
+		p.tell(pathwatch.Disconnected{Path: pathwatch.Carrier})
 	}
 }
 
@@ -104,38 +164,107 @@ func (p *Phone) Detach(ctx context.Context) error {
 	return b.Detach(ctx)
 }
 
-// SwitchToFallback opens the WireGuard tunnel, makes it the active path and
-// waits until the gateway answers through it. The IPv4 address stays; a phone
-// that has none takes the one of its configuration. The carrier's bearer is left
-// as it is. On an error the fallback stays the active path and keeps trying.
-func (p *Phone) SwitchToFallback(ctx context.Context) error {
+// OpenFallback opens the WireGuard tunnel, unless it is open, and waits until the gateway
+// answers a probe through it. A phone that has no lease asks for one first: over the path
+// that it is on, or else at a public listener. The active path stays.
+func (p *Phone) OpenFallback(ctx context.Context) (wire.ProbeAnswer, error) {
 	p.procedure.Lock()
 	defer p.procedure.Unlock()
-	if p.cfg.Fallback == nil {
-		return ErrNoFallback
+	if err := p.openFallback(ctx); err != nil {
+		return wire.ProbeAnswer{}, err
 	}
-	if p.ctx.Err() != nil {
+	return p.Probe(ctx, FallbackPath)
+}
+
+func (p *Phone) openFallback(ctx context.Context) error {
+	switch {
+	case p.cfg.Fallback == nil:
+		return ErrNoFallback
+	case p.ctx.Err() != nil:
 		return ErrClosed
 	}
-	if !p.cfg.Gateway.IsValid() || !p.stack.Address().IsValid() && !p.cfg.Fallback.Address.IsValid() {
-		return errors.New("fallback: it takes an IPv4 address of the phone and one of the gateway")
-	}
-	if !p.stack.Address().IsValid() {
-		if err := p.stack.SetAddress(host(p.cfg.Fallback.Address)); err != nil {
-			return err
+	if l := p.held(); !l.valid(p.cfg.Clock()) {
+		active, _ := p.Path()
+		if _, err := p.RequestConnection(ctx, active); err != nil {
+			if active == NoPath {
+				return err
+			}
+			if _, err := p.RequestConnection(ctx, NoPath); err != nil {
+				return err
+			}
 		}
 	}
-	// A new tunnel makes a new handshake, by which the gateway knows that
-	// the phone came to this path.
-	p.closeTunnel()
-	t, err := newTunnel(p.cfg.Fallback, p.deliver, p.log)
+	return p.openTunnel()
+}
+
+// held is what the phone has for the fallback path, nil if that is nothing.
+func (p *Phone) held() *lease {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.lease != nil {
+		return p.lease
+	}
+	return p.cfg.Fallback.issued()
+}
+
+// openTunnel brings the tunnel up, unless it is.
+func (p *Phone) openTunnel() error {
+	l := p.held()
+	if l == nil {
+		return errors.New("fallback: the phone has no lease")
+	}
+	own, gateway := p.ends(FallbackPath)
+	if !own.IsValid() || !gateway.IsValid() {
+		return errors.New("fallback: it takes an IPv4 address of the phone and one of the gateway")
+	}
+	p.mu.Lock()
+	up := p.tunnel != nil
+	p.mu.Unlock()
+	if up {
+		return nil
+	}
+	t, err := newTunnel(p.cfg.Fallback, l, p.from(FallbackPath), p.log)
 	if err != nil {
 		return fmt.Errorf("fallback: %w", err)
 	}
 	p.mu.Lock()
 	p.tunnel = t
 	p.mu.Unlock()
-	p.activate(FallbackPath, t.send)
+	return nil
+}
+
+// rekey has the tunnel shake hands anew, with the next of the gateway's keys and
+// endpoints.
+func (p *Phone) rekey(attempt int) {
+	p.mu.Lock()
+	t := p.tunnel
+	p.mu.Unlock()
+	l := p.held()
+	if t == nil || l == nil {
+		return
+	}
+	if err := t.configure(l, attempt); err != nil {
+		p.log.Info("no handshake", "error", err)
+		return
+	}
+	t.shake()
+}
+
+// SwitchToFallback opens the WireGuard tunnel with a new handshake, makes it the active
+// path and waits until the gateway answers through it. The IPv4 address stays; a phone
+// that has none takes the one of its configuration or its lease. The carrier's bearer is
+// left as it is. On an error the fallback stays the active path and keeps trying, if it
+// came that far.
+func (p *Phone) SwitchToFallback(ctx context.Context) error {
+	p.procedure.Lock()
+	defer p.procedure.Unlock()
+	p.closeTunnel()
+	if err := p.openFallback(ctx); err != nil {
+		return err
+	}
+	if err := p.Use(FallbackPath); err != nil {
+		return err
+	}
 	if _, err := p.Ping(ctx); err != nil {
 		return fmt.Errorf("fallback: %w", err)
 	}
@@ -149,26 +278,11 @@ func (p *Phone) SwitchToFallback(ctx context.Context) error {
 func (p *Phone) SwitchToCarrier(ctx context.Context) error {
 	p.procedure.Lock()
 	defer p.procedure.Unlock()
-	b := p.Bearer()
-	if b != nil {
-		err := b.ModifyBearer(ctx, carrier.Move{})
-		switch {
-		case err == nil:
-			// What the fallback gave a phone of IPv6 goes with it.
-			if err := p.stack.SetAddress(host(b.Address())); err != nil {
-				return err
-			}
-			p.activate(CarrierPath, func(packet []byte) { _ = b.Send(packet) })
-		case b.Err() == nil:
-			return fmt.Errorf("carrier: %w", err)
-		default:
-			b = nil // the network lost it
-		}
+	if err := p.reopen(ctx); err != nil {
+		return fmt.Errorf("carrier: %w", err)
 	}
-	if b == nil {
-		if err := p.attach(ctx); err != nil {
-			return fmt.Errorf("carrier: %w", err)
-		}
+	if err := p.Use(CarrierPath); err != nil {
+		return fmt.Errorf("carrier: %w", err)
 	}
 	p.closeTunnel()
 	if _, err := p.Ping(ctx); err != nil {
@@ -187,5 +301,14 @@ func (p *Phone) closeTunnel() {
 	p.mu.Unlock()
 	if t != nil {
 		t.close()
+	}
+}
+
+// releaseTunnel closes the tunnel, unless it is the active path.
+func (p *Phone) releaseTunnel() {
+	p.procedure.Lock()
+	defer p.procedure.Unlock()
+	if active, _ := p.Path(); active != FallbackPath {
+		p.closeTunnel()
 	}
 }

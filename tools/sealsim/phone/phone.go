@@ -1,6 +1,8 @@
 // Package phone simulates the terminal: a SIM in a handset that attaches
 // through the carrier, or over WireGuard where the carrier fails, with one IP
 // stack over both; a Wi-Fi hotspot for the barrel; and the app that uses a seal.
+// It changes between the paths when it is told (SwitchToFallback, Use), or as package
+// pathwatch decides (Roam).
 //
 // The addresses and the connections of the stack outlive a change of the path.
 // Both the phone's own packets and those that the hotspot translates for the
@@ -20,6 +22,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sealedge/sealedge/edge/wire"
 	"github.com/sealedge/sealedge/policy/ident"
 	"github.com/sealedge/sealedge/tools/sealsim/carrier"
 	"github.com/sealedge/sealedge/tools/sealsim/ipstack"
@@ -78,6 +81,7 @@ type Phone struct {
 	hotspot *wifi.AccessPoint
 	app     *App
 	path    atomic.Pointer[func([]byte)] // of the active path; nil: none
+	roamer  atomic.Pointer[roamer]       // nil: who uses the phone decides
 	ctx     context.Context              // ends with Close
 	stop    context.CancelFunc
 	tasks   sync.WaitGroup
@@ -89,7 +93,10 @@ type Phone struct {
 	changed  chan struct{} // closed when active changes, then replaced
 	bearer   *carrier.Bearer
 	tunnel   *tunnel
-	stations map[string]ident.MAC // by barrel, as the gateway told at the association
+	lease    *lease                           // of the fallback path; nil: none was asked for
+	mtus     [2]int                           // of the carrier's path and the fallback; 0: not told
+	probes   map[uint64]chan wire.ProbeAnswer // that Probe waits for
+	stations map[string]ident.MAC             // by barrel, as the gateway told at the association
 }
 
 // New switches a phone on. It is on no path before Attach.
@@ -115,7 +122,7 @@ func New(cfg Config) (*Phone, error) {
 	if err != nil {
 		return nil, fmt.Errorf("phone: %w", err)
 	}
-	p := &Phone{cfg: cfg, log: cfg.Logger, stack: stack, active: NoPath, changed: make(chan struct{}), stations: make(map[string]ident.MAC)}
+	p := &Phone{cfg: cfg, log: cfg.Logger, stack: stack, active: NoPath, changed: make(chan struct{}), stations: make(map[string]ident.MAC), probes: make(map[uint64]chan wire.ProbeAnswer)}
 	p.ctx, p.stop = context.WithCancel(context.Background())
 	stack.SetLink(p.send)
 	p.hotspot, err = wifi.New(wifi.Config{
@@ -138,11 +145,13 @@ func (p *Phone) send(packet []byte) {
 	}
 }
 
-// deliver takes an incoming packet, from whichever path, to the hotspot or to
-// the phone itself.
-func (p *Phone) deliver(packet []byte) {
-	if !p.hotspot.Inbound(packet) {
-		p.stack.Deliver(packet)
+// from takes packets that come by a path to the hotspot or to the phone itself, whichever
+// path is active.
+func (p *Phone) from(path Path) (deliver func(packet []byte)) {
+	return func(packet []byte) {
+		if !p.probed(path, packet) && !p.hotspot.Inbound(packet) {
+			p.stack.Deliver(packet)
+		}
 	}
 }
 

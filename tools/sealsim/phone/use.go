@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"net/http"
 
+	"github.com/sealedge/sealedge/edge/pathwatch"
 	"github.com/sealedge/sealedge/edge/wire"
 )
 
@@ -28,7 +29,26 @@ func (a *App) RequestUse(ctx context.Context, order, barrel string, count uint32
 func (a *App) SendUseRequest(ctx context.Context, r wire.UseRequest) (wire.UseAnswer, error) {
 	var out wire.UseAnswer
 	err := a.do(ctx, call{method: http.MethodPost, path: wire.PathUses, body: r}, &out)
+	if err == nil {
+		a.using(out.Use, true)
+	}
 	return out, err
+}
+
+// using tells the watcher that a use goes on, or has ended, once each.
+func (a *App) using(use uint64, goes bool) {
+	a.mu.Lock()
+	did, known := a.uses[use]
+	if !known && goes || known && did && !goes {
+		a.uses[use] = goes
+	}
+	a.mu.Unlock()
+	switch {
+	case !known && goes:
+		a.phone.tell(pathwatch.UseBegan{})
+	case did && !goes:
+		a.phone.tell(pathwatch.UseEnded{})
+	}
 }
 
 // CheckUse asks what a request would be granted. Nothing is reserved by it.
@@ -42,6 +62,9 @@ func (a *App) CheckUse(ctx context.Context, order, barrel string, count uint32) 
 func (a *App) Use(ctx context.Context, use uint64) (wire.UseStatus, error) {
 	var out wire.UseStatus
 	err := a.do(ctx, call{method: http.MethodGet, path: wire.UsePath(use)}, &out)
+	if err == nil && out.State == wire.UseSettled {
+		a.using(use, false)
+	}
 	return out, err
 }
 

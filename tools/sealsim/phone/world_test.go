@@ -29,6 +29,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 
+	"github.com/sealedge/sealedge/edge/pathwatch"
 	"github.com/sealedge/sealedge/edge/wire"
 	"github.com/sealedge/sealedge/policy/ident"
 	"github.com/sealedge/sealedge/tools/sealsim/carrier"
@@ -60,6 +61,13 @@ type world struct {
 
 	solicited func() bool   // a router is asked for; false: none answers. Set before anything is attached
 	detached  chan struct{} // holds a token when a session was deleted
+
+	wireguard     *device.Device // the gateway's
+	phoneKey, key *ecdh.PrivateKey
+	certificate   tls.Certificate
+	dead          [3]atomic.Bool // by pathwatch.Path: packets over the path are lost
+	refuses       atomic.Bool    // the gateway admits nobody on the fallback
+	pongs         [3]atomic.Int32
 
 	mu      sync.Mutex
 	cause   uint8  // of Modify Bearer Responses
@@ -102,18 +110,20 @@ func newWorld(t *testing.T, change func(*Config)) *world {
 	}
 
 	phoneKey, gatewayKey := x25519(t), x25519(t)
+	w.phoneKey, w.key = phoneKey, gatewayKey
 	binds := bindtest.NewChannelBinds()
 	w.tun = &inside{deliver: w.uplinkWG, out: make(chan []byte, 512), events: make(chan tun.Event, 1), closed: make(chan struct{})}
-	wireguard := device.NewDevice(w.tun, binds[1], device.NewLogger(device.LogLevelSilent, ""))
-	if err := wireguard.IpcSet(fmt.Sprintf("private_key=%s\npublic_key=%s\nallowed_ip=%s/32\n",
+	w.wireguard = device.NewDevice(w.tun, binds[1], device.NewLogger(device.LogLevelSilent, ""))
+	if err := w.wireguard.IpcSet(fmt.Sprintf("private_key=%s\npublic_key=%s\nallowed_ip=%s/32\n",
 		hex.EncodeToString(gatewayKey.Bytes()), hex.EncodeToString(phoneKey.PublicKey().Bytes()), given)); err != nil {
 		t.Fatal(err)
 	}
-	if err := wireguard.Up(); err != nil {
+	if err := w.wireguard.Up(); err != nil {
 		t.Fatal(err)
 	}
 
 	certificate, roots := selfSigned(t)
+	w.certificate = certificate
 	listener, err := w.inner.ListenTCP(wire.PhonePort)
 	if err != nil {
 		t.Fatal(err)
@@ -144,7 +154,7 @@ func newWorld(t *testing.T, change func(*Config)) *world {
 		_ = w.carrier.Close()
 		_ = control[1].Close()
 		_ = user[1].Close()
-		wireguard.Close()
+		w.wireguard.Close()
 		w.inner.SetLink(nil)
 		w.inner.Close()
 		serving.Wait()
@@ -257,8 +267,12 @@ func (w *world) serveUser() {
 			return
 		}
 		if m, err := v1.Parse(buf[:n]); err == nil {
-			if packet, ok := m.(*v1.TPDU); ok {
+			if packet, ok := m.(*v1.TPDU); ok && !w.dead[pathwatch.Carrier].Load() {
 				w.overGTP.Add(1)
+				if a := w.pong(packet.Payload, pathwatch.Carrier); a != nil {
+					w.overCarrier(a)
+					continue
+				}
 				w.mu.Lock()
 				w.lastWG = false
 				w.mu.Unlock()
@@ -274,8 +288,35 @@ func (w *world) serveUser() {
 	}
 }
 
+// pong answers a probe by the path that it came by.
+func (w *world) pong(packet []byte, path pathwatch.Path) []byte {
+	if len(packet) != header4+headerUDP+wire.ProbeSize || packet[9] != protocolUDP {
+		return nil
+	}
+	nonce, ok := wire.ParseProbe(packet[header4+headerUDP:])
+	if !ok {
+		return nil
+	}
+	w.pongs[path].Add(1)
+	w.mu.Lock()
+	active := w.lastWG == (path == pathwatch.Fallback)
+	w.mu.Unlock()
+	a := wire.ProbeAnswer{
+		Nonce: nonce, Path: uint8(path), Active: active, Admitted: path == pathwatch.Carrier || !w.refuses.Load(),
+	}
+	l4 := append([]byte{packet[22], packet[23], packet[20], packet[21], 0, headerUDP + wire.ProbeSize, 0, 0}, a.Append(nil)...)
+	return ipPacket(gateway, given, protocolUDP, l4)
+}
+
 func (w *world) uplinkWG(packet []byte) {
+	if w.dead[pathwatch.Fallback].Load() {
+		return
+	}
 	w.overWG.Add(1)
+	if a := w.pong(packet, pathwatch.Fallback); a != nil {
+		w.tun.out <- a
+		return
+	}
 	w.mu.Lock()
 	w.lastWG = true
 	w.mu.Unlock()
@@ -285,7 +326,7 @@ func (w *world) uplinkWG(packet []byte) {
 // downlink answers by the path that the phone used last.
 func (w *world) downlink(packet []byte) {
 	w.mu.Lock()
-	overWG, teid := w.lastWG, w.sgwTEID
+	overWG := w.lastWG
 	w.mu.Unlock()
 	if overWG {
 		select {
@@ -294,6 +335,13 @@ func (w *world) downlink(packet []byte) {
 		}
 		return
 	}
+	w.overCarrier(packet)
+}
+
+func (w *world) overCarrier(packet []byte) {
+	w.mu.Lock()
+	teid := w.sgwTEID
+	w.mu.Unlock()
 	if b, err := v1.NewTPDU(teid, packet).Marshal(); err == nil {
 		_, _ = w.user.WriteToUDPAddrPort(b, netip.AddrPortFrom(sgw, carrier.UserPort))
 	}
@@ -368,7 +416,7 @@ func selfSigned(t *testing.T) (tls.Certificate, *x509.CertPool) {
 	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{gateway.AsSlice(), gateway6.AsSlice()}, IsCA: true, BasicConstraintsValid: true,
+		IPAddresses: []net.IP{gateway.AsSlice(), gateway6.AsSlice(), net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
 		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
