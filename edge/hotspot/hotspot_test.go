@@ -1,12 +1,17 @@
 package hotspot
 
 import (
+	"bytes"
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/sealedge/sealedge/cluster/command"
+	"github.com/sealedge/sealedge/cluster/state"
 	"github.com/sealedge/sealedge/edge/usetest"
 	"github.com/sealedge/sealedge/edge/wire"
 	"github.com/sealedge/sealedge/policy"
@@ -50,6 +55,63 @@ func TestRulesOfHotspots(t *testing.T) {
 		if errors.As(err, &p); c.code == "" && (err != nil || !answer.Allowed) || c.code != "" && (p == nil || p.Code != c.code) {
 			t.Errorf("%s: %+v, %v", c.name, answer, err)
 		}
+	}
+}
+
+// Over the fallback a terminal is where its carrier saw it last, as long as that counts;
+// its network isn't known any more.
+func TestRulesOfHotspotsOverTheFallback(t *testing.T) {
+	key := bytes.Repeat([]byte{7}, 32)
+	office := policy.Rule{ID: "office", Action: policy.ActionHotspot, Permit: true, Match: policy.Match{Locations: []string{"office"}, Paths: []policy.PathKind{policy.PathWireGuard}}}
+	plmn, _ := ident.ParsePLMN("46001")
+	home := policy.Rule{ID: "home", Action: policy.ActionHotspot, Permit: true, Match: policy.Match{PLMNs: []ident.PLMN{plmn}}}
+	for _, c := range []struct {
+		name  string
+		cell  byte
+		rule  policy.Rule
+		alone bool          // the carrier's path is gone
+		after time.Duration // since it went
+		want  wire.Code
+	}{
+		{"in the office", 1, office, false, 0, ""},
+		{"elsewhere", 2, office, false, 0, wire.CodeNoRule},
+		{"was there", 1, office, true, time.Hour - time.Second, ""},
+		{"was there too long ago", 1, office, true, time.Hour, wire.CodeNoRule},
+		{"of a network", 1, home, false, 0, wire.CodeNoRule},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			w := usetest.New(t, time.Now)
+			s := w.Attach(usetest.Terminal)
+			w.Do(&command.RaiseLevel{Level: command.Level})
+			w.Do(&command.ModifySession{
+				Session: s.Id, LocalTeidC: s.Gtp.LocalTeidC, ServingPlmn: "46001", RatType: 6, UserLocation: []byte{0x18, 0x64, 0xf0, 0x10, 0, 1, 0x64, 0xf0, 0x10, 0, 0, 0, c.cell},
+			})
+			var sub *command.Subscriber
+			var revision uint64
+			look := func(m *state.Machine) {
+				sub, revision = proto.CloneOf(m.Subscriber(usetest.Terminal)), m.PolicyRevision()
+			}
+			w.View(look)
+			sub.WireguardPublicKey = key
+			w.Do(&command.PutSubscriber{Subscriber: sub, AnyVersion: true})
+			w.View(look)
+			w.Do(&command.AttachWireGuard{Imsi: usetest.Terminal, Apn: usetest.APN, PublicKey: key, PolicyRevision: revision, SubscriberVersion: sub.Version})
+			if c.alone {
+				w.Do(&command.ClosePath{Session: s.Id, Path: command.PathKind_GTP, LocalTeidC: s.Gtp.LocalTeidC})
+			}
+			time.Sleep(c.after)
+			rules := usetest.Rules()
+			rules.Fallback = policy.Fallback{Allowed: true, PlaceAge: time.Hour}
+			rules.Locations = map[string]policy.Location{"office": {ECGIs: []string{"46001-0000001"}}}
+			rules.Table = []policy.Rule{c.rule}
+			rules.Index()
+			g := &Guard{Records: w, Rules: func() *policy.Rules { return rules }}
+			mac, _ := ident.ParseMAC(usetest.MAC(usetest.Barrel))
+			var p *wire.Problem
+			if err := g.Judge(usetest.Terminal, mac); c.want == "" && err != nil || c.want != "" && (!errors.As(err, &p) || p.Code != c.want) {
+				t.Errorf("%s: %v, want %q", c.name, err, c.want)
+			}
+		})
 	}
 }
 
