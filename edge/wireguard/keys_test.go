@@ -1,6 +1,7 @@
 package wireguard
 
 import (
+	"bytes"
 	"fmt"
 	"net/netip"
 	"reflect"
@@ -23,7 +24,8 @@ func (r *rig) works(t *testing.T, p *phone, addr netip.Addr) bool {
 	p.send(up)
 	came := same(r.uplinked(), up)
 	_ = r.Send(down)
-	return came && same(p.take(), down)
+	got := p.take() // also what waited for a session
+	return came && len(got) > 0 && bytes.Equal(got[len(got)-1], down)
 }
 
 // A key is replaced with an overlap: live sessions go on, handshakes succeed with
