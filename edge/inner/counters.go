@@ -25,6 +25,7 @@ const (
 	dropUDPPort
 	dropConnLimit
 	dropPanic
+	dropDevice
 
 	dropEgress
 	dropNoRoute
@@ -52,6 +53,7 @@ var counterNames = [numCounters]string{
 	dropUDPPort:      "udp-port",
 	dropConnLimit:    "connection-limit",
 	dropPanic:        "panic",
+	dropDevice:       "tun-device",
 	dropEgress:       "egress-protocol",
 	dropNoRoute:      "no-route",
 	dropPath:         "path-refused",

@@ -37,9 +37,38 @@ type Config struct {
 	// one /64, 64 unless set; one more is reset and counts as
 	// "connection-limit".
 	ConnsPerTerminal int
+	// Driver is the IP stack, Netstack unless set.
+	Driver Driver
+	// Interface is the name of the TUN device, DefaultInterface unless set.
+	Interface string
 	// Logger gets what an operator should see; nil discards it.
 	Logger *slog.Logger
 }
+
+// Driver names an IP stack.
+type Driver string
+
+const (
+	// Netstack runs in this process, needs no permission and can be there any
+	// number of times.
+	Netstack Driver = "netstack"
+	// TUN is the kernel's. It takes CAP_NET_ADMIN and Linux, and can be there
+	// once in a network namespace.
+	TUN Driver = "tun"
+)
+
+// UnmarshalText wants netstack or tun.
+func (d *Driver) UnmarshalText(b []byte) error {
+	switch v := Driver(b); v {
+	case Netstack, TUN:
+		*d = v
+		return nil
+	}
+	return fmt.Errorf("%q is no driver of the inner network; write netstack or tun", b)
+}
+
+// DefaultInterface is the name of the TUN device.
+const DefaultInterface = "sealedge0"
 
 // Path takes packets to a terminal: a carrier's tunnel or the fallback. pkt is
 // an IP packet and the caller's again when Send returns. Calls come from
@@ -101,6 +130,9 @@ func New(cfg Config) (*Network, error) {
 	if cfg.ConnsPerTerminal == 0 {
 		cfg.ConnsPerTerminal = 64
 	}
+	if cfg.Interface == "" {
+		cfg.Interface = DefaultInterface
+	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -131,7 +163,15 @@ func New(cfg Config) (*Network, error) {
 		n.own[a] = &a
 	}
 	var err error
-	if n.driver, err = newNetstack(n); err != nil {
+	switch cfg.Driver {
+	case "", Netstack:
+		n.driver, err = newNetstack(n)
+	case TUN:
+		n.driver, err = newTUN(n)
+	default:
+		err = fmt.Errorf("driver %q: want %s or %s", cfg.Driver, Netstack, TUN)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("inner network: %w", err)
 	}
 	return n, nil

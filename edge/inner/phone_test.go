@@ -41,8 +41,12 @@ var (
 	bothGateways = []netip.Addr{gateway, gateway6}
 )
 
+// driver is that of the networks under test.
+var driver = inner.Netstack
+
 func newNetwork(t testing.TB, cfg inner.Config) *inner.Network {
 	t.Helper()
+	cfg.Driver = driver
 	if cfg.Addresses == nil {
 		cfg.Addresses = []netip.Addr{gateway}
 	}
