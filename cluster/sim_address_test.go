@@ -25,10 +25,11 @@ const (
 	noWait                     // a new leader doesn't wait for what the one before may have granted
 	noPromise                  // a leader forgets what it granted itself
 	keepsHolding               // who surrenders goes on for what is left of its lease
+	noEpoch                    // what came to an address doesn't say at which epoch
 )
 
 func (m addressMutant) String() string {
-	return [...]string{"fenced", "no wait by a new leader", "promises forgotten", "holding after a surrender"}[m]
+	return [...]string{"fenced", "no wait by a new leader", "promises forgotten", "holding after a surrender", "no epoch with what came"}[m]
 }
 
 // addressSim is a simulated cluster whose nodes hold addresses by grant. It assigns,
@@ -41,6 +42,8 @@ type addressSim struct {
 	most      atomic.Int64  // the most that did at once, addresses together
 	moves     int           // changes of holder that were seen
 	unheld    time.Duration // of all addresses together
+	arrived   atomic.Int64  // of what came to an address, carried out
+	late      atomic.Int64  // and refused: another held it by then, or the holder anew
 }
 
 // simulateAddresses runs one schedule.
@@ -97,6 +100,9 @@ func (s *addressSim) run() {
 		n.start()
 	}
 	pause(s.ctx, 3*time.Second)
+	if node := s.nodes[0].running(); node != nil {
+		s.carriedOut(node)
+	}
 	s.stop()
 	var stopping sync.WaitGroup
 	for _, n := range s.nodes {
@@ -137,6 +143,9 @@ func (s *addressSim) play(n *simNode, rng *rand.Rand) {
 			s.assign(ctx, node, r, name, rng)
 		}
 		cancel()
+		if r.GetHolder() == n.name && lease.Held() {
+			s.arrive(node, r, lease.Held)
+		}
 	}
 }
 
@@ -223,6 +232,7 @@ func TestAddressLeases(t *testing.T) {
 	}
 	first := envNumber(t, "SIM_SEED", 1)
 	moves, unheld, most := 0, time.Duration(0), 0
+	arrived, late := int64(0), int64(0)
 	for seed := first; seed < first+schedules; seed++ {
 		s, report := simulateAddresses(t, seed, fenced)
 		if report != "" {
@@ -232,10 +242,14 @@ func TestAddressLeases(t *testing.T) {
 			t.Fatalf("schedule %d failed; again: SIM_SEED=%d SIM_SCHEDULES=1 go test -run TestAddressLeases ./cluster", seed, seed)
 		}
 		moves, unheld, most = moves+s.moves, unheld+s.unheld, max(most, int(s.most.Load()))
+		arrived, late = arrived+s.arrived.Load(), late+s.late.Load()
 	}
-	t.Logf("%d schedules, %d changes of holder, %v without one", schedules, moves, unheld)
+	t.Logf("%d schedules, %d changes of holder, %v without one; of what came %d carried out, %d too late", schedules, moves, unheld, arrived, late)
 	if most < 3 || moves < int(schedules) {
 		t.Errorf("never were more than %d addresses held at once; holders changed %d times", most, moves)
+	}
+	if arrived < int64(schedules) || late == 0 && schedules >= 30 {
+		t.Errorf("of what came to an address %d were carried out, %d too late", arrived, late)
 	}
 }
 
@@ -247,7 +261,7 @@ func TestAddressLeasesCatchMutants(t *testing.T) {
 	for _, tc := range []struct {
 		mutant addressMutant
 		within uint64
-	}{{noWait, 60}, {noPromise, 20}, {keepsHolding, 20}} {
+	}{{noWait, 60}, {noPromise, 20}, {keepsHolding, 20}, {noEpoch, 60}} {
 		t.Run(tc.mutant.String(), func(t *testing.T) {
 			t.Parallel()
 			for seed := uint64(1); seed <= tc.within; seed++ {
