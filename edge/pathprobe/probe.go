@@ -31,16 +31,32 @@ const (
 // probe to an address that gateway knows, or is damaged. A probe has no IP options or
 // extension headers and is no fragment.
 func Answer(dst, pkt []byte, gateway func(netip.Addr) bool, a wire.ProbeAnswer) []byte {
-	if len(pkt) < ipv4Header+datagram {
-		return nil
-	}
-	switch {
-	case pkt[0] == 0x45 && pkt[9] == protocolUDP && len(pkt) == ipv4Header+datagram:
+	switch version(pkt) {
+	case 4:
 		return answer4(dst, pkt, gateway, a)
-	case pkt[0]>>4 == 6 && pkt[6] == protocolUDP && len(pkt) == ipv6Header+datagram:
+	case 6:
 		return answer6(dst, pkt, gateway, a)
 	}
 	return nil
+}
+
+// Likely tells most packets from probes at once, so that who answers needs to look at
+// nothing else for them. What isn't likely isn't answered.
+func Likely(pkt []byte) bool { return version(pkt) != 0 }
+
+// version is that of IP, 0 for a packet that can't be a probe.
+func version(pkt []byte) byte {
+	switch len(pkt) {
+	case ipv4Header + datagram:
+		if pkt[0] == 0x45 && pkt[9] == protocolUDP {
+			return 4
+		}
+	case ipv6Header + datagram:
+		if pkt[0]>>4 == 6 && pkt[6] == protocolUDP {
+			return 6
+		}
+	}
+	return 0
 }
 
 func answer4(dst, pkt []byte, gateway func(netip.Addr) bool, a wire.ProbeAnswer) []byte {

@@ -39,7 +39,8 @@ var floors = map[string]int{
 	"cluster/state": 2,
 	"cluster/chain": 2,
 
-	"edge/pathprobe": 2,
+	"edge/pathchoice": 2,
+	"edge/pathprobe":  2,
 
 	"apn/session":             3,
 	"cluster/backup":          3,
