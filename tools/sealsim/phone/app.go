@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -45,6 +46,7 @@ type App struct {
 	cfg    AppConfig
 	client *http.Client
 	token  atomic.Pointer[string]
+	dials  atomic.Int64
 
 	mu    sync.Mutex
 	local *coap.Endpoint  // to the barrel; nil while there is none
@@ -61,16 +63,24 @@ func newApp(p *Phone) *App {
 	if cfg.Certificate != nil {
 		config.Certificates = []tls.Certificate{*cfg.Certificate}
 	}
-	return &App{
+	a := &App{
 		phone: p, cfg: cfg, acked: make(map[uint64]bool), uses: make(map[uint64]bool),
-		client: &http.Client{Transport: &http.Transport{
-			DialContext: p.stack.DialContext, TLSClientConfig: config,
-			// HTTP/1.1: a call that is given up takes its connection
-			// along, so that the next finds the gateway where it is now.
-			TLSNextProto: make(map[string]func(string, *tls.Conn) http.RoundTripper),
-		}},
 	}
+	a.client = &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			a.dials.Add(1)
+			return p.stack.DialContext(ctx, network, address)
+		},
+		TLSClientConfig: config,
+		// HTTP/1.1: a call that is given up takes its connection
+		// along, so that the next finds the gateway where it is now.
+		TLSNextProto: make(map[string]func(string, *tls.Conn) http.RoundTripper),
+	}}
+	return a
 }
+
+// Dials tells how many connections to the phone API the app has opened.
+func (a *App) Dials() int { return int(a.dials.Load()) }
 
 func (a *App) close() {
 	a.dropLocal()

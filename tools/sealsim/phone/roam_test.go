@@ -86,15 +86,17 @@ func TestRoaming(t *testing.T) {
 // The bearer that the network takes away is left at once.
 func TestRoamingWhenTheBearerEnds(t *testing.T) {
 	d := newDesk(t, nil)
-	cfg := quick()
-	cfg.KeepStandby, cfg.Hold = true, time.Hour
-	roam(t, d.w.phone, cfg)
+	roam(t, d.w.phone, quick())
 	reaches(t, d.w.phone, CarrierPath)
+	_, changed := d.w.phone.Path()
 	if err := d.w.phone.Detach(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	reaches(t, d.w.phone, NoPath)
-	reaches(t, d.w.phone, CarrierPath) // attached anew
+	<-changed
+	reaches(t, d.w.phone, CarrierPath)
+	if n := d.w.creates.Load(); n != 2 {
+		t.Errorf("attached %d times", n)
+	}
 }
 
 // Without coverage the phone comes over the public internet; a fallback that refuses it
