@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/sealedge/sealedge/cluster/address"
+	"github.com/sealedge/sealedge/edge/inner"
 )
 
 // complete fills in what follows from other keys.
@@ -145,6 +146,9 @@ const leastMTU6 = 1280
 func (l *loader) agreeInner(c *Config) {
 	if p := c.RADIUS.Port; p != 0 && p == c.Inner.BarrelAPI.Port {
 		l.mistake("radius.port", "choose another, such as 1812", "%d is inner.barrel_api.port too", p)
+	}
+	if err := inner.CheckInterface(c.Inner.Interface); err != nil {
+		l.mistake("inner.interface", "choose another, such as sealedge0", "%v", err)
 	}
 	seen := map[string]bool{}
 	for _, a := range c.Inner.Addresses {

@@ -64,6 +64,9 @@ func Check(path string, flags map[string]string, now time.Time) Problems {
 			c.l.mistake("gateway.interface", "name one that \"ip link\" lists", "this machine has no interface %q", name)
 		}
 	}
+	if _, err := os.Stat("/dev/net/tun"); cfg.Inner.Driver == "tun" && err != nil {
+		c.l.mistake("inner.driver", "load the module tun, in a container give it the device, or take netstack", "%v", err)
+	}
 	c.keyFile("grant.key_file", cfg.Grant.KeyFile, func() error { _, err := cfg.Grant.Ed25519(); return err })
 	c.keyFile("secrets.key_file", cfg.Secrets.KeyFile, func() error { _, err := cfg.Secrets.Secret(); return err })
 	if w := cfg.Gateway.WireGuard; w.PrivateKeyFile != "" {

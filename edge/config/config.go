@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/sealedge/sealedge/cluster/address"
+	"github.com/sealedge/sealedge/edge/inner"
 )
 
 // Config is the whole configuration of one node.
@@ -117,6 +118,8 @@ type WireGuard struct {
 type Inner struct {
 	// Addresses are the gateway's, of both families.
 	Addresses        []netip.Addr `key:"addresses,required"`
+	Driver           inner.Driver `key:"driver"`
+	Interface        string       `key:"interface"` // of inner.TUN
 	MTU              int          `key:"mtu" range:"576..9000"`
 	ConnsPerTerminal int          `key:"conns_per_terminal" range:"4..10000"`
 	PhoneAPI         InnerAPI     `key:"phone_api"`
@@ -232,7 +235,7 @@ func defaults() Config {
 			WireGuard: WireGuard{Port: 51820, Silence: 5 * time.Second},
 		},
 		Inner: Inner{
-			MTU: 1400, ConnsPerTerminal: 64,
+			Driver: inner.Netstack, Interface: inner.DefaultInterface, MTU: 1400, ConnsPerTerminal: 64,
 			PhoneAPI: InnerAPI{Port: 443}, BarrelAPI: InnerAPI{Port: 5684},
 		},
 		RADIUS:   RADIUS{Requests: 20},

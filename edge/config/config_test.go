@@ -174,6 +174,8 @@ func TestMistakes(t *testing.T) {
 		{"short election", "  election_timeout: 200ms", "  election_timeout: 100ms", "cluster.election_timeout: is 100ms, shorter than heartbeat_timeout, 200ms; make it as long"},
 		{"two listeners at one address", "  listen: 127.0.1.1:7443", "  listen: 127.0.1.1:7444", "admin.listen: 127.0.1.1:7444 is intranet.listen too; choose another port"},
 		{"WireGuard on GTP's port", "    port: 51820", "    port: 2152", "gateway.wireguard.port: 2152 is GTP's at the same address; choose another, such as 51820"},
+		{"inner driver of that name", "  driver: netstack", "  driver: tap", `inner.driver: "tap" is no driver of the inner network; write netstack or tun`},
+		{"inner interface of no kernel", "  interface: sealedge0", "  interface: sealedge/0", `inner.interface: "sealedge/0" is no name of an interface`},
 		{"RADIUS on the barrels' port", "  port: 0\n", "  port: 5684\n", "radius.port: 5684 is inner.barrel_api.port too; choose another, such as 1812"},
 		{"addresses twice", "  addresses: []", "  addresses: [gw1=127.0.10.2]", "gateway.addresses: gw1=127.0.10.2 is there twice"},
 		{"more addresses than nodes", "  addresses: []", "  addresses: [gw2=127.0.10.2, gw3=127.0.10.3, gw4=127.0.10.4]", "makes 4 gateway addresses, but there are 3 nodes to hold them"},

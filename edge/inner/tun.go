@@ -229,14 +229,14 @@ func (d *tunDriver) close() error {
 	return err
 }
 
-// checkInterface wants a name that Linux takes.
-func checkInterface(name string) error {
+// CheckInterface wants a name that Linux takes for a TUN device.
+func CheckInterface(name string) error {
 	if name == "" || len(name) > 15 || name == "." || name == ".." {
-		return fmt.Errorf("interface %q: want a name of 1 to 15 characters, such as %s", name, DefaultInterface)
+		return fmt.Errorf("%q is no name of an interface; want one of 1 to 15 characters", name)
 	}
 	for _, c := range []byte(name) {
 		if c <= ' ' || c == '/' || c == ':' || c == '%' || c > '~' {
-			return fmt.Errorf("interface %q: want a name without spaces and any of / : %%", name)
+			return fmt.Errorf("%q is no name of an interface; want one without spaces and any of / : %%", name)
 		}
 	}
 	return nil

@@ -26,7 +26,7 @@ type kernelTUN struct {
 // openTUN makes the device name with the gateway's addresses and returns it with
 // what binds sockets to it.
 func openTUN(name string, mtu int, addresses []netip.Addr, log *slog.Logger) (device, func(string, string, syscall.RawConn) error, error) {
-	if err := checkInterface(name); err != nil {
+	if err := CheckInterface(name); err != nil {
 		return nil, nil, err
 	}
 	if err := elsewhere(addresses); err != nil {

@@ -176,6 +176,30 @@ func TestTUNIsolation(t *testing.T) {
 				t.Errorf("from outside %s: %v, and no refusal was dropped", at, err)
 			}
 		}
+		// As the terminal, whose address is free to claim there: the terminal hears the
+		// refusal, not the answer of a service.
+		p.mu.Lock()
+		p.mss = 0
+		p.mu.Unlock()
+		was := n.Counters()["out-packets"]
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		go func() {
+			for ctx.Err() == nil && n.Counters()["out-packets"] == was {
+				time.Sleep(time.Millisecond)
+			}
+			cancel()
+		}()
+		spoofed := net.Dialer{LocalAddr: &net.TCPAddr{IP: phoneA.AsSlice()}}
+		if c, err := spoofed.DialContext(ctx, "tcp", "10.90.0.1:443"); err == nil {
+			c.Close()
+			t.Error("reached from outside, as a terminal")
+		}
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if now := n.Counters()["out-packets"]; now == was || p.mss != 0 {
+			t.Errorf("%d packets to the terminal, segment size %d; want a reset", now-was, p.mss)
+		}
 	})
 	l.Close()
 	if c := <-accepted; c != nil {
@@ -225,7 +249,7 @@ func outside(t *testing.T, do func()) {
 		ready <- unix.Gettid()
 		<-peer
 		for _, args := range []string{
-			"address add 198.51.100.2/24 dev veth1", "address add 2001:db8:77::2/64 dev veth1 nodad", "link set veth1 up",
+			"address add 198.51.100.2/24 dev veth1", "address add 10.90.0.2/32 dev veth1", "address add 2001:db8:77::2/64 dev veth1 nodad", "link set veth1 up",
 			"route add default via 198.51.100.1", "-6 route add default via 2001:db8:77::1",
 		} {
 			if out, err := exec.Command("ip", strings.Fields(args)...).CombinedOutput(); err != nil {
@@ -243,6 +267,11 @@ func outside(t *testing.T, do func()) {
 	ip("address add 198.51.100.1/24 dev veth0")
 	ip("address add 2001:db8:77::1/64 dev veth0 nodad")
 	ip("link set veth0 up")
+	for _, of := range []string{"all", "veth0"} { // the least that a machine may do
+		if err := os.WriteFile("/proc/sys/net/ipv4/conf/"+of+"/rp_filter", []byte("0"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
 	close(peer)
 	if err := <-done; err != nil {
 		t.Fatal(err)
@@ -288,7 +317,7 @@ func TestTUNPermission(t *testing.T) {
 // A name that Linux doesn't take is found out before.
 func TestTUNName(t *testing.T) {
 	for _, name := range []string{"a/b", "a b", "sixteen-letters-", "..", "x%d"} {
-		if _, err := inner.New(inner.Config{Addresses: bothGateways, Driver: inner.TUN, Interface: name}); err == nil || !strings.Contains(err.Error(), "want a name") {
+		if _, err := inner.New(inner.Config{Addresses: bothGateways, Driver: inner.TUN, Interface: name}); err == nil || !strings.Contains(err.Error(), "is no name of an interface") {
 			t.Errorf("interface %q: %v", name, err)
 		}
 	}

@@ -130,7 +130,8 @@ func (g *gateway) openCluster() error {
 func (g *gateway) openPlanes() (err error) {
 	in := g.cfg.Inner
 	g.network, err = inner.New(inner.Config{
-		Addresses: in.Addresses, MTU: in.MTU, ConnsPerTerminal: in.ConnsPerTerminal, Logger: g.component("inner"),
+		Addresses: in.Addresses, MTU: in.MTU, ConnsPerTerminal: in.ConnsPerTerminal,
+		Driver: in.Driver, Interface: in.Interface, Logger: g.component("inner"),
 	})
 	if err != nil {
 		return err
