@@ -136,11 +136,17 @@ func (s *Server) question(asked adminapi.PolicyQuestion) (*bundle.Question, erro
 		return nil, errors.New("imsi: missing: say whom it is about")
 	}
 	q := &bundle.Question{Action: action}
+	var sub *command.Subscriber
+	var lease *command.FallbackLease
 	s.cfg.Cluster.View(func(m *state.Machine) {
 		q.Now = m.Clock()
 		imsi := want.Terminal.IMSI
 		q.OfTerminal(view.Subscriber(m.Subscriber(imsi)), imsi)
-		if ses := sessionOf(m, imsi, want.APN); ses != nil && action != policy.ActionAttach {
+		sub, lease = m.Subscriber(imsi), m.FallbackLease(imsi)
+		switch ses := sessionOf(m, imsi, want.APN); {
+		case action == policy.ActionAttach && want.Path == policy.PathWireGuard:
+			q.Access = view.Where(ses, want.Path)
+		case ses != nil && action != policy.ActionAttach:
 			path := policy.PathKind(ses.Active)
 			if want.Path != 0 {
 				path = want.Path
@@ -166,6 +172,9 @@ func (s *Server) question(asked adminapi.PolicyQuestion) (*bundle.Question, erro
 		if err := q.Set(key, given[key]...); err != nil {
 			return nil, err
 		}
+	}
+	if action == policy.ActionAttach && q.Path == policy.PathWireGuard && len(given["shown"]) == 0 && sub != nil {
+		q.OfFallback(view.ByFallback(sub.WireguardPublicKey, view.Lease(lease, q.Now)))
 	}
 	return q, nil
 }

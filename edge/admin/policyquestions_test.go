@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/http"
 	"slices"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/sealedge/sealedge/cluster/command"
 	"github.com/sealedge/sealedge/edge/adminapi"
+	"github.com/sealedge/sealedge/policy"
 	"github.com/sealedge/sealedge/policy/bundle"
 )
 
@@ -116,6 +118,28 @@ func TestPolicyExplain(t *testing.T) {
 	}
 	if a := explain("use", rules, map[string][]string{"imsi": {"460010000000001"}, "barrel": {"SB-0001"}, "plmn": {"46002"}}); !a.Allowed || a.Rule != "use" {
 		t.Errorf("elsewhere: %+v", a)
+	}
+	// Over the fallback it can show its key, and what its lease of that path says.
+	n.must(t, &command.RaiseLevel{Level: command.Level})
+	key := bytes.Repeat([]byte{7}, 32)
+	n.must(t, &command.PutSubscriber{AnyVersion: true, Subscriber: &command.Subscriber{
+		Imsi: "460010000000002", Apns: []string{"seal.corp"}, State: command.DeviceState_ACTIVE, WireguardPublicKey: key,
+	}})
+	certified := edited(t, "    requireIMEI: true", "    credentials: {fallback: [wireguard, certificate]}")
+	fallback := map[string][]string{"imsi": {"460010000000002"}, "path": {"fallback"}}
+	if a := explain("attach", certified, fallback); a.Allowed || a.Code != "credentials-missing" || !slices.Contains(a.Assumed, "shown wireguard") {
+		t.Errorf("by its key alone: %+v", a)
+	}
+	n.must(t, &command.LeaseFallback{
+		Imsi: "460010000000002", PublicKey: key, PresharedKey: make([]byte, 60), Shown: uint32(policy.CredentialCertificate), LifetimeSeconds: 3600,
+		PolicyRevision: 1, SubscriberVersion: n.machine.Subscriber("460010000000002").Version,
+	})
+	if a := explain("attach", certified, fallback); !a.Allowed || !slices.Contains(a.Assumed, "shown wireguard, certificate") {
+		t.Errorf("by its lease: %+v", a)
+	}
+	fallback["shown"] = []string{"wireguard", "password"}
+	if a := explain("attach", certified, fallback); a.Allowed || a.Code != "credentials-missing" {
+		t.Errorf("by what is said: %+v", a)
 	}
 	// A barrel of somebody else's, found by its MAC, and one that isn't listed.
 	if a := explain("hotspot", "", map[string][]string{"imsi": {"460010000000002"}, "mac": {"02:00:00:00:00:11"}}); a.Allowed || a.Code != "barrel-not-bound" {

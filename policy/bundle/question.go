@@ -58,6 +58,14 @@ func (q *Question) OfSession(path policy.PathKind, apn ident.APN, access policy.
 	q.say("path", "apn", "imei", "plmn", "rat", "tai", "ecgi")
 }
 
+// OfFallback asks about a terminal that attaches over the fallback path by what it can
+// show now: its key, and what it proved when it asked for that path.
+func (q *Question) OfFallback(shown policy.Credentials) {
+	q.Shown = shown
+	q.assume("shown", q.Shown)
+	q.say("shown")
+}
+
 // say notes that something was said.
 func (q *Question) say(keys ...string) {
 	if q.given == nil {
