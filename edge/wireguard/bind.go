@@ -19,6 +19,8 @@ type bind struct {
 	holds func() bool // nil: always
 	mac1  mac1Key     // of the device's public key; set before the device comes up
 	room  int         // bytes of the longest datagram, see stamp
+	id    uint32      // the device's number among those of the endpoint, from 1
+	own   *owners
 
 	mu   sync.Mutex
 	next *socket              // for the next Open; guarded by mu
@@ -123,20 +125,24 @@ func (p *port) next() []byte {
 }
 
 // concerns tells whether a datagram may be for this device. A handshake names the
-// key that it is for by its first MAC; other messages are found by the receiver's
-// index, by each device itself.
+// key that it is for by its first MAC; other messages name the receiver's
+// index.
 func (p *port) concerns(d []byte) bool {
 	if len(d) > p.room {
 		p.count.add(dropTooLong, 1)
 		return false
 	}
-	if len(d) < device.MinMessageSize || d[0] != device.MessageInitiationType && d[0] != device.MessageResponseType {
-		return true
+	if len(d) < device.MinMessageSize {
+		return true // the device drops it
+	}
+	alone := len(*p.socket.ports.Load()) == 1
+	if d[0] != device.MessageInitiationType && d[0] != device.MessageResponseType {
+		return alone || !p.own.another(p.id, d)
 	}
 	if p.mac1.verifies(d) {
 		return true
 	}
-	if len(*p.socket.ports.Load()) == 1 { // with two keys, each has what is the other's
+	if alone { // with two keys, each has what is the other's
 		p.count.add(dropOtherKey, 1)
 	}
 	return false
@@ -162,13 +168,16 @@ func (b *bind) Send(bufs [][]byte, ep conn.Endpoint) error {
 	return err
 }
 
-// notes counts the messages of a handshake, which the device sends alone.
+// notes counts the messages of a handshake, which the device sends alone, and the
+// index that they give out.
 func (b *bind) notes(d []byte) {
 	switch d[0] {
 	case device.MessageInitiationType:
 		b.count.add(initiations, 1)
+		b.own.note(b.id, d)
 	case device.MessageResponseType:
 		b.count.add(responses, 1)
+		b.own.note(b.id, d)
 	case device.MessageCookieReplyType:
 		b.count.add(cookieReplies, 1)
 	}

@@ -74,12 +74,14 @@ type Endpoint struct {
 	count counters
 	warns rate.Sometimes
 
-	keys atomic.Pointer[[]*serverKey] // newest first; written under control
+	owners owners
+	keys   atomic.Pointer[[]*serverKey] // newest first; written under control
 
 	// control is held by whoever changes devices: SetKeys, SetPeers, Listen,
 	// Unlisten, Close.
 	control   sync.Mutex
 	closed    bool      // guarded by control
+	devices   uint32    // guarded by control: how many there ever were
 	socket    *socket   // guarded by control; nil while not listening
 	calls     *callBack // guarded by control; of the socket
 	listening atomic.Bool

@@ -82,10 +82,15 @@ func (e *Endpoint) SetKeys(private ...[32]byte) error {
 	return errors.Join(errs...)
 }
 
-// newServerKey makes the device of a key, which is down and has no peers.
+// newServerKey makes the device of a key, which is down and has no peers. e.control is
+// held.
 func (e *Endpoint) newServerKey(public [32]byte, private *[32]byte) (*serverKey, error) {
 	k := &serverKey{public: public}
-	k.bind = &bind{count: &e.count, holds: e.cfg.Holds, mac1: newMAC1Key(public), room: roomFor(e.cfg.MTU)}
+	e.devices++
+	k.bind = &bind{
+		count: &e.count, holds: e.cfg.Holds, mac1: newMAC1Key(public), room: roomFor(e.cfg.MTU),
+		id: e.devices, own: &e.owners,
+	}
 	k.tun = newTunnel(e.cfg.MTU, func(bufs [][]byte, offset int) { e.uplink(k, bufs, offset) })
 	k.dev = device.NewDevice(k.tun, k.bind, &device.Logger{
 		Verbosef: device.DiscardLogf,

@@ -3,7 +3,9 @@ package wireguard
 import (
 	"crypto/subtle"
 	"encoding/binary"
+	"math"
 	"net/netip"
+	"sync/atomic"
 
 	"golang.org/x/crypto/blake2s"
 	"golang.zx2c4.com/wireguard/device"
@@ -35,6 +37,35 @@ func (k *mac1Key) verifies(d []byte) bool {
 	h.Write(d[:mac1])
 	var sum [blake2s.Size128]byte
 	return subtle.ConstantTimeCompare(h.Sum(sum[:0]), d[mac1:mac2]) == 1
+}
+
+// owners tells which of two devices has the session with an index, as far as it was
+// seen when the session was made: so a datagram is copied to one of them only. What is
+// not known both of them look up.
+type owners struct{ table [1 << 13]atomic.Uint64 } // index<<32 | owner
+
+// shared is the owner of an index that more than one device has given out.
+const shared = math.MaxUint32
+
+func (o *owners) at(index uint32) *atomic.Uint64 { return &o.table[index%uint32(len(o.table))] }
+
+// note remembers the index that a message of a handshake gives out, d, of the device
+// with a number.
+func (o *owners) note(owner uint32, d []byte) {
+	index := binary.LittleEndian.Uint32(d[4:])
+	entry := o.at(index)
+	if was := entry.Load(); uint32(was>>32) == index && was != 0 && uint32(was) != owner {
+		owner = shared
+	}
+	entry.Store(uint64(index)<<32 | uint64(owner))
+}
+
+// another tells whether the index that d names its receiver by is known, and not the
+// owner's.
+func (o *owners) another(owner uint32, d []byte) bool {
+	index := binary.LittleEndian.Uint32(d[4:])
+	is := o.at(index).Load()
+	return is != 0 && uint32(is>>32) == index && uint32(is) != owner && uint32(is) != shared
 }
 
 // The device decrypts a datagram where it lies and tells nobody where it came from.

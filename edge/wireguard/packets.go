@@ -92,7 +92,8 @@ func (e *Endpoint) comes(p *peer, from netip.AddrPort, now int64) bool {
 	}
 	p.lastReport.Store(now)
 	if moved {
-		p.reported.Store(&from)
+		at := from // which is allocated here, and not by each call
+		p.reported.Store(&at)
 	}
 	return true
 }

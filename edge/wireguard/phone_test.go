@@ -3,7 +3,6 @@ package wireguard
 import (
 	"bytes"
 	"context"
-	"crypto/ecdh"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -140,11 +139,7 @@ func key(t testing.TB, seed byte) (private, public [32]byte) {
 	for i := range private {
 		private[i] = seed
 	}
-	k, err := ecdh.X25519().NewPrivateKey(private[:])
-	if err != nil {
-		t.Fatal(err)
-	}
-	return private, [32]byte(k.PublicKey().Bytes())
+	return private, publicOf(t, private)
 }
 
 // phone is a WireGuard client.
@@ -190,7 +185,7 @@ func newPhone(t testing.TB, seed, gatewaySeed byte, c Conn, to netip.AddrPort, k
 		}
 	})
 	_, public := key(t, seed)
-	b := &bind{count: new(counters), mac1: newMAC1Key(public), room: roomFor(DefaultMTU)}
+	b := &bind{count: new(counters), mac1: newMAC1Key(public), room: roomFor(DefaultMTU), id: 1, own: new(owners)}
 	s := newSocket(c, b.count, func(string, ...any) {})
 	b.prepare(s)
 	p.dev = device.NewDevice(p.tun, b, &device.Logger{Verbosef: device.DiscardLogf, Errorf: device.DiscardLogf})

@@ -2,11 +2,9 @@ package wireguard
 
 import (
 	"bytes"
-	"fmt"
 	"net"
 	"net/netip"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -106,7 +104,7 @@ func TestConcurrentUse(t *testing.T) {
 		})
 	}
 	for i := range 20 {
-		peers := []Peer{{PublicKey: pub, Address: phoneA, Active: i%2 == 0}}
+		peers := []Peer{{PublicKey: pub, Address: phoneA, Active: i%2 == 0, PresharedKey: [32]byte{byte(i % 4)}, Endpoint: placeOf(1)}}
 		if i%3 == 0 {
 			peers = append(peers, Peer{PublicKey: pubB, Address: phoneB})
 		}
@@ -122,7 +120,16 @@ func TestConcurrentUse(t *testing.T) {
 		if err := e.Listen(t.Context(), at); err != nil {
 			t.Error(err)
 		}
+		switch i % 6 {
+		case 0:
+			setKeys(t, e, newSeed, gatewaySeed)
+		case 2:
+			setKeys(t, e)
+		case 4:
+			setKeys(t, e, gatewaySeed)
+		}
 		e.Counters()
+		e.LastHeard(phoneA)
 	}
 	close(stop)
 	wg.Wait()
@@ -131,6 +138,10 @@ func TestConcurrentUse(t *testing.T) {
 // Whatever arrives at the port, the endpoint goes on.
 func FuzzReceive(f *testing.F) {
 	f.Add([]byte{})
+	_, gw := key(f, gatewaySeed)
+	f.Add(junk(gw))
+	private, _ := key(f, 1)
+	f.Add(initiation(f, private, gw, 1, time.Now()))
 	for kind := byte(0); kind < 6; kind++ {
 		for _, size := range []int{4, 32, 64, 92, 148} {
 			b := make([]byte, size)
@@ -144,7 +155,7 @@ func FuzzReceive(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Cleanup(func() { e.Close() })
-	setKeys(f, e, gatewaySeed)
+	setKeys(f, e, newSeed, gatewaySeed)
 	_, pub := key(f, 1)
 	if err := e.SetPeers([]Peer{{PublicKey: pub, Address: phoneA}}); err != nil {
 		f.Fatal(err)
@@ -164,63 +175,4 @@ func FuzzReceive(f *testing.F) {
 			t.Fatal("panicked")
 		}
 	})
-}
-
-// BenchmarkLoopback is a packet through both devices and real sockets; the
-// phone's share of the work is in it. A window of packets keeps queues from
-// running over.
-func BenchmarkLoopback(b *testing.B) {
-	const window = 64
-	for _, size := range []int{64, 512, 1400} {
-		b.Run(fmt.Sprint("up/", size), func(b *testing.B) {
-			var got atomic.Int64
-			tick := make(chan struct{}, 1)
-			_, p := overUDP(b, func(pkts [][]byte) {
-				if n := int64(len(pkts)); got.Add(n)/window != (got.Load()-n)/window {
-					tick <- struct{}{}
-				}
-			})
-			pkt := ip(phoneA, gateway, size, 1)
-			b.SetBytes(int64(size))
-			b.ReportAllocs()
-			for i := 0; b.Loop(); {
-				p.send(pkt)
-				if i++; i%window == 0 {
-					wait(b, tick)
-				}
-			}
-		})
-		b.Run(fmt.Sprint("down/", size), func(b *testing.B) {
-			tick := make(chan struct{}, 1)
-			e, p := overUDP(b, func([][]byte) { tick <- struct{}{} })
-			p.send(ip(phoneA, gateway, 64, 0)) // now the gateway knows where the phone is
-			wait(b, tick)
-			pkt := ip(gateway, phoneA, size, 1)
-			b.SetBytes(int64(size))
-			b.ReportAllocs()
-			for i := 0; b.Loop(); {
-				if err := e.Send(pkt); err != nil {
-					b.Fatal(err)
-				}
-				if i++; i%window == 0 {
-					for range window {
-						select {
-						case <-p.got:
-						case <-time.After(patience):
-							b.Fatal("packets were lost")
-						}
-					}
-				}
-			}
-		})
-	}
-}
-
-func wait(b *testing.B, tick <-chan struct{}) {
-	b.Helper()
-	select {
-	case <-tick:
-	case <-time.After(patience):
-		b.Fatal("packets were lost")
-	}
 }
