@@ -86,11 +86,13 @@ func TestPolicyExamples(t *testing.T) {
 			continue // policy.yaml, that the commands read
 		}
 		doc := string(bundle.Default(bundle.Params{}))
-		// The example's admission stands instead of the first policy's.
-		if strings.Contains(block, "  admission:") {
-			before, after, _ := strings.Cut(doc, "  admission:\n")
-			_, after, _ = strings.Cut(after, "  # What a barrel verifies")
-			doc = before + "  # What a barrel verifies" + after
+		// The example's sections stand instead of the first policy's.
+		for section, next := range map[string]string{"  admission:\n": "  # What a barrel verifies", "  fallback:\n": "  # Devices that are no barrels"} {
+			if strings.Contains(block, section) {
+				before, after, _ := strings.Cut(doc, section)
+				_, after, _ = strings.Cut(after, next)
+				doc = before + next + after
+			}
 		}
 		if _, _, err := bundle.Parse("example", []byte(doc+strings.TrimPrefix(block, "spec:"))); err != nil {
 			t.Errorf("%v:\n%s", err, block)
