@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -124,7 +125,10 @@ func sessionShow(c *cli.Context) error {
 		{"address", s.Address},
 		{"prefix", s.Prefix6},
 		{"active path", s.Path},
+		{"on it since", stamp(s.PathSince)},
 		{"paths", strings.Join(s.Paths, ",")},
+		{"heard from", s.Endpoint},
+		{"fallback lease", leaseText(s)},
 		{"protocol", s.Protocol},
 		{"suspended", yes(s.Suspended)},
 		{"peer", s.Peer},
@@ -133,6 +137,17 @@ func sessionShow(c *cli.Context) error {
 		{"gateway address", s.GatewayAddress},
 		{"opened", stamp(s.Opened)},
 	})
+}
+
+// leaseText is what a session has the fallback path by; empty: it hasn't.
+func leaseText(s adminapi.Session) string {
+	switch {
+	case s.Lease != 0:
+		return strconv.FormatUint(s.Lease, 10)
+	case slices.Contains(s.Paths, "wireguard"):
+		return "none: its key alone"
+	}
+	return ""
 }
 
 // stamp is a time for people; empty for none.

@@ -73,7 +73,7 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 			&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "say which node answered what"},
 		),
 		Commands: []*cli.Command{
-			deviceCommand(), barrelCommand(), routerCommand(), orderCommand(), useCommand(), sessionCommand(), peersCommand(), traceCommand(), proceduresCommand(),
+			deviceCommand(), barrelCommand(), routerCommand(), fallbackCommand(), orderCommand(), useCommand(), sessionCommand(), peersCommand(), traceCommand(), proceduresCommand(),
 			policyCommand(), changeCommand(), auditCommand(), clusterCommand(), drillCommand(), backupCommand(), epochCommand(), tokenCommand(),
 			contextCommand(), completionCommand(),
 		},

@@ -34,6 +34,8 @@ func routerCommand() *cli.Command {
 				&cli.StringFlag{Name: "passphrase-file", Usage: "`FILE` with the Wi-Fi's passphrase; made if missing", DefaultText: "wifi.passphrase in the directory"},
 				&cli.StringFlag{Name: "ssid", Usage: "`NAME` of the Wi-Fi", Value: "sealedge"},
 				&cli.StringFlag{Name: "endpoint", Usage: "`HOST:PORT` where it reaches the gateway", DefaultText: "the gateway's first address"},
+				&cli.BoolFlag{Name: "issue", Usage: "issue a lease of the fallback path for it, with a pre-shared key: see 'sealctl fallback issue'"},
+				&cli.StringFlag{Name: "for", Usage: "with --issue: `TIME` that the lease is good, such as 90d", DefaultText: "as long as the policy lets it"},
 				&cli.StringFlag{Name: "lan", Usage: "its own `ADDRESS/BITS` on the Wi-Fi", Value: "192.168.86.1/24"},
 				&cli.StringFlag{Name: "country", Usage: "`COUNTRY` whose rules the radio keeps, two capitals"},
 				&cli.IntFlag{Name: "channel", Usage: "Wi-Fi `CHANNEL`"},
@@ -92,6 +94,11 @@ func routerExport(c *cli.Context) error {
 	if err := routerSecrets(c, &s); err != nil {
 		return err
 	}
+	if c.Bool("issue") {
+		if err := issueFor(c, cl, &s); err != nil {
+			return err
+		}
+	}
 	files, err := s.Files(c.String("format"))
 	if err != nil {
 		return &hinted{exitUsage, err.Error(), "nothing was written; mend what it names"}
@@ -110,6 +117,26 @@ func routerExport(c *cli.Context) error {
 		fmt.Fprintf(c.App.ErrWriter, "the %d devices that may join now are in the files: export again when they change\n", len(s.Devices))
 	}
 	return show(c, done, []string{"FILE", "WHAT IT IS"}, rows)
+}
+
+// issueFor gets the router a lease of the fallback path: with it come a pre-shared key
+// and an end.
+func issueFor(c *cli.Context, cl *client, s *router.Settings) error {
+	ask := adminapi.IssueFallback{PublicKey: s.PublicKey}
+	if text := c.String("for"); text != "" {
+		valid, err := span("for", text)
+		if err != nil {
+			return err
+		}
+		ask.LifetimeSeconds = uint32(valid.Seconds())
+	}
+	var out adminapi.IssuedFallback
+	if err := cl.call(c.Context, http.MethodPost, fallbackPath(s.IMSI), ask, &out); err != nil {
+		return err
+	}
+	s.PresharedKey = base64.StdEncoding.EncodeToString(out.Connection.PresharedKey)
+	fmt.Fprintf(c.App.ErrWriter, "lease %d of %s is good until %s: export again before\n", out.Lease.Number, s.IMSI, stamp(out.Lease.Expires))
+	return nil
 }
 
 // routerSettings are the flags, as far as they can be judged before anything is done.
@@ -170,18 +197,10 @@ func routerSecrets(c *cli.Context, s *router.Settings) error {
 		return err
 	}
 	path := file("private-key-file", "wireguard.key")
-	if s.PrivateKey, err = secretIn(path, newWireGuardKey); err != nil {
+	var public string
+	if s.PrivateKey, public, err = wireGuardKeyIn(path); err != nil {
 		return err
 	}
-	raw, err := base64.StdEncoding.Strict().DecodeString(s.PrivateKey)
-	if err != nil || len(raw) != 32 {
-		return &hinted{exitUsage, path + " holds no WireGuard key: want 32 bytes in base64", "make one with \"wg genkey\", or name a file that isn't there yet"}
-	}
-	key, err := ecdh.X25519().NewPrivateKey(raw)
-	if err != nil {
-		return err
-	}
-	public := base64.StdEncoding.EncodeToString(key.PublicKey().Bytes())
 	hint := fmt.Sprintf("put it there with 'sealctl device update %s --wireguard-public-key %s', then export again", s.IMSI, public)
 	switch s.PublicKey {
 	case public:
@@ -190,6 +209,23 @@ func routerSecrets(c *cli.Context, s *router.Settings) error {
 		return &hinted{exitConflict, "the router's WireGuard key is not on the allow-list yet: it is in " + path, hint}
 	}
 	return &hinted{exitConflict, "the router has another WireGuard key on the allow-list than the one in " + path, "name the file with the other one, or " + hint}
+}
+
+// wireGuardKeyIn reads a key out of a file, or makes one there: both halves in base64.
+func wireGuardKeyIn(path string) (private, public string, err error) {
+	if private, err = secretIn(path, newWireGuardKey); err != nil {
+		return "", "", err
+	}
+	raw, err := base64.StdEncoding.Strict().DecodeString(private)
+	if err != nil || len(raw) != 32 {
+		return "", "", &hinted{exitUsage, path + " holds no WireGuard key: want 32 bytes in base64", "make one with \"wg genkey\", or name a file that isn't there yet"}
+	}
+	defer clear(raw)
+	key, err := ecdh.X25519().NewPrivateKey(raw)
+	if err != nil {
+		return "", "", err
+	}
+	return private, base64.StdEncoding.EncodeToString(key.PublicKey().Bytes()), nil
 }
 
 // newWireGuardKey is what "wg genkey" makes.

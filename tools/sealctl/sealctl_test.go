@@ -9,6 +9,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/base64"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -89,6 +90,18 @@ func TestScripts(t *testing.T) {
 				defer n.mu.Unlock()
 				n.addresses = append(n.addresses, args[1])
 			},
+			// keys: the gateway's, as CURRENT and BEFORE.
+			"keys": func(ts *testscript.TestScript, _ bool, _ []string) {
+				ts.Value("node").(*node).View(func(m *state.Machine) {
+					for i, k := range m.ServerKeys() {
+						ts.Setenv([]string{"CURRENT", "BEFORE"}[i], base64.StdEncoding.EncodeToString(k.PublicKey))
+					}
+				})
+			},
+			// overwireguard IMSI: it comes over the fallback path.
+			"overwireguard": func(ts *testscript.TestScript, _ bool, args []string) {
+				ts.Check(ts.Value("node").(*node).overWireGuard(args[0]))
+			},
 			// use ORDER BARREL IMSI COUNT: a grant of five minutes.
 			"use": func(ts *testscript.TestScript, _ bool, args []string) {
 				count, err := strconv.ParseUint(args[3], 10, 32)
@@ -131,7 +144,7 @@ func TestScripts(t *testing.T) {
 					ts.Fatalf("%d packets, then %v", n, err)
 				}
 			},
-			"plants": plants, "awaits": awaits, "terminal": onTerminal, "identity": identity, "damage": damage, "loses": loses, "reports": reports, "jumps": jumps, "secret": secretFiles, "unsaid": unsaid, "publickey": publicKey,
+			"plants": plants, "awaits": awaits, "terminal": onTerminal, "identity": identity, "damage": damage, "loses": loses, "reports": reports, "jumps": jumps, "secret": secretFiles, "unsaid": unsaid, "publickey": publicKey, "scans": scans, "replace": replaceIn,
 			// kept IMSI PASSWORD: the record verifies the password, and the log doesn't
 			// have it.
 			"kept": func(ts *testscript.TestScript, _ bool, args []string) {
@@ -139,6 +152,15 @@ func TestScripts(t *testing.T) {
 			},
 		},
 	})
+}
+
+// replace OLD NEW FILE: the file has the one, and then the other.
+func replaceIn(ts *testscript.TestScript, _ bool, args []string) {
+	text := ts.ReadFile(args[2])
+	if !strings.Contains(text, args[0]) {
+		ts.Fatalf("%s has no %q", args[2], args[0])
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[2]), []byte(strings.ReplaceAll(text, args[0], args[1])), 0o600))
 }
 
 // node is a cluster of one without a log: it applies what is proposed.
@@ -162,7 +184,7 @@ func (n *node) Propose(_ context.Context, c *command.Command) (*command.Result, 
 	if n.lost {
 		return nil, command.ErrNoQuorum
 	}
-	c.LeaderTime = n.now().UnixNano()
+	c.LeaderTime, c.Level = n.now().UnixNano(), command.Level
 	r, e, err := n.machine.Apply(n.machine.Index()+1, 1, command.Marshal(c))
 	if e != nil {
 		n.entries = append(n.entries, e)
@@ -218,6 +240,19 @@ func (n *node) attach(imsi string, pdnType uint32) error {
 		err = fmt.Errorf("%v %s", r.Code, r.Message)
 	}
 	return err
+}
+
+// overWireGuard has a terminal come over the fallback path by the lease that it has.
+func (n *node) overWireGuard(imsi string) error {
+	var p *command.AttachWireGuard
+	n.View(func(m *state.Machine) {
+		s := m.Subscriber(imsi)
+		p = &command.AttachWireGuard{
+			Imsi: imsi, Apn: s.GetApns()[0], PublicKey: s.GetWireguardPublicKey(), PolicyRevision: m.PolicyRevision(), SubscriberVersion: s.GetVersion(), GatewayAddress: "gw1",
+			Lease: m.FallbackLease(imsi).GetNumber(), Endpoint: []byte{203, 0, 113, 9}, EndpointPort: 40000,
+		}
+	})
+	return n.propose(p)
 }
 
 // kept fails when a password can be read in the record or in the log.
@@ -372,7 +407,8 @@ func (n *node) serve(env *testscript.Env) (stop func(), err error) {
 		TLS:     &tls.Config{Certificates: []tls.Certificate{server.tls}, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert, MinVersion: tls.VersionTLS13},
 		Cluster: n, Node: n, Chain: &n.chain, Membership: n, Secrets: wrap, Backup: n.backup,
 		Alive: func(string) bool { return false }, Push: func(*command.Lock) {},
-		Trace: n.trace, Router: n.router(env.WorkDir), Procedures: func() []adminapi.Procedure {
+		Fallback: &admin.Fallback{Endpoints: []string{"192.0.2.1:51820", "192.0.2.2:51820"}, MTU: 1400, Keepalive: 25},
+		Trace:    n.trace, Router: n.router(env.WorkDir), Procedures: func() []adminapi.Procedure {
 			return []adminapi.Procedure{{Protocol: "GTPv1", Procedure: "create-pdp-context", Cause: "request accepted (16)", Peer: "operator-a", Count: 3}}
 		},
 		Counters: func() map[string]uint64 { return nil }, Ready: func() error { return nil },

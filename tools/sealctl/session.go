@@ -54,12 +54,12 @@ func sessionList(c *cli.Context) error {
 	return show(c, list, sessionHeader, rows)
 }
 
-var sessionHeader = []string{"ID", "IMSI", "APN", "TYPE", "ADDRESS", "PREFIX6", "PATH", "PATHS", "PROTOCOL", "RAT", "PLMN", "PEER", "OPENED"}
+var sessionHeader = []string{"ID", "IMSI", "APN", "TYPE", "ADDRESS", "PREFIX6", "PATH", "PATHS", "PROTOCOL", "RAT", "PLMN", "PEER", "OPENED", "ON PATH SINCE", "HEARD FROM"}
 
 func sessionRow(s adminapi.Session) []string {
 	return []string{
 		strconv.FormatUint(s.ID, 10), s.IMSI, s.APN, s.PDNType, s.Address, s.Prefix6, s.Path, strings.Join(s.Paths, ","), s.Protocol,
-		s.RAT, s.ServingPLMN, s.Peer, s.Opened.Format(time.RFC3339),
+		s.RAT, s.ServingPLMN, s.Peer, s.Opened.Format(time.RFC3339), stamp(s.PathSince), s.Endpoint,
 	}
 }
 
