@@ -37,6 +37,13 @@ func main() {
 		fmt.Fprintln(os.Stderr, runPeer())
 		os.Exit(1)
 	}
+	if len(os.Args) >= 3 && strings.HasPrefix(os.Args[1], "fallback-") {
+		if err := runFallbackEnd(os.Args[1], os.Args[2:]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
@@ -74,6 +81,12 @@ var parts = []part{
 		"  discards it; one packet in 32 is an echo, which paces the load. up and down: ICMP echoes, each of them",
 		"  a packet up and one down; rates are of one direction. CPU is the gateway's, per packet up; CPU down is",
 		"  what an echo takes more than a packet up.",
+	}},
+	{"fallback", "The fallback path (WireGuard, between two network namespaces)", []string{
+		"The client is Debian's wireguard-go, with the kernel's TCP. \"wireguard-go\" has the same program and the kernel",
+		"  at the other end, too; \"netstack\" and \"tun\" have the gateway's endpoint and its inner network by that driver.",
+		"  They take turns. TCP is one connection; packets are UDP with 64 bytes of payload, up. CPU is of the processes at",
+		"  the gateway's end, what the kernel does for them in interrupts not counted. \"beside\" is the rate's ratio.",
 	}},
 	{"import", "Import of devices (sealctl device import of a table of terminals, from the command line on)", []string{
 		"What is there already doesn't come into the log. Measured on the largest cluster alone.",
@@ -223,6 +236,16 @@ func (b *bench) measure(ctx context.Context, want []string, nodes []int) error {
 		if slices.ContainsFunc([]string{"attach", "paced", "duplicate", "firewall", "use", "plane"}, asked) {
 			do(fmt.Sprintf("cluster of %d", n), func() error { return b.cluster(ctx, n, asked) })
 		}
+	}
+	if asked("fallback") {
+		do("fallback", func() error {
+			err := b.fallbacks(ctx)
+			if errors.Is(err, errNoNamespaces) {
+				b.note(err.Error())
+				return nil
+			}
+			return err
+		})
 	}
 	if asked("memory") {
 		do("memory", func() error { return b.machine(b.sessions) })
