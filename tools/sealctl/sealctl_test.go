@@ -9,7 +9,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/base64"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -90,18 +89,6 @@ func TestScripts(t *testing.T) {
 				defer n.mu.Unlock()
 				n.addresses = append(n.addresses, args[1])
 			},
-			// keys: the gateway's, as CURRENT and BEFORE.
-			"keys": func(ts *testscript.TestScript, _ bool, _ []string) {
-				ts.Value("node").(*node).View(func(m *state.Machine) {
-					for i, k := range m.ServerKeys() {
-						ts.Setenv([]string{"CURRENT", "BEFORE"}[i], base64.StdEncoding.EncodeToString(k.PublicKey))
-					}
-				})
-			},
-			// overwireguard IMSI: it comes over the fallback path.
-			"overwireguard": func(ts *testscript.TestScript, _ bool, args []string) {
-				ts.Check(ts.Value("node").(*node).overWireGuard(args[0]))
-			},
 			// use ORDER BARREL IMSI COUNT: a grant of five minutes.
 			"use": func(ts *testscript.TestScript, _ bool, args []string) {
 				count, err := strconv.ParseUint(args[3], 10, 32)
@@ -144,7 +131,7 @@ func TestScripts(t *testing.T) {
 					ts.Fatalf("%d packets, then %v", n, err)
 				}
 			},
-			"plants": plants, "awaits": awaits, "terminal": onTerminal, "identity": identity, "damage": damage, "loses": loses, "reports": reports, "jumps": jumps, "secret": secretFiles, "unsaid": unsaid, "publickey": publicKey, "scans": scans, "replace": replaceIn,
+			"plants": plants, "awaits": awaits, "terminal": onTerminal, "identity": identity, "damage": damage, "loses": loses, "reports": reports, "jumps": jumps, "secret": secretFiles, "unsaid": unsaid, "publickey": publicKey, "scans": scans, "replace": replaceIn, "keys": serverKeys, "overwireguard": overWireGuard,
 			// kept IMSI PASSWORD: the record verifies the password, and the log doesn't
 			// have it.
 			"kept": func(ts *testscript.TestScript, _ bool, args []string) {
@@ -152,15 +139,6 @@ func TestScripts(t *testing.T) {
 			},
 		},
 	})
-}
-
-// replace OLD NEW FILE: the file has the one, and then the other.
-func replaceIn(ts *testscript.TestScript, _ bool, args []string) {
-	text := ts.ReadFile(args[2])
-	if !strings.Contains(text, args[0]) {
-		ts.Fatalf("%s has no %q", args[2], args[0])
-	}
-	ts.Check(os.WriteFile(ts.MkAbs(args[2]), []byte(strings.ReplaceAll(text, args[0], args[1])), 0o600))
 }
 
 // node is a cluster of one without a log: it applies what is proposed.
@@ -240,19 +218,6 @@ func (n *node) attach(imsi string, pdnType uint32) error {
 		err = fmt.Errorf("%v %s", r.Code, r.Message)
 	}
 	return err
-}
-
-// overWireGuard has a terminal come over the fallback path by the lease that it has.
-func (n *node) overWireGuard(imsi string) error {
-	var p *command.AttachWireGuard
-	n.View(func(m *state.Machine) {
-		s := m.Subscriber(imsi)
-		p = &command.AttachWireGuard{
-			Imsi: imsi, Apn: s.GetApns()[0], PublicKey: s.GetWireguardPublicKey(), PolicyRevision: m.PolicyRevision(), SubscriberVersion: s.GetVersion(), GatewayAddress: "gw1",
-			Lease: m.FallbackLease(imsi).GetNumber(), Endpoint: []byte{203, 0, 113, 9}, EndpointPort: 40000,
-		}
-	})
-	return n.propose(p)
 }
 
 // kept fails when a password can be read in the record or in the log.
