@@ -13,6 +13,8 @@ func TestRulesNeverWiden(t *testing.T) {
 	for range 3000 {
 		base := rules()
 		base.Admission.Handset, base.Admission.TACs = HandsetBinding(1+rnd.IntN(5)), []string{"35693803"}
+		base.Locations = map[string]Location{"office": {TAIs: []string{"46001-0001"}}, "home": {TAIs: []string{"46001-0001", "46001-0002"}}}
+		base.Fallback.PlaceAge = time.Duration(rnd.IntN(3)) * time.Hour
 		ruled := *base
 		ruled.Table = randomTable(rnd, 1+rnd.IntN(6))
 		for i := range ruled.Table {
@@ -36,6 +38,16 @@ func TestRulesNeverWiden(t *testing.T) {
 		u := use()
 		u.Shown, u.Terminal.Groups, u.Answer.Count = Credentials(rnd.IntN(4)), some(rnd, someGroups), uint32(rnd.IntN(12))
 		u.Answer.Level, u.Access.RAT = 1+rnd.IntN(2), one(rnd, someRATs)
+		if rnd.IntN(3) == 0 { // over the fallback, where the carrier was there until some time ago
+			a.Path, u.Path, u.Shown = PathWireGuard, PathWireGuard, CredentialWireGuard|u.Shown
+			u.Barrel.SealType, u.Answer.SealType = "business", "business"
+			if rnd.IntN(2) == 0 {
+				a.Told = noon.Add(-time.Duration(rnd.IntN(180)) * time.Minute)
+			}
+			u.Access.Told = a.Told
+		}
+		a.Place.TAI = one(rnd, someTAIs)
+		u.Access.Place = a.Place
 		for _, d := range [][2]Decision{{ruled.Admit(a), base.Admit(a)}, {ruled.PermitUse(u), base.PermitUse(u)}, {ruled.ScreenUse(u), base.ScreenUse(u)}} {
 			with, without := d[0], d[1]
 			if with.Allowed && !without.Allowed {
