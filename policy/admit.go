@@ -83,7 +83,11 @@ func (q AdmitRequest) whyNot(r *Rules, id ruleID) (Code, string) {
 	case ruleHandsetPool:
 		return CodeHandsetNotInPool, fmt.Sprintf("handset %s is of model %s, which is not in the pool; in it: %s", q.IMEI, q.IMEI.TAC(), orNone(strings.Join(r.Admission.TACs, ", ")))
 	case ruleCredentials:
-		return CodeCredentialsMissing, fmt.Sprintf("over the %s path %s must be shown; shown: %s", q.Path, r.Admission.Credentials[q.Path]&q.Path.Attaching(), q.Shown)
+		text := fmt.Sprintf("over the %s path %s must be shown; shown: %s", q.Path, r.Admission.Credentials[q.Path]&q.Path.Attaching(), q.Shown)
+		if q.Path == PathWireGuard && q.Shown.Has(CredentialWireGuard) {
+			text += "; the terminal shows more than its key when it asks for that path, or an operator issues it (\"sealctl fallback issue\")"
+		}
+		return CodeCredentialsMissing, text
 	case ruleRequires:
 		return CodeRuleRequires, r.requires(q.facts(r), q.Shown)
 	case ruleAPNKnown:
