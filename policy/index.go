@@ -280,6 +280,9 @@ func (x *lookup) first(f *facts, zone *time.Location) int {
 	for w := range x.words {
 		all, i := x.every[w], 0
 		for _, stop := range ends {
+			if all == 0 {
+				break
+			}
 			some := sets[i][w]
 			for i++; i < stop; i++ {
 				some |= sets[i][w]

@@ -89,6 +89,22 @@ func (s Server) String() string {
 	return host + ":" + strconv.Itoa(int(s.Port))
 }
 
+// written tells, without reading all of it, that named is a request for s: it is if
+// it begins with the host as it stands in s. Others may be as well.
+func (s *Server) written(named string) bool {
+	rest, ok := strings.CutPrefix(named, s.Host)
+	switch {
+	case !ok || s.Host == "" || strings.Contains(s.Host, ":"):
+		return false
+	case rest == "":
+		return s.Port == 0
+	case rest[0] != ':':
+		return false
+	}
+	port, err := strconv.ParseUint(rest[1:], 10, 16)
+	return err == nil && port != 0 && (s.Port == 0 || uint64(s.Port) == port)
+}
+
 // covers tells whether a request for named is a request for s.
 func (s Server) covers(named Server) bool {
 	return s.Host == named.Host && (s.Port == 0 || s.Port == named.Port)

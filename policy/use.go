@@ -149,6 +149,11 @@ func (q *UseRequest) addressOwn() bool {
 }
 
 func (r *Rules) serverAllowed(named string) bool {
+	for i := range r.Servers {
+		if r.Servers[i].written(named) {
+			return true
+		}
+	}
 	s, err := ParseServer(named)
 	return err == nil && slices.ContainsFunc(r.Servers, func(allowed Server) bool { return allowed.covers(s) })
 }
