@@ -179,6 +179,24 @@ func TestConnectionAnswerIsChecked(t *testing.T) {
 	}
 }
 
+// The gateway has another key by now; with a new connection the tunnel that is up goes on.
+func TestTunnelFollowsTheGatewaysKey(t *testing.T) {
+	d := newDesk(t, nil)
+	if err := d.w.phone.SwitchToFallback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	d.w.key = x25519(t)
+	if err := d.w.wireguard.IpcSet("private_key=" + hex.EncodeToString(d.w.key.Bytes()) + "\n"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.w.phone.RequestConnection(t.Context(), NoPath); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.w.phone.Ping(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Keys and endpoints take turns with the attempts.
 func TestAttemptsGoRound(t *testing.T) {
 	w := newWorld(t, nil)
