@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/signal"
 	"strconv"
 	"sync/atomic"
 	"syscall"
@@ -104,7 +105,12 @@ func runFallbackGateway(file string) error {
 	if err := endpoint.Listen(context.Background(), end.Listen); err != nil {
 		return err
 	}
-	return serveFallback(tcp, udp)
+	ended, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ended, func() { tcp.Close() })
+	err = serveFallback(tcp, udp)
+	fmt.Fprintln(os.Stderr, "endpoint:", endpoint.Counters(), "inner network:", network.Counters()) // for the log, with -keep
+	return err
 }
 
 func keyOf(digits string) (key [32]byte, err error) {
@@ -149,6 +155,9 @@ func serveFallback(tcp net.Listener, udp net.PacketConn) error {
 	}()
 	for {
 		c, err := tcp.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return nil
+		}
 		if err != nil {
 			return err
 		}
