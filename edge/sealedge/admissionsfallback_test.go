@@ -8,8 +8,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/sealedge/sealedge/cluster/command"
 	"github.com/sealedge/sealedge/cluster/state"
 	"github.com/sealedge/sealedge/policy"
@@ -25,9 +23,9 @@ type onFallback struct {
 
 func newOnFallback(t *testing.T, document string) *onFallback {
 	f := &onFallback{fakeNode: &fakeNode{machine: state.New()}, t: t}
-	f.do(t, &command.RaiseLevel{Level: command.Level}, nil)
-	f.do(t, &command.PutPolicy{Document: []byte(document), Pools: []*command.Pool{{Apn: "seal.corp", PrefixAddress: []byte{10, 90, 0, 0}, PrefixBits: 24}}}, nil)
-	f.do(t, &command.PutSubscriber{Subscriber: &command.Subscriber{
+	f.doNow(t, &command.RaiseLevel{Level: command.Level}, nil)
+	f.doNow(t, &command.PutPolicy{Document: []byte(document), Pools: []*command.Pool{{Apn: "seal.corp", PrefixAddress: []byte{10, 90, 0, 0}, PrefixBits: 24}}}, nil)
+	f.doNow(t, &command.PutSubscriber{Subscriber: &command.Subscriber{
 		Imsi: imsi, Apns: []string{"seal.corp"}, Imeis: []string{"35693803564380"}, State: command.DeviceState_ACTIVE, WireguardPublicKey: key[:],
 	}}, nil)
 	r := &rules{records: f, log: slog.New(slog.DiscardHandler)}
@@ -35,35 +33,16 @@ func newOnFallback(t *testing.T, document string) *onFallback {
 	return f
 }
 
-// do applies a command at the time that it is.
-func (f *onFallback) do(t *testing.T, payload, into proto.Message) {
-	t.Helper()
-	c := command.New("test", "", "test", payload)
-	c.LeaderTime = time.Now().UnixNano()
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.index++
-	r, _, err := f.machine.Apply(f.index, 1, command.Marshal(c))
-	if err != nil || r.Code != command.Code_OK {
-		t.Fatalf("%T: %v %v", payload, r, err)
-	}
-	if into != nil {
-		if err := r.Into(into); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
 // lease gives the terminal one that shows something; it takes the place of the last.
 func (f *onFallback) lease(shown policy.Credentials, lifetime time.Duration) {
-	f.do(f.t, &command.LeaseFallback{
+	f.doNow(f.t, &command.LeaseFallback{
 		Imsi: imsi, PublicKey: key[:], PresharedKey: bytes.Repeat([]byte{1}, 60), Shown: uint32(shown), LifetimeSeconds: uint32(lifetime / time.Second),
 		PolicyRevision: f.machine.PolicyRevision(), SubscriberVersion: f.machine.Subscriber(imsi).Version,
 	}, nil)
 }
 
 func (f *onFallback) attach() {
-	f.do(f.t, &command.AttachWireGuard{
+	f.doNow(f.t, &command.AttachWireGuard{
 		Imsi: imsi, Apn: "seal.corp", PublicKey: key[:], PolicyRevision: f.machine.PolicyRevision(), SubscriberVersion: f.machine.Subscriber(imsi).Version,
 		Lease: f.machine.FallbackLease(imsi).GetNumber(),
 	}, nil)
@@ -72,7 +51,7 @@ func (f *onFallback) attach() {
 // carrier attaches the terminal over the carrier, which sees it in a cell of 46001.
 func (f *onFallback) carrier(cell byte) *command.Session {
 	opened := new(command.Opened)
-	f.do(f.t, &command.OpenSession{
+	f.doNow(f.t, &command.OpenSession{
 		Imsi: imsi, Apn: "seal.corp", PolicyRevision: f.machine.PolicyRevision(), SubscriberVersion: f.machine.Subscriber(imsi).Version, Entropy: bytes.Repeat([]byte{cell}, 16),
 		Gtp: &command.GTPPath{
 			Version: 2, Ebi: 5, RatType: 6, ServingPlmn: "46001", Imei: "35693803564380", PeerC: &command.FTEID{Teid: 1, Address: []byte{127, 0, 20, 1}},
@@ -134,7 +113,7 @@ func TestFallbackByItsKeyAlone(t *testing.T) {
 		f.stays("by its key", true)
 		time.Sleep(1000 * time.Hour)
 		f.stays("long after", true)
-		f.do(t, &command.PutPolicy{BaseRevision: 1, Document: []byte(document("    requireIMEI: true", certified))}, nil)
+		f.doNow(t, &command.PutPolicy{BaseRevision: 1, Document: []byte(document("    requireIMEI: true", certified))}, nil)
 		f.stays("when more is asked for", false)
 	})
 }
@@ -153,7 +132,7 @@ func TestFallbackEndsWithItsPlace(t *testing.T) {
 		f.attach()
 		time.Sleep(100 * time.Hour)
 		f.stays("beside the carrier", true)
-		f.do(t, &command.ClosePath{Session: s.Id, Path: command.PathKind_GTP, LocalTeidC: s.Gtp.LocalTeidC}, nil)
+		f.doNow(t, &command.ClosePath{Session: s.Id, Path: command.PathKind_GTP, LocalTeidC: s.Gtp.LocalTeidC}, nil)
 		time.Sleep(12*time.Hour - time.Second)
 		f.stays("not long after", true)
 		time.Sleep(askAgain)
@@ -163,7 +142,7 @@ func TestFallbackEndsWithItsPlace(t *testing.T) {
 		f.attach()
 		f.stays("there again", true)
 		s = f.machine.SessionByKey(imsi, "seal.corp")
-		f.do(t, &command.ModifySession{Session: s.Id, LocalTeidC: s.Gtp.LocalTeidC, UserLocation: []byte{0x18, 0x64, 0xf0, 0x10, 0, 1, 0x64, 0xf0, 0x10, 0, 0, 0, 2}}, nil)
+		f.doNow(t, &command.ModifySession{Session: s.Id, LocalTeidC: s.Gtp.LocalTeidC, UserLocation: []byte{0x18, 0x64, 0xf0, 0x10, 0, 1, 0x64, 0xf0, 0x10, 0, 0, 0, 2}}, nil)
 		time.Sleep(askAgain)
 		f.stays("elsewhere", false)
 	})

@@ -143,7 +143,7 @@ func TestRouterExportOfCluster(t *testing.T) {
 	}
 	var version uint64
 	p.View(func(m *state.Machine) { version = m.Subscriber(imsi).GetVersion() })
-	p.do(t, &command.LeaseFallback{Imsi: imsi, PublicKey: key[:], PresharedKey: wrapped, LifetimeSeconds: 3600, PolicyRevision: 1, SubscriberVersion: version}, nil)
+	p.doNow(t, &command.LeaseFallback{Imsi: imsi, PublicKey: key[:], PresharedKey: wrapped, LifetimeSeconds: 3600, PolicyRevision: 1, SubscriberVersion: version}, nil)
 	v, problem := r.export(imsi)
 	if problem != nil {
 		t.Fatal(problem)

@@ -36,10 +36,23 @@ func (*fakeNode) Changed() <-chan struct{} { return nil }
 // do applies a command, which must succeed.
 func (n *fakeNode) do(t *testing.T, payload, into proto.Message) {
 	t.Helper()
+	n.apply(t, 0, payload, into)
+}
+
+// doNow applies a command at the time that it is; do does at that of the last one.
+func (n *fakeNode) doNow(t *testing.T, payload, into proto.Message) {
+	t.Helper()
+	n.apply(t, time.Now().UnixNano(), payload, into)
+}
+
+func (n *fakeNode) apply(t *testing.T, leaderTime int64, payload, into proto.Message) {
+	t.Helper()
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.index++
-	r, _, err := n.machine.Apply(n.index, 1, command.Marshal(command.New("test", "", "test", payload)))
+	c := command.New("test", "", "test", payload)
+	c.LeaderTime = leaderTime
+	r, _, err := n.machine.Apply(n.index, 1, command.Marshal(c))
 	if err != nil || r.Code != command.Code_OK {
 		t.Fatalf("%T: %v %v", payload, r, err)
 	}
