@@ -118,3 +118,32 @@ func TestOldNodeIsNotLetIn(t *testing.T) {
 	n = c.start(name)
 	c.await("it joins", func() bool { return c.leader().isMember(n.id) })
 }
+
+// TestLevelOfANewLeader: who was started anew and leads at once may have to apply yet
+// what raised the level; it waits for that instead of calling the others old.
+func TestLevelOfANewLeader(t *testing.T) {
+	t.Parallel()
+	c := newTestCluster(t, 1)
+	n := c.nodes["n1"]
+	insist(t, func() error {
+		c.look()
+		if level := n.level(); level != command.Level {
+			return fmt.Errorf("level %d", level)
+		}
+		return nil
+	})
+	for i := range 200 {
+		mustPropose(t, n, put(fmt.Sprintf("00101%010d", i), ""))
+	}
+	for range 10 {
+		c.stop("n1")
+		n = c.start("n1")
+		insist(t, func() error {
+			_, err := n.Propose(t.Context(), newer())
+			if errors.Is(err, command.ErrLevel) {
+				t.Fatal(err)
+			}
+			return err
+		})
+	}
+}

@@ -187,7 +187,15 @@ func (n *Node) lead(ctx context.Context, q question) answer {
 		if err != nil {
 			return answer{verdict: rejected, err: err}
 		}
-		if err := errors.Join(n.knownToAll(c, payload), n.admits(c, payload)); err != nil {
+		known := n.knownToAll(c, payload)
+		if known != nil {
+			// Who has just come to lead may have to apply yet what raised the level.
+			if a := n.committed(ctx, n.raft.CurrentTerm()); a.verdict != done {
+				return answer{verdict: notDone, err: errors.Join(known, a.err)}
+			}
+			known = n.knownToAll(c, payload)
+		}
+		if err := errors.Join(known, n.admits(c, payload)); err != nil {
 			return answer{verdict: rejected, err: err}
 		}
 		if err := n.mayAppend(payload); err != nil {

@@ -289,7 +289,7 @@ func (c *checks) stateOf(n *simNode, m *state.Machine) {
 	for s := range m.Sessions() {
 		addr, _ := netip.AddrFromSlice(s.Address)
 		for _, teid := range []uint32{s.GetGtp().GetLocalTeidC(), s.GetGtp().GetLocalTeidU()} {
-			if teids[teid] != 0 || inner[addr] != 0 {
+			if s.Gtp != nil && teids[teid] != 0 || inner[addr] != 0 {
 				c.sim.failf("%s: session %v holds what another holds", n.name, s)
 			}
 			teids[teid] = s.Id

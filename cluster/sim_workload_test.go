@@ -185,6 +185,7 @@ func (w *workload) prepare() bool {
 		must(openSession(c, u.imsi, "seal", 5), opened)
 		u.session = opened.GetSession().GetId()
 	}
+	w.prepareFallback(must)
 	return !w.sim.failed()
 }
 
@@ -211,6 +212,8 @@ func (w *workload) start() {
 		w.loop(w.client(fmt.Sprint("reader", i)), every, (*client).read)
 		w.sim.tasks.Go(func() { w.tend(u) })
 	}
+	w.loop(w.client("fallback"), 200*time.Millisecond, (*client).fallBack)
+	w.loop(w.client("keys"), 300*time.Millisecond, (*client).rotate)
 	if c := w.client("court"); c.rng.IntN(3) == 0 {
 		w.tasks.Go(func() {
 			if pause(w.sim.ctx, c.upTo(faultTime)) {
