@@ -27,6 +27,8 @@ func runFallbackEnd(command string, args []string) error {
 		return runFallbackGateway(args[0])
 	case command == fallbackSinkCommand && len(args) == 1:
 		return runFallbackSink(args[0])
+	case command == fallbackHandshakesCommand && len(args) == 2:
+		return runHandshakes(args[0], args[1])
 	case command == fallbackLoadCommand && len(args) == 3:
 		return runFallbackLoad(args[0], args[1], args[2])
 	}
@@ -41,6 +43,7 @@ type lane struct {
 	ends   []*process // at the gateway's end
 	key    *ecdh.PrivateKey
 	client *ecdh.PrivateKey
+	crowd  []*ecdh.PrivateKey // terminals that only shake hands
 }
 
 func (l *lane) own() netip.Addr      { return netip.AddrFrom4([4]byte{10, byte(90 + l.number), 0, 1}) }
@@ -158,6 +161,9 @@ func (f *fallbackPath) open(ctx context.Context, l *lane) (err error) {
 			return err
 		}
 	}
+	if l.crowd, err = newHandshakers(handshakePeers); err != nil {
+		return err
+	}
 	if l.driver == "" {
 		if err = f.plain(ctx, l); err != nil {
 			return err
@@ -174,6 +180,9 @@ func (f *fallbackPath) ours(l *lane) error {
 	end := fallbackEnd{Driver: l.driver, Key: hex.EncodeToString(l.key.Bytes()), Listen: l.listen(), Own: l.own(), Peers: []fallbackPeer{
 		{hex.EncodeToString(l.client.PublicKey().Bytes()), l.terminal()},
 	}}
+	for i, k := range l.crowd {
+		end.Peers = append(end.Peers, fallbackPeer{hex.EncodeToString(k.PublicKey().Bytes()), l.handshaker(i)})
+	}
 	raw, err := json.Marshal(end)
 	if err != nil {
 		return err
@@ -194,6 +203,9 @@ func (f *fallbackPath) plain(ctx context.Context, l *lane) error {
 		return err
 	}
 	l.ends = append(l.ends, f.processes[len(f.processes)-1])
+	if err := f.admit(ctx, l); err != nil {
+		return err
+	}
 	p, err := f.start(f.gateway, "sink", f.self, fallbackSinkCommand, l.own().String())
 	l.ends = append(l.ends, p)
 	return err
@@ -225,7 +237,7 @@ func (f *fallbackPath) tunnel(ctx context.Context, l *lane, end string, n *names
 	if _, err := n.output(ctx, append([]string{"wg", "set", name, "private-key", file}, settings...)...); err != nil {
 		return err
 	}
-	return n.do(ctx, fmt.Sprintf("ip link set %[1]s mtu 1400\nip address add %[2]s/24 dev %[1]s\nip link set %[1]s up", name, own))
+	return n.do(ctx, fmt.Sprintf("ip link set %[1]s mtu 1400\nip address add %[2]s/16 dev %[1]s\nip link set %[1]s up", name, own))
 }
 
 // load runs one load from the client's end.
@@ -247,54 +259,85 @@ func (b *bench) fallbacks(ctx context.Context) error {
 		return err
 	}
 	defer f.close()
-	for _, kind := range []string{"up", "down", "packets"} {
-		runs := make(map[*lane][][]sample)
-		for run := -1; run < b.runs; run++ { // one before, that nobody counts
-			for _, l := range f.lanes {
-				before, err := l.cpu()
-				if err != nil {
-					return err
-				}
-				r, err := f.load(ctx, l, kind, b.time)
-				if err != nil {
-					return err
-				}
-				after, err := l.cpu()
-				if err != nil {
-					return err
-				}
-				if run >= 0 {
-					runs[l] = append(runs[l], fallbackSamples(kind, r, after-before))
-				}
-			}
-		}
-		yardstick := 0.0
-		for _, l := range f.lanes {
-			name := map[string]string{"up": "TCP up, ", "down": "TCP down, ", "packets": "packets up, "}[kind] + l.name
-			fig := figure("fallback", 0, name, runs[l])
-			rate := fig.Values[0].Median
-			if l.driver == "" {
-				yardstick = rate
-			} else {
-				fig.add("beside", "", per(rate, yardstick))
-			}
-			b.report(fig)
+	for _, kind := range fallbackKinds {
+		if err := b.lanes(ctx, f, kind); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// fallbackSamples are the columns of one load.
-func fallbackSamples(kind string, r carried, cpu time.Duration) []sample {
-	if kind == "packets" {
-		return []sample{
-			{"packets", "/s", per(float64(r.Amount), r.Elapsed.Seconds())},
-			{"CPU", "µs/packet", per(microseconds(cpu), float64(r.Amount))},
-			{"lost", "%", 100 * per(float64(r.Lost), float64(r.Amount+r.Lost))},
+// fallbackKind is something that is measured on all lanes in turn.
+type fallbackKind struct {
+	name    string
+	run     func(ctx context.Context, f *fallbackPath, l *lane, long time.Duration) (carried, error)
+	samples func(r carried, cpu time.Duration) []sample
+}
+
+var fallbackKinds = []fallbackKind{
+	{"TCP up", loading("up"), streamSamples},
+	{"TCP down", loading("down"), streamSamples},
+	{"packets up", loading("packets"), countSamples("packets", "packet")},
+	{"handshakes", func(ctx context.Context, f *fallbackPath, l *lane, long time.Duration) (carried, error) {
+		return f.handshakes(ctx, l, long)
+	}, countSamples("handshakes", "handshake")},
+}
+
+func loading(kind string) func(context.Context, *fallbackPath, *lane, time.Duration) (carried, error) {
+	return func(ctx context.Context, f *fallbackPath, l *lane, long time.Duration) (carried, error) {
+		return f.load(ctx, l, kind, long)
+	}
+}
+
+// lanes measures one kind.
+func (b *bench) lanes(ctx context.Context, f *fallbackPath, kind fallbackKind) error {
+	runs := make(map[*lane][][]sample)
+	for run := -1; run < b.runs; run++ { // one before, that nobody counts
+		for _, l := range f.lanes {
+			before, err := l.cpu()
+			if err != nil {
+				return err
+			}
+			r, err := kind.run(ctx, f, l, b.time)
+			if err != nil {
+				return fmt.Errorf("%s: %w", kind.name, err)
+			}
+			after, err := l.cpu()
+			if err != nil {
+				return err
+			}
+			if run >= 0 {
+				runs[l] = append(runs[l], kind.samples(r, after-before))
+			}
 		}
 	}
+	yardstick := 0.0
+	for _, l := range f.lanes {
+		fig := figure("fallback", 0, kind.name+", "+l.name, runs[l])
+		rate := fig.Values[0].Median
+		if l.driver == "" {
+			yardstick = rate
+		} else {
+			fig.add("beside", "", per(rate, yardstick))
+		}
+		b.report(fig)
+	}
+	return nil
+}
+
+func streamSamples(r carried, cpu time.Duration) []sample {
 	return []sample{
 		{"", "Mbit/s", per(float64(r.Amount)*8/1e6, r.Elapsed.Seconds())},
 		{"CPU", "s/GB", per(cpu.Seconds(), float64(r.Amount)/1e9)},
+	}
+}
+
+func countSamples(many, one string) func(carried, time.Duration) []sample {
+	return func(r carried, cpu time.Duration) []sample {
+		return []sample{
+			{many, "/s", per(float64(r.Amount), r.Elapsed.Seconds())},
+			{"CPU", "µs/" + one, per(microseconds(cpu), float64(r.Amount))},
+			{"lost", "%", 100 * per(float64(r.Lost), float64(r.Amount+r.Lost))},
+		}
 	}
 }

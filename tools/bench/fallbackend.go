@@ -30,6 +30,8 @@ const (
 	fallbackGatewayCommand = "fallback-gateway"
 	fallbackSinkCommand    = "fallback-sink"
 	fallbackLoadCommand    = "fallback-load"
+
+	fallbackHandshakesCommand = "fallback-handshakes"
 )
 
 // Ports of the services, those of the phones' API and the barrels'.
