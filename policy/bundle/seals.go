@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sealedge/sealedge/cluster/command"
 	"github.com/sealedge/sealedge/policy"
 	"github.com/sealedge/sealedge/policy/document"
 	"github.com/sealedge/sealedge/policy/ident"
@@ -157,7 +158,7 @@ func (p *parser) fallback(v document.Value) {
 	}
 	f := &p.rules.Fallback
 	f.Lifetime = span("lifetime", 5*time.Minute, 7*24*time.Hour, defaultFallbackLifetime)
-	f.IssuedLifetime = span("issuedLifetime", time.Hour, 366*24*time.Hour, defaultIssuedLifetime)
+	f.IssuedLifetime = span("issuedLifetime", time.Hour, command.FallbackFor, defaultIssuedLifetime)
 	f.Grace = span("grace", 10*time.Second, time.Hour, defaultFallbackGrace)
 	f.PlaceAge = span("placeAge", 0, 7*24*time.Hour, defaultPlaceAge)
 	m.Close()
