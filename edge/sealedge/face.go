@@ -34,6 +34,7 @@ type face struct {
 	control     *gtpc.Server
 	restoration *restoration
 	timers      *timers
+	standbys    *standbys
 	admissions  *admissions
 	sockets     *outer
 }
@@ -48,7 +49,9 @@ func (g *gateway) openFace(o config.Outer, first, only bool) (*face, error) {
 		}
 		return part + " " + f.name
 	}
-	f.paths = newPaths(g.node, g.rules.inForce, f.name, g.component(named("paths")))
+	log := fenced{g.node, f.name, f.lease.Held}
+	answers := newProbes(func(a netip.Addr) bool { return slices.Contains(g.cfg.Inner.Addresses, a) }, g.standing)
+	f.paths = newPaths(log, g.rules.inForce, f.name, g.component(named("paths")))
 	f.plane = gtpu.New(gtpu.Config{
 		// A node that was stopped or cut off and doesn't know yet that another holds
 		// the address lets nothing through.
@@ -60,6 +63,7 @@ func (g *gateway) openFace(o config.Outer, first, only bool) (*face, error) {
 		Holds:             f.lease.Held,
 		OnErrorIndication: f.paths.tunnelLost,
 		OnUplinkPath:      f.paths.backOnCarrier,
+		Answer:            answers.carrier,
 		AllowedPeers:      gtp.AllowedPeers,
 		Outer:             g.outside(),
 		Answers:           gtp.Answers,
@@ -85,8 +89,8 @@ func (g *gateway) openFace(o config.Outer, first, only bool) (*face, error) {
 					g.network.DeliverAll(pkts)
 				}
 			},
-			OnAuthenticated: func(pub [32]byte, _ netip.AddrPort) { f.paths.cameByFallback(pub) },
-			Holds:           f.lease.Held, Silence: wg.Silence, Listen: wireguard.ListenUDP(listen), Logger: g.component(named("wireguard")),
+			OnAuthenticated: f.paths.cameByFallback, Answer: answers.fallback,
+			Holds: f.lease.Held, Silence: wg.Silence, Listen: wireguard.ListenUDP(listen), Logger: g.component(named("wireguard")),
 		})
 		if err != nil {
 			return nil, err
@@ -100,6 +104,13 @@ func (g *gateway) openFace(o config.Outer, first, only bool) (*face, error) {
 	f.admissions = &admissions{
 		cluster: g.node, rules: g.rules.inForce, holds: f.lease.Held, changed: g.node.Changed, log: g.component(named("admissions")),
 	}
+	f.standbys = &standbys{
+		paths: f.paths, rules: g.rules.inForce, holds: f.lease.Held, both: func() []*command.Session { return g.tunnels.onBoth() },
+		carrierHeard: f.plane.LastHeard, mine: func(s *command.Session) bool { return g.faceOf(s) == f }, log: g.component(named("paths")),
+	}
+	if f.fallback != nil {
+		f.standbys.fallbackHeard = f.fallback.LastHeard
+	}
 	gateway := session.Gateway{Name: f.name, Outer: f.ip, Secret: g.secrets.teid}
 	if !only {
 		f.restoration.address = f.name
@@ -110,7 +121,7 @@ func (g *gateway) openFace(o config.Outer, first, only bool) (*face, error) {
 		gateway.Scope = f.name
 	}
 	procedures := gtpc.NewProcedures(gtpc.ProceduresConfig{
-		Cluster: fenced{g.endings, f.lease.Held}, Rules: g.rules.inForce, Gateway: gateway,
+		Cluster: fenced{g.endings, f.name, f.lease.Held}, Rules: g.rules.inForce, Gateway: gateway,
 		Prepare: func(ctx context.Context, s *command.Session) { g.tunnels.prepare(ctx, s) },
 		Unwrap:  g.secrets.wrapper.Unwrap, OnPeerRestart: f.restoration.counterClaimed,
 		Logger: g.component(named("gtpc")),
@@ -188,7 +199,7 @@ func (f *face) wait() {
 
 // count adds what a face's parts have counted.
 func (f *face) count(all map[string]uint64) {
-	parts := map[string]map[string]uint64{"gtpc": f.control.Counters(), "gtpu": f.plane.Counters()}
+	parts := map[string]map[string]uint64{"paths": f.paths.Counters(), "gtpc": f.control.Counters(), "gtpu": f.plane.Counters()}
 	if f.fallback != nil {
 		parts["wireguard"] = f.fallback.Counters()
 	}
@@ -212,12 +223,27 @@ func (g *gateway) holdings() (list []adminapi.GatewayAddress) {
 	return list
 }
 
-// fenced proposes what came to a gateway address, as long as this node holds it.
+// fenced proposes what came to a gateway address, as long as this node holds it. What
+// it proposes is carried out only if nobody has succeeded it by then.
 type fenced struct {
 	gtpc.Cluster
-	held func() bool
+	address string // its name
+	held    func() bool
 }
 
 func (f fenced) Propose(ctx context.Context, c *command.Command) (*command.Result, error) {
+	var epoch uint64
+	f.View(func(m *state.Machine) {
+		if m.Level() >= command.UnderLevel {
+			epoch = m.Address(f.address).GetEpoch()
+		}
+	})
+	// When this node has held it in that epoch, and no more, held is false.
+	if epoch != 0 {
+		c.At(f.address, epoch)
+	}
 	return f.Cluster.Propose(cluster.While(ctx, f.held), c)
 }
+
+// standing is how a terminal's session stands, by its inner address.
+func (g *gateway) standing(a netip.Addr) (standing, bool) { return g.tunnels.standing(a) }

@@ -154,7 +154,7 @@ func (g *gateway) openPlanes() (err error) {
 	g.tunnels = &tunnels{
 		node: g.node, plane: first.plane, fallback: first.fallback, network: g.network, log: g.component("tunnels"),
 		unwrap: g.secrets.wrapper.Unwrap,
-		have:   map[uint64]*command.Session{}, ended: g.tellCarrier, left: func(was *command.Session) { g.departures.down(was.Id, false) },
+		have:   map[uint64]*command.Session{}, both: map[uint64]struct{}{}, ended: g.tellCarrier, left: func(was *command.Session) { g.departures.down(was.Id, false) },
 	}
 	if g.keys != nil {
 		g.tunnels.keys = g.keys.follow
@@ -296,6 +296,7 @@ func (g *gateway) run(ctx context.Context) error {
 	for _, f := range g.faces {
 		part("session timers of "+f.name, f.timers.run)
 		part("admissions of "+f.name, f.admissions.run)
+		part("paths of "+f.name, f.standbys.run)
 	}
 	if g.keys != nil {
 		part("keys of the fallback path", g.keys.run)

@@ -3,15 +3,15 @@ package main
 import (
 	"context"
 	"log/slog"
+	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sealedge/sealedge/cluster/command"
 	"github.com/sealedge/sealedge/cluster/state"
-	"github.com/sealedge/sealedge/edge/sealuse"
+	"github.com/sealedge/sealedge/edge/pathchoice"
 	"github.com/sealedge/sealedge/policy"
-	"github.com/sealedge/sealedge/policy/ident"
-	"github.com/sealedge/sealedge/policy/view"
 )
 
 // proposer is the replicated log; *cluster.Node is.
@@ -21,28 +21,42 @@ type proposer interface {
 }
 
 // paths turns what the planes notice into commands: a terminal that came to the
-// other path, a tunnel whose far end is gone. Only the holder of the gateway
-// address notices anything.
+// other path, one that is heard from elsewhere, a tunnel whose far end is gone. Only
+// the holder of the gateway address notices anything.
 type paths struct {
 	cluster proposer
 	rules   func() *policy.Rules
 	gateway string // name of the gateway address
 	log     *slog.Logger
+	now     func() time.Time
 
 	work sync.WaitGroup
 	slot chan struct{} // bounds the proposals under way
 
 	mu      sync.Mutex
+	choice  *pathchoice.Chooser  // guarded by mu
 	refused map[[32]byte]refusal // guarded by mu: by WireGuard key, at most one a listed terminal
+	places  map[uint64]place     // guarded by mu: by session, where it was heard from lately
+
+	count pathCounts
 }
 
-// refusal is what a terminal was refused for on the fallback path. It goes on
-// trying, every few seconds for as long as it likes; the audit chain has room
-// for what is new.
-type refusal struct {
-	code     policy.Code
-	revision uint64 // of the policy
-	version  uint64 // of the subscriber
+// pathCounts counts what became of what was noticed.
+type pathCounts struct{ moves, late, damped, dropped, roams, released atomic.Uint64 }
+
+// place is where a session is heard from outside, on the fallback path.
+type place struct {
+	key  [32]byte
+	from netip.AddrPort
+	told time.Time // when it was last put on record
+	news bool      // it isn't yet
+}
+
+// step is what is to be done about something that was noticed.
+type step struct {
+	what    string
+	command *command.Command
+	done    func(*command.Result) // hears that it was carried out; may be nil
 }
 
 // proposeTime bounds a proposal that nobody waits for; what it was about is
@@ -50,33 +64,40 @@ type refusal struct {
 const proposeTime = 5 * time.Second
 
 func newPaths(c proposer, rules func() *policy.Rules, gateway string, log *slog.Logger) *paths {
-	return &paths{cluster: c, rules: rules, gateway: gateway, log: log, slot: make(chan struct{}, 64), refused: map[[32]byte]refusal{}}
+	return &paths{
+		cluster: c, rules: rules, gateway: gateway, log: log, now: time.Now, slot: make(chan struct{}, 64),
+		choice: pathchoice.New(pathchoice.Config{}), refused: map[[32]byte]refusal{}, places: map[uint64]place{},
+	}
 }
 
 // propose proposes without keeping the packet path waiting. When too many are
 // under way the event is dropped: it will be noticed again.
-func (p *paths) propose(what string, build func() *command.Command) {
+func (p *paths) propose(build func() *step) {
 	select {
 	case p.slot <- struct{}{}:
 	default:
+		p.count.dropped.Add(1)
 		return
 	}
 	p.work.Go(func() {
 		defer func() { <-p.slot }()
-		c := build()
-		if c == nil {
+		s := build()
+		if s == nil {
 			return
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), proposeTime)
 		defer cancel()
-		r, err := p.cluster.Propose(ctx, c)
+		r, err := p.cluster.Propose(ctx, s.command)
 		switch {
 		case err != nil:
-			p.log.Warn(what+": not committed", "err", err)
+			p.log.Warn(s.what+": not committed", "err", err)
 		case r.Code != command.Code_OK:
-			p.log.Info(what+": not done", "code", r.Code, "why", r.Message)
+			p.log.Info(s.what+": not done", "code", r.Code, "why", r.Message)
 		default:
-			p.log.Info(what)
+			p.log.Info(s.what)
+			if s.done != nil {
+				s.done(r)
+			}
 		}
 	})
 }
@@ -88,87 +109,71 @@ func (p *paths) wait() { p.work.Wait() }
 // session any more, so it has lost the bearer (TS 23.007 21). teid is our
 // end of the tunnel: the indication may be older than the session's path.
 func (p *paths) tunnelLost(session uint64, teid uint32) {
-	p.propose("carrier has lost a tunnel", func() *command.Command {
+	p.propose(func() *step {
 		var s *command.Session
 		p.cluster.View(func(m *state.Machine) { s = m.Session(session) })
 		if s.GetGtp() == nil || s.Gtp.LocalTeidU != teid {
 			return nil
 		}
-		return command.New("paths", "", "gtp-u", &command.ClosePath{
+		return &step{what: "carrier has lost a tunnel", command: command.New("paths", "", "gtp-u", &command.ClosePath{
 			Session: session, Path: command.PathKind_GTP, LocalTeidC: s.Gtp.LocalTeidC, Reason: "error indication from the peer",
-		})
+		})}
 	})
 }
 
 // backOnCarrier follows uplink packets through the carrier while the fallback
 // is the active path.
 func (p *paths) backOnCarrier(session uint64) {
-	p.propose("terminal is back on the carrier's path", func() *command.Command {
-		return command.New("paths", "", "gtp-u", &command.SelectPath{Session: session, Path: command.PathKind_GTP})
+	p.propose(func() *step {
+		var s *command.Session
+		p.cluster.View(func(m *state.Machine) { s = m.Session(session) })
+		if s.GetGtp() == nil || s.Active == command.PathKind_GTP {
+			return nil
+		}
+		return p.move(s, command.PathKind_GTP, "gtp-u")
 	})
 }
 
-// cameByFallback follows a terminal that proved its WireGuard key. It is
-// admitted by the same policy as a SIM.
-func (p *paths) cameByFallback(pub [32]byte) {
-	p.propose("terminal on the fallback path", func() *command.Command {
-		rules := p.rules()
-		if rules == nil {
-			return nil
-		}
-		var sub *command.Subscriber
-		var here bool
-		now := time.Now()
-		p.cluster.View(func(m *state.Machine) {
-			sub = m.SubscriberByWireGuardKey(pub[:])
-			s := m.SessionByKey(sub.GetImsi(), fallbackAPN(sub))
-			now = sealuse.Later(now, m.Clock())
-			here = s.GetActive() == command.PathKind_WIREGUARD && fallbackAddress(s) == p.gateway
-		})
-		if fallbackAPN(sub) == "" || here {
-			return nil
-		}
-		d, ok := p.admit(rules, sub, now)
-		if ok {
-			p.mu.Lock()
-			delete(p.refused, pub)
-			p.mu.Unlock()
-		} else {
-			if !p.isNew(pub, refusal{d.Code, rules.Revision, sub.Version}) {
-				return nil
-			}
-			p.log.Warn("terminal refused on the fallback path", "code", d.Code, "reasons", d.Denials())
-			return command.New("paths", "", "wireguard", &command.RecordDecision{
-				Kind: "admit", Subject: sub.Imsi, Code: string(d.Code), Reasons: d.Denials(), PolicyRevision: d.Revision,
-			})
-		}
-		return command.New("paths", "", "wireguard", &command.AttachWireGuard{
-			Imsi: sub.Imsi, Apn: fallbackAPN(sub), PublicKey: pub[:], PolicyRevision: rules.Revision,
-			SubscriberVersion: sub.Version, GatewayAddress: p.gateway,
-		})
-	})
+// move makes a path the active one that a session has, if it hasn't moved too often.
+func (p *paths) move(s *command.Session, to command.PathKind, actor string) *step {
+	if !p.mayMove(s.Id) {
+		return nil
+	}
+	return &step{
+		"terminal is on its other path",
+		command.New("paths", "", actor, &command.SelectPath{Session: s.Id, Path: to}),
+		func(*command.Result) { p.moved(s.Id) },
+	}
 }
 
-// isNew notes a refusal, and tells whether it differs from the last one.
-func (p *paths) isNew(pub [32]byte, r refusal) bool {
+// mayMove asks whether data by the path that isn't the active one moves a session.
+func (p *paths) mayMove(session uint64) bool {
+	p.mu.Lock()
+	verdict := p.choice.Heard(p.now(), session)
+	p.mu.Unlock()
+	switch verdict {
+	case pathchoice.Late:
+		p.count.late.Add(1)
+	case pathchoice.Damped:
+		p.count.damped.Add(1)
+		p.log.Debug("terminal goes to and fro between its paths; it stays where it is for now", "session", session)
+	}
+	return verdict == pathchoice.Move
+}
+
+func (p *paths) moved(session uint64) {
+	p.count.moves.Add(1)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	was, known := p.refused[pub]
-	p.refused[pub] = r
-	return !known || was != r
+	p.choice.Moved(p.now(), session)
 }
 
-func (p *paths) admit(rules *policy.Rules, sub *command.Subscriber, now time.Time) (policy.Decision, bool) {
-	imsi, err := ident.ParseIMSI(sub.Imsi)
-	if err != nil {
-		return policy.Decision{}, false
+// Counters returns how often sessions moved between their paths, how often they
+// didn't because the packet was late or the damper held, and what else was done.
+func (p *paths) Counters() map[string]uint64 {
+	c := &p.count
+	return map[string]uint64{
+		"moves": c.moves.Load(), "late": c.late.Load(), "damped": c.damped.Load(), "dropped": c.dropped.Load(),
+		"roams": c.roams.Load(), "released": c.released.Load(),
 	}
-	apn, err := ident.ParseAPN(fallbackAPN(sub))
-	if err != nil {
-		return policy.Decision{}, false
-	}
-	d := rules.Admit(policy.AdmitRequest{
-		IMSI: imsi, Subscriber: view.Subscriber(sub), APN: apn, Path: policy.PathWireGuard, Now: now, Shown: policy.CredentialWireGuard,
-	})
-	return d, d.Allowed
 }

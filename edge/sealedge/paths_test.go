@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"testing"
 
@@ -33,7 +34,7 @@ func TestRefusalOnFallbackIsRecordedOnce(t *testing.T) {
 	p := newPaths(log, func() *policy.Rules { return rules }, "gw1", slog.New(slog.DiscardHandler))
 	came := func(want int) {
 		t.Helper()
-		p.cameByFallback(key)
+		p.cameByFallback(key, netip.AddrPort{})
 		p.wait()
 		if len(log.got) != want {
 			t.Errorf("%d proposals, want %d: %v", len(log.got), want, log.got)
@@ -86,7 +87,7 @@ func TestRulesOfFallback(t *testing.T) {
 		log := &proposals{fakeNode: newPlanes(t, false).fakeNode}
 		rules := &policy.Rules{Revision: 1, APNs: map[ident.APN]policy.APN{apn: {Name: apn}}, Fallback: policy.Fallback{Allowed: true}, Table: c.rules}
 		p := newPaths(log, func() *policy.Rules { return rules }, "gw1", slog.New(slog.DiscardHandler))
-		p.cameByFallback(key)
+		p.cameByFallback(key, netip.AddrPort{})
 		p.wait()
 		if len(log.got) != 1 || log.got[0] != c.want {
 			t.Errorf("%s: proposed %v, want %s", name, log.got, c.want)

@@ -42,9 +42,9 @@ type tunnels struct {
 	left func(was *command.Session)
 	log  *slog.Logger
 
-	// onFallback has the inner IPv4 addresses of the sessions with a fallback
-	// path, which are admitted to send over it.
-	onFallback sync.Map // netip.Addr: struct{}
+	// stands has how sessions stand, by what they have of the inner network: an IPv4
+	// address, the first address of a /64.
+	stands sync.Map // netip.Addr: standing
 
 	mu     sync.Mutex
 	at     state.Cursor                // guarded by mu: how far the state was followed
@@ -53,6 +53,32 @@ type tunnels struct {
 	due    time.Time                   // guarded by mu: when that is to be, because a lease is over or the last attempt failed; zero: never
 	rested time.Time                   // guarded by mu: not before, because it takes long
 	psks   presharedKeys               // guarded by mu
+	both   map[uint64]struct{}         // guarded by mu: the sessions of have with both paths
+}
+
+// standing is how a session stands on its paths.
+type standing struct {
+	onFallback bool // it is admitted to send over the fallback path
+	byFallback bool // that carries what is sent to it
+}
+
+// standing is that of who has an address of the inner network, or its /64.
+func (t *tunnels) standing(a netip.Addr) (s standing, ok bool) {
+	v, ok := t.stands.Load(a)
+	if ok {
+		s = v.(standing)
+	}
+	return s, ok
+}
+
+// onBoth lists the sessions that are attached through both paths.
+func (t *tunnels) onBoth() (both []*command.Session) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for id := range t.both {
+		both = append(both, t.have[id])
+	}
+	return both
 }
 
 // way is what leads to one gateway address.
@@ -282,11 +308,13 @@ func (t *tunnels) put(s *command.Session) {
 		default:
 			t.network.DelRoute(prefix)
 		}
-		if s.Wireguard != nil && prefix.Addr().Is4() {
-			t.onFallback.Store(prefix.Addr(), struct{}{})
-		} else {
-			t.onFallback.Delete(prefix.Addr())
-		}
+		is4 := prefix.Addr().Is4()
+		t.stands.Store(prefix.Addr(), standing{onFallback: is4 && s.Wireguard != nil, byFallback: is4 && byFallback(s)})
+	}
+	if s.Gtp != nil && s.Wireguard != nil {
+		t.both[s.Id] = struct{}{}
+	} else {
+		delete(t.both, s.Id)
 	}
 	// A path that another one of the same bearer replaced was replaced by the
 	// carrier's own request, and is deleted without signalling (TS 29.274 7.2.1):
@@ -317,6 +345,7 @@ func (t *tunnels) remove(s *command.Session) {
 		return // an id may be in the changes twice
 	}
 	delete(t.have, s.Id)
+	delete(t.both, s.Id)
 	t.carry(s, nil)
 	for prefix := range held(s) {
 		t.forget(prefix)
@@ -352,7 +381,7 @@ func (t *tunnels) forget(prefix netip.Prefix) {
 		return
 	}
 	t.network.DelRoute(prefix)
-	t.onFallback.Delete(prefix.Addr())
+	t.stands.Delete(prefix.Addr())
 }
 
 // admitted tells whether an inner packet that came over the fallback path is of
@@ -363,8 +392,8 @@ func (t *tunnels) admitted(pkt []byte) bool {
 	if len(pkt) < header || pkt[0]>>4 != 4 {
 		return false
 	}
-	_, ok := t.onFallback.Load(netip.AddrFrom4([4]byte(pkt[12:16])))
-	return ok
+	s, _ := t.standing(netip.AddrFrom4([4]byte(pkt[12:16])))
+	return s.onFallback
 }
 
 // one is the tunnel list of a single session; nil has none.

@@ -88,7 +88,7 @@ func newPlanes(t *testing.T, withFallback bool) *planes {
 	t.Cleanup(func() { network.Close() })
 	p.tunnels = &tunnels{
 		node: p.fakeNode, plane: gtpu.New(gtpu.Config{Uplink: network.Deliver}), network: network,
-		log: slog.New(slog.DiscardHandler), have: map[uint64]*command.Session{},
+		log: slog.New(slog.DiscardHandler), have: map[uint64]*command.Session{}, both: map[uint64]struct{}{},
 		ended: func(was *command.Session) { p.told = append(p.told, was.Gtp.LocalTeidC) },
 	}
 	if withFallback {
