@@ -4663,8 +4663,8 @@ func (x *LeaseFallback) GetSubscriberVersion() uint64 {
 	return 0
 }
 
-// EndFallback takes a lease back, and closes the path that came by it. Result:
-// FallbackLease (without the pre-shared key).
+// EndFallback takes a lease back, and closes the path that came by it, or by one that it
+// replaced. Result: FallbackLease (without the pre-shared key).
 type EndFallback struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Imsi          string                 `protobuf:"bytes,1,opt,name=imsi,proto3" json:"imsi,omitempty"`

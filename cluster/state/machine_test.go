@@ -48,6 +48,9 @@ func full(t testing.TB) *testLog {
 	l.put(&command.ReserveUses{Order: "O-1", Barrel: "B-1", Imsi: "460010000000001", Count: 2, Permitted: 3, EvidenceSeconds: 60})
 	l.put(&command.RecordReceipt{Use: 1, Number: 1, Receipt: []byte("receipt")})
 	l.put(&command.Disconnect{Use: 1, SourceId: "d1", Reason: "wrong page"})
+	l.put(&command.PutServerKey{PublicKey: bytes.Repeat([]byte{1}, 32)})
+	l.put(&command.LeaseFallback{Imsi: "460010000000001", LifetimeSeconds: 600})
+	l.put(&command.AttachWireGuard{Imsi: "460010000000001", Apn: "seal.corp", Endpoint: []byte{192, 0, 2, 1}, EndpointPort: 4000})
 	l.apply(command.New("test", "remember", "", &command.RecordDecision{Kind: "admit"}))
 	return l
 }
