@@ -1,10 +1,12 @@
 package fallback
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -113,7 +115,7 @@ func (s *Server) serve(ctx context.Context, w http.ResponseWriter, r *http.Reque
 	}
 	var req wire.ConnectionRequest
 	if p == nil {
-		p = decode(http.MaxBytesReader(w, r.Body, wire.MaxConnectionRequest), r, &req)
+		p = decode(r, &req)
 	}
 	if p != nil {
 		s.count(string(p.Code))
@@ -137,17 +139,18 @@ func routed(w http.ResponseWriter, r *http.Request) (p *wire.Problem) {
 	return p
 }
 
-func decode(body interface{ Read([]byte) (int, error) }, r *http.Request, req *wire.ConnectionRequest) *wire.Problem {
+func decode(r *http.Request, req *wire.ConnectionRequest) *wire.Problem {
 	if t := r.Header.Get("Content-Type"); t != "" && !strings.HasPrefix(t, "application/json") {
 		return bad("Content-Type: want application/json.")
 	}
-	var large *http.MaxBytesError
-	switch err := wire.DecodeRequest(body, req); {
-	case errors.As(err, &large):
+	body, err := io.ReadAll(io.LimitReader(r.Body, wire.MaxConnectionRequest+1))
+	defer clear(body)
+	if len(body) > wire.MaxConnectionRequest {
 		p := wire.NewProblem(wire.CodeTooLarge, "")
 		p.Hint = "Send at most 4 KiB."
 		return p
-	case err != nil: // the decoder's words might quote a password
+	}
+	if err != nil || wire.DecodeRequest(bytes.NewReader(body), req) != nil { // whose words might quote a password
 		return bad("Want one JSON object with the members of a connection request, and no other.")
 	}
 	return nil
