@@ -77,11 +77,13 @@ type Endpoint struct {
 	owners owners
 	keys   atomic.Pointer[[]*serverKey] // newest first; written under control
 
-	// control is held by whoever changes devices: SetKeys, SetPeers, Listen,
-	// Unlisten, Close.
+	changing sync.Mutex // held by SetKeys
+	devices  uint32     // guarded by changing: how many there ever were
+
+	// control is held by whoever changes devices that are in use: SetKeys, SetPeers,
+	// Listen, Unlisten, Close.
 	control   sync.Mutex
 	closed    bool      // guarded by control
-	devices   uint32    // guarded by control: how many there ever were
 	socket    *socket   // guarded by control; nil while not listening
 	calls     *callBack // guarded by control; of the socket
 	listening atomic.Bool

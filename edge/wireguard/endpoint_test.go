@@ -458,6 +458,10 @@ func TestClose(t *testing.T) {
 		if err := r.Listen(t.Context(), gatewayAt); !errors.Is(err, ErrClosed) {
 			t.Errorf("Listen: %v", err)
 		}
+		one, _ := key(t, gatewaySeed)
+		if err := r.SetKeys(one); !errors.Is(err, ErrClosed) {
+			t.Errorf("SetKeys: %v", err)
+		}
 		if err := r.SetPeers(nil); !errors.Is(err, ErrClosed) {
 			t.Errorf("SetPeers: %v", err)
 		}

@@ -16,6 +16,8 @@ type serverKey struct {
 	dev    *device.Device
 	bind   *bind
 	tun    *tunnel
+
+	told map[[32]byte]told // what introduce said; nil once the device is in use
 }
 
 // maxKeys is how many keys there may be at once: one, and the one that it replaces.
@@ -28,11 +30,6 @@ func (e *Endpoint) SetKeys(private ...[32]byte) error {
 	if len(private) > maxKeys {
 		return fmt.Errorf("wireguard: %d keys: want at most %d", len(private), maxKeys)
 	}
-	e.control.Lock()
-	defer e.control.Unlock()
-	if e.closed {
-		return ErrClosed
-	}
 	publics := make([][32]byte, len(private))
 	for i := range private {
 		curve25519.ScalarBaseMult(&publics[i], &private[i])
@@ -43,47 +40,105 @@ func (e *Endpoint) SetKeys(private ...[32]byte) error {
 			return errors.New("wireguard: the two private keys are the same")
 		}
 	}
-	were := *e.keys.Load()
+	e.changing.Lock()
+	defer e.changing.Unlock()
 	are := make([]*serverKey, len(private))
+	gone := slices.Clone(*e.keys.Load())
 	var added []*serverKey
 	var errs []error
-	for i, public := range publics {
-		if at := slices.IndexFunc(were, func(k *serverKey) bool { return k.public == public }); at >= 0 {
-			are[i] = were[at]
+	for i := range private {
+		if at := slices.IndexFunc(gone, func(k *serverKey) bool { return k.public == publics[i] }); at >= 0 {
+			are[i] = gone[at]
+			gone = slices.Delete(gone, at, at+1)
 			continue
 		}
-		k, err := e.newServerKey(public, &private[i])
+		k, err := e.newServerKey(publics[i], &private[i])
 		if err != nil {
 			for _, k := range added {
 				k.retire()
 			}
 			return err
 		}
-		for _, p := range e.byKey {
-			errs = append(errs, k.add(p, true))
-		}
 		are[i], added = k, append(added, k)
+		errs = append(errs, e.introduce(k))
 	}
-	if e.socket != nil {
-		for _, k := range added {
+	errs = append(errs, e.use(are, gone))
+	return errors.Join(errs...)
+}
+
+// introduce tells a new device of the peers. With thousands of them that takes
+// seconds, in which peers may be revoked: what changes meanwhile is seen to by use.
+func (e *Endpoint) introduce(k *serverKey) error {
+	e.control.Lock()
+	k.told = make(map[[32]byte]told, len(e.byKey))
+	for key, p := range e.byKey {
+		k.told[key] = told{p, p.settings}
+	}
+	e.control.Unlock()
+	var errs []error
+	for _, t := range k.told {
+		errs = append(errs, k.add(t.settings, true))
+	}
+	return errors.Join(errs...)
+}
+
+// told is what a device was told of a peer that may have changed since.
+type told struct {
+	peer *peer
+	settings
+}
+
+// catchUp tells the device what has changed since introduce. Endpoint.control is held.
+func (k *serverKey) catchUp(peers map[[32]byte]*peer) error {
+	var errs []error
+	for key := range k.told {
+		if peers[key] == nil {
+			k.dev.RemovePeer(device.NoisePublicKey(key))
+		}
+	}
+	for key, p := range peers {
+		if t := k.told[key]; t.peer != p || t.settings != p.settings {
+			errs = append(errs, k.add(p.settings, true))
+		}
+	}
+	clear(k.told)
+	k.told = nil
+	return errors.Join(errs...)
+}
+
+// use makes are the keys; of those that are gone nothing is heard or sent when it
+// returns.
+func (e *Endpoint) use(are, gone []*serverKey) error {
+	e.control.Lock()
+	var errs []error
+	if e.closed {
+		are, gone, errs = nil, append(gone, are...), append(errs, ErrClosed)
+	}
+	for _, k := range are {
+		if k.told == nil {
+			continue // in use already
+		}
+		errs = append(errs, k.catchUp(e.byKey))
+		if e.socket != nil {
 			errs = append(errs, k.up(e.socket))
 		}
 	}
 	e.keys.Store(&are)
-	for _, k := range were {
-		if slices.Contains(are, k) {
-			continue
-		}
+	for _, k := range gone {
+		_ = k.bind.Close()
 		for _, p := range e.byKey {
 			p.via.CompareAndSwap(k, nil)
 		}
+	}
+	e.control.Unlock()
+	for _, k := range gone {
 		k.retire()
 	}
 	return errors.Join(errs...)
 }
 
-// newServerKey makes the device of a key, which is down and has no peers. e.control is
-// held.
+// newServerKey makes the device of a key, which is down and has no peers.
+// Endpoint.changing is held.
 func (e *Endpoint) newServerKey(public [32]byte, private *[32]byte) (*serverKey, error) {
 	k := &serverKey{public: public}
 	e.devices++

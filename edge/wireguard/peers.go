@@ -29,13 +29,18 @@ type Peer struct {
 	Active bool
 }
 
-// peer is what the endpoint knows of a terminal. Key and address never change.
-type peer struct {
-	key  [32]byte
-	addr netip.Addr
+// settings are what a device is told of a peer.
+type settings struct {
+	key   [32]byte
+	addr  netip.Addr
+	psk   [32]byte
+	outer netip.AddrPort // Peer.Endpoint
+}
 
-	psk   [32]byte       // guarded by Endpoint.control
-	outer netip.AddrPort // guarded by Endpoint.control: Peer.Endpoint
+// peer is what the endpoint knows of a terminal. Key and address never change; the
+// other settings are guarded by Endpoint.control.
+type peer struct {
+	settings
 
 	active atomic.Bool
 	via    atomic.Pointer[serverKey] // by which it was last heard; nil: unknown
@@ -86,13 +91,13 @@ func (e *Endpoint) SetPeers(peers []Peer) error {
 			errs = append(errs, e.change(p, w))
 			continue
 		}
-		p = &peer{key: key, addr: w.Address, psk: w.PresharedKey, outer: w.Endpoint}
+		p = &peer{settings: settings{key, w.Address, w.PresharedKey, w.Endpoint}}
 		p.active.Store(w.Active)
 		var failed error
 		for _, k := range keys {
 			// What the device has learned of a peer that has moved stays.
 			place := k.dev.LookupPeer(device.NoisePublicKey(key)) == nil
-			failed = errors.Join(failed, k.add(p, place))
+			failed = errors.Join(failed, k.add(p.settings, place))
 		}
 		if failed != nil {
 			errs = append(errs, failed)
@@ -118,19 +123,19 @@ func (e *Endpoint) change(p *peer, w Peer) error {
 	}
 	var errs []error
 	for _, k := range *e.keys.Load() {
-		errs = append(errs, k.set(p, "update_only=true\n", psk, place))
+		errs = append(errs, k.set(p.settings, "update_only=true\n", psk, place))
 	}
 	return errors.Join(errs...)
 }
 
 // add makes p a peer of the device; place: also tell where it was last.
-func (k *serverKey) add(p *peer, place bool) error {
+func (k *serverKey) add(p settings, place bool) error {
 	return k.set(p, fmt.Sprintf("replace_allowed_ips=true\nallowed_ip=%v/32\n", p.addr), true, place)
 }
 
 // set configures a peer. Of a pre-shared key that it hands over the library's reader
 // leaves copies to the garbage collector.
-func (k *serverKey) set(p *peer, lines string, psk, place bool) error {
+func (k *serverKey) set(p settings, lines string, psk, place bool) error {
 	b := make([]byte, 0, 512)
 	defer func() { clear(b[:cap(b)]) }()
 	b = hex.AppendEncode(append(b, "public_key="...), p.key[:])

@@ -2,11 +2,16 @@ package wireguard
 
 import (
 	"bytes"
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"golang.zx2c4.com/wireguard/device"
 )
 
 // patience bounds waits for what must happen; it is never waited for in a
@@ -133,6 +138,81 @@ func TestConcurrentUse(t *testing.T) {
 	}
 	close(stop)
 	wg.Wait()
+}
+
+// Adding a key takes a while where there are many peers. That keeps nobody from taking
+// one of them off the list at once, and in the end the new device knows what all know.
+func TestPeersChangeWhileAKeyIsAdded(t *testing.T) {
+	e, err := New(Config{Uplink: func([][]byte) {}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	setKeys(t, e, gatewaySeed)
+	const n = 300
+	all := make([]Peer, n)
+	for i := range all {
+		all[i] = Peer{PublicKey: publicOf(t, [32]byte{0, byte(i), byte(i >> 8), 1}), Address: netip.AddrFrom4([4]byte{10, 90, byte(i >> 8), byte(i)})}
+	}
+	if err := e.SetPeers(all); err != nil {
+		t.Fatal(err)
+	}
+	old := (*e.keys.Load())[0].dev
+	added := make(chan error)
+	go func() {
+		one, _ := key(t, gatewaySeed)
+		two, _ := key(t, newSeed)
+		added <- e.SetKeys(two, one)
+	}()
+	changes := 0
+	for i := 0; ; i++ {
+		select {
+		case err := <-added:
+			if err != nil {
+				t.Fatal(err)
+			}
+			if changes == 0 {
+				t.Error("nothing changed meanwhile: the test shows nothing")
+			}
+			was, is := listing(t, old), listing(t, (*e.keys.Load())[0].dev)
+			if len(was) == 0 || !maps.Equal(was, is) {
+				t.Errorf("the old device knows %d peers, the new one %d, or they differ", len(was), len(is))
+			}
+			return
+		default:
+		}
+		some := slices.Clone(all[i%50 : n-i%70])
+		for j := range some {
+			some[j].PresharedKey = [32]byte{byte(i), byte(j % 3)}
+			some[j].Address = all[(j+i%2)%len(some)].Address
+		}
+		if err := e.SetPeers(some); err != nil {
+			t.Fatal(err)
+		}
+		if len(*e.keys.Load()) == 1 {
+			changes++
+		}
+	}
+}
+
+// listing is what a device knows of its peers, by public key.
+func listing(t *testing.T, dev *device.Device) map[string]string {
+	t.Helper()
+	all, err := dev.IpcGet()
+	if err != nil {
+		t.Fatal(err)
+	}
+	peers := make(map[string]string)
+	var of string
+	for line := range strings.Lines(all) {
+		switch what, _, _ := strings.Cut(line, "="); what {
+		case "public_key":
+			of = line
+		case "preshared_key", "allowed_ip":
+			peers[of] += line
+		}
+	}
+	return peers
 }
 
 // Whatever arrives at the port, the endpoint goes on.
