@@ -18,3 +18,8 @@ var Phone []byte
 //
 //go:embed admin.yaml
 var Admin []byte
+
+// Fallback is the OpenAPI document of the connection request.
+//
+//go:embed fallback.yaml
+var Fallback []byte

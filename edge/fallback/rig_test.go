@@ -243,6 +243,9 @@ func (l *line) post(req wire.ConnectionRequest) reply {
 	if err != nil {
 		l.r.t.Fatal(err)
 	}
+	if err := documented("ConnectionRequest", b); err != nil {
+		l.r.t.Errorf("request: %v", err)
+	}
 	return l.send(http.MethodPost, wire.PathConnections, b)
 }
 
@@ -261,6 +264,9 @@ func (l *line) send(method, path string, body []byte) (a reply) {
 	a.status, a.header = res.StatusCode, res.Header
 	if a.body, err = io.ReadAll(res.Body); err != nil {
 		t.Fatal(err)
+	}
+	if err := a.asDocumented(path, method); err != nil {
+		t.Errorf("%s %s: %s: %v", method, path, a.body, err)
 	}
 	if a.header.Get("Cache-Control") != "no-store" {
 		t.Errorf("%s %s: may be kept: %v", method, path, a.header)

@@ -32,19 +32,19 @@ func TestTransport(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		for _, c := range []struct {
 			name string
-			cfg  tls.Config
+			cfg  *tls.Config
 			ok   bool
 		}{
-			{"TLS 1.3", tls.Config{MinVersion: tls.VersionTLS13}, true},
-			{"TLS 1.2", tls.Config{MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS12}, false},
-			{"HTTP/2 alone", tls.Config{NextProtos: []string{"h2"}}, false},
+			{"TLS 1.3", &tls.Config{MinVersion: tls.VersionTLS13}, true},
+			{"TLS 1.2", &tls.Config{MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS12}, false},
+			{"HTTP/2 alone", &tls.Config{NextProtos: []string{"h2"}}, false},
 		} {
 			raw, err := r.ln.dial(t.Context(), home)
 			if err != nil {
 				t.Fatal(err)
 			}
 			c.cfg.InsecureSkipVerify = true
-			conn := tls.Client(raw, &c.cfg)
+			conn := tls.Client(raw, c.cfg)
 			if err := conn.HandshakeContext(t.Context()); (err == nil) != c.ok {
 				t.Errorf("%s: %v", c.name, err)
 			}
