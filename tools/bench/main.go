@@ -1,7 +1,7 @@
 // Command bench measures the gateway with real processes on loopback, and
 // prints tables of medians (docs/performance.md says how to read them):
 //
-//	go run ./tools/bench                     everything, in about seven minutes
+//	go run ./tools/bench                     everything, in about nine minutes
 //	go run ./tools/bench -short              a look, in under one
 //	go run ./tools/bench -parts attach,plane -nodes 3
 //	go run ./tools/bench -json >figures.json
@@ -87,6 +87,10 @@ var parts = []part{
 		"  at the other end, too; \"netstack\" and \"tun\" have the gateway's endpoint and its inner network by that driver.",
 		"  They take turns. TCP is one connection; packets are UDP with 64 bytes of payload, up. CPU is of the processes at",
 		"  the gateway's end, what the kernel does for them in interrupts not counted. \"beside\" is the rate's ratio.",
+	}},
+	{"gap", "A path switch, as a flow of 100 packets a second sees it", []string{
+		"A simulated phone over GTP-U and WireGuard at once, with real nodes. \"detection\" is from the carrier's silence until",
+		"  the phone has another path by its own decision; something waits for an answer meanwhile, as in a use.",
 	}},
 	{"import", "Import of devices (sealctl device import of a table of terminals, from the command line on)", []string{
 		"What is there already doesn't come into the log. Measured on the largest cluster alone.",
@@ -246,6 +250,9 @@ func (b *bench) measure(ctx context.Context, want []string, nodes []int) error {
 			}
 			return err
 		})
+	}
+	if asked("gap") {
+		do("gap", func() error { return b.gaps(ctx, b.largest) })
 	}
 	if asked("memory") {
 		do("memory", func() error { return b.machine(b.sessions) })
