@@ -121,10 +121,11 @@ func TestCheckFindsWhatIsWrongWithFiles(t *testing.T) {
 			p.copy("pki/gateway-key.pem", "pki/grant-key.pem")
 			p.write("pki/secrets.key", "c2hvcnQ=\n")
 			p.write("pki/wireguard.key", strings.Repeat("A", 43)+"=\n")
+			p.edit("    enabled: true", "    private_key_file: pki/wireguard.key")
 		}, []string{"gateway.wireguard.private_key_file: ", "want an Ed25519 key", "want 32 bytes in base64"}},
-		{"the cluster keeps the fallback path's key", func(p place) {
-			os.Remove(p.path("pki/wireguard.key"))
-			p.edit("    private_key_file: pki/wireguard.key", "    enabled: true")
+		{"the fallback path's key of before", func(p place) {
+			p.write("pki/wireguard.key", strings.Repeat("B", 42)+"E=\n")
+			p.edit("    enabled: true", "    private_key_file: pki/wireguard.key")
 		}, nil},
 		{"an interface of another machine", func(p place) {
 			p.edit("  address: 127.0.10.1", "  address: 192.0.2.1\n  address_driver: netlink\n  interface: eth99")

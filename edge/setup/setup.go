@@ -54,7 +54,7 @@ type Layout struct {
 	SealServer string // the seal server's configuration
 	Context    string // the operator's, for sealctl
 	GrantKey   string // the public half, for barrels
-	WireGuard  string // the public half, for terminals
+	WireGuard  string // the public half of a key from before the cluster made it; nothing is there
 }
 
 // Ports of a node, and the name of the gateway's address.
