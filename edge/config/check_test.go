@@ -121,12 +121,16 @@ func TestCheckFindsWhatIsWrongWithFiles(t *testing.T) {
 			p.copy("pki/gateway-key.pem", "pki/grant-key.pem")
 			p.write("pki/secrets.key", "c2hvcnQ=\n")
 			p.write("pki/wireguard.key", strings.Repeat("A", 43)+"=\n")
-			p.edit("    enabled: true", "    private_key_file: pki/wireguard.key")
+			p.edit("    enabled: true # the key is the cluster's: sealctl fallback keys", "    private_key_file: pki/wireguard.key")
 		}, []string{"gateway.wireguard.private_key_file: ", "want an Ed25519 key", "want 32 bytes in base64"}},
-		{"the fallback path's key of before", func(p place) {
-			p.write("pki/wireguard.key", strings.Repeat("B", 42)+"E=\n")
-			p.edit("    enabled: true", "    private_key_file: pki/wireguard.key")
+		{"nobody asks for the fallback path from outside", func(p place) {
+			p.edit("  listen: \"127.0.1.1:7448\"\n  cert: pki/node1-fallback.pem\n  key: pki/node1-fallback-key.pem\n", "  listen: \"\"\n")
+			os.Remove(p.path("pki/node1-fallback-key.pem"))
 		}, nil},
+		{"another's certificate where the fallback path is asked for", func(p place) {
+			p.copy("pki/gateway.pem", "pki/node1-fallback.pem")
+			p.copy("pki/gateway-key.pem", "pki/node1-fallback-key.pem")
+		}, []string{"fallback.cert: "}},
 		{"an interface of another machine", func(p place) {
 			p.edit("  address: 127.0.10.1", "  address: 192.0.2.1\n  address_driver: netlink\n  interface: eth99")
 		}, []string{`gateway.interface: this machine has no interface "eth99"; name one that "ip link" lists`}},

@@ -9,8 +9,7 @@ import (
 )
 
 // keys makes what all nodes share besides certificates: the key that grants are
-// signed with, and the key that wraps secrets in the cluster's state. The fallback
-// path's key the cluster makes itself.
+// signed with, and the cluster's secret.
 func keys(Options) ([]file, error) {
 	public, private, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {

@@ -54,7 +54,6 @@ type Layout struct {
 	SealServer string // the seal server's configuration
 	Context    string // the operator's, for sealctl
 	GrantKey   string // the public half, for barrels
-	WireGuard  string // the public half of a key from before the cluster made it; nothing is there
 }
 
 // Ports of a node, and the name of the gateway's address.
@@ -146,7 +145,7 @@ func Init(dir string, o Options) (*Layout, error) {
 	at := func(name string) string { return filepath.Join(dir, name) }
 	l := &Layout{
 		Policy: at("policy.yaml"), SealServer: at("sealserver.yaml"), Context: at("sealctl.yaml"),
-		GrantKey: at("pki/grant-public.pem"), WireGuard: at("pki/wireguard.pub"),
+		GrantKey: at("pki/grant-public.pem"),
 	}
 	for n := range o.Nodes {
 		l.Nodes = append(l.Nodes, at(nodeName(n)+".yaml"))

@@ -269,8 +269,8 @@ func TestSharedKeys(t *testing.T) {
 	if err != nil || !key.Public().(ed25519.PublicKey).Equal(public) {
 		t.Errorf("grant key: %v", err)
 	}
-	if w := cfg.Gateway.WireGuard; !w.On || w.PrivateKeyFile != "" {
-		t.Errorf("the cluster is to make the fallback path's key: %+v", w)
+	if w := cfg.Gateway.WireGuard; !w.Enabled() || w.PrivateKeyFile != "" {
+		t.Errorf("WireGuard: %+v; its key is the cluster's to make", w)
 	}
 	if secret, err := cfg.Secrets.Secret(); err != nil || len(secret) != 32 {
 		t.Errorf("wrapping key: %v", err)
