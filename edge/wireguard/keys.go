@@ -123,7 +123,12 @@ func (e *Endpoint) use(are, gone []*serverKey) error {
 			errs = append(errs, k.up(e.socket))
 		}
 	}
+	first := len(*e.keys.Load()) == 0
 	e.keys.Store(&are)
+	if first && e.socket != nil { // Listen had no key to call back with
+		e.calls.stop()
+		e.calls = newCallBack(are, e.byKey)
+	}
 	for _, k := range gone {
 		_ = k.bind.Close()
 		for _, p := range e.byKey {

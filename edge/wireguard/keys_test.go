@@ -113,11 +113,14 @@ func TestDownlinkBeforeData(t *testing.T) {
 }
 
 // An endpoint without keys listens and answers nobody; a key makes it work without
-// listening again.
+// listening again, and calls back.
 func TestKeyWhileListening(t *testing.T) {
 	bubble(t, Config{}, func(t *testing.T, r *rig) {
-		setPeers(t, r, peerOf(t, 1, phoneA, true))
+		second := peerOf(t, 2, phoneB, true)
+		second.Endpoint = placeOf(2)
+		setPeers(t, r, peerOf(t, 1, phoneA, true), second)
 		setKeys(t, r.Endpoint)
+		b := r.phone(t, 2, 0)
 		a := r.phone(t, 1, 0)
 		if r.works(t, a, phoneA) {
 			t.Error("works without a key")
@@ -126,6 +129,9 @@ func TestKeyWhileListening(t *testing.T) {
 			t.Errorf("Send: %v", err)
 		}
 		setKeys(t, r.Endpoint, gatewaySeed)
+		if !r.works(t, b, phoneB) || r.Counters()["responses-sent"] != 0 {
+			t.Error("a peer whose place is known wasn't called back")
+		}
 		time.Sleep(10 * time.Second) // the phone tries again
 		a.send(ip(phoneA, gateway, 60, 1))
 		if !r.works(t, a, phoneA) {

@@ -57,8 +57,9 @@ type peer struct {
 // can't be had (its key or address is unusable, or taken by one before it) is left out;
 // the error joins one for each, and the rest are set all the same.
 //
-// With each of the gateway's keys a peer costs two goroutines and some 40 KiB, and
-// there are at most 65,536.
+// With each of the gateway's keys a peer costs two goroutines and some 32 KiB, and
+// there are at most 65,536. Adding one takes a Curve25519 multiplication, so that ten
+// thousand take a second or more, in which a further call waits.
 func (e *Endpoint) SetPeers(peers []Peer) error {
 	e.control.Lock()
 	defer e.control.Unlock()

@@ -3,6 +3,8 @@ package wireguard
 import (
 	"bytes"
 	"net/netip"
+	"os"
+	"os/exec"
 	"slices"
 	"syscall"
 	"testing"
@@ -54,6 +56,11 @@ func TestPlan(t *testing.T) {
 // Datagrams of all lengths, sent in volleys, arrive whole and in order, with the right
 // sender; where the kernel can, many in a slot.
 func TestVolleys(t *testing.T) {
+	if os.Getenv(narrow) != "" {
+		if out, err := exec.CommandContext(t.Context(), "ip", "link", "set", "lo", "mtu", "1300", "up").CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
 	from, fromAt := loopbackConn(t)
 	to, at := loopbackConn(t)
 	_, out := openBatches(from)
@@ -89,6 +96,9 @@ func TestVolleys(t *testing.T) {
 		if !same(all, bufs...) {
 			t.Errorf("%d datagrams came, %d were sent, and they differ", len(all), len(bufs))
 		}
+	}
+	if longest := out.(*batchSender).longest.Load(); os.Getenv(narrow) != "" && longest != 1431 {
+		t.Errorf("segments up to %d octets where 1432 don't fit", longest)
 	}
 }
 
@@ -179,4 +189,27 @@ func unsafeParts(h *unix.Msghdr) (parts [][]byte) {
 		parts = append(parts, unsafe.Slice(v.Base, v.Len))
 	}
 	return parts
+}
+
+// narrow is set in the environment of a test that runs in a network of its own, whose
+// only interface has less room than the test's datagrams.
+const narrow = "SEALEDGE_TEST_NARROW"
+
+// Where datagrams have to be fragmented, they can't be segments, and arrive all the
+// same: TestVolleys on an interface with an MTU of 1300.
+func TestVolleysThroughASmallMTU(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root for a network namespace")
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), self, "-test.run=^TestVolleys$", "-test.v")
+	cmd.Env = append(os.Environ(), narrow+"=1")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+	out, err := cmd.CombinedOutput()
+	if err != nil || !bytes.Contains(out, []byte("--- PASS: TestVolleys")) {
+		t.Errorf("%v\n%s", err, out)
+	}
 }
