@@ -42,6 +42,7 @@ const (
 	hurryRetry   = 15 * time.Second // at most, while no path lives
 	firstAttach  = 30 * time.Second // of a bearer through which nothing is heard, anew; doubles
 	lastAttach   = 5 * time.Minute
+	settle       = 200 * time.Millisecond // of the gateway, to admit a terminal
 	rekeyEvery   = 5 * time.Second
 	staleAfter   = 15 * time.Second // of a fallback that doesn't answer: ask for another connection
 	firstRequest = 5 * time.Second  // of a RequestConnection that failed; doubles

@@ -168,8 +168,15 @@ func (w *Watcher) requestFailed(after time.Duration) {
 func (w *Watcher) probe() {
 	for _, which := range []Path{Carrier, Fallback} {
 		p := &w.paths[which]
-		if !p.up || p.waiting || !p.sent.IsZero() && !w.due(p.sent.Add(w.interval(which))) {
+		if !p.up || p.waiting {
 			continue // one at a time
+		}
+		due := p.sent.Add(w.interval(which))
+		if !p.soon.IsZero() && p.soon.Before(due) {
+			due = p.soon
+		}
+		if !p.sent.IsZero() && !w.due(due) {
+			continue
 		}
 		p.probed(w.now, w.nonce)
 		w.do(SendProbe{which, w.nonce})

@@ -18,6 +18,7 @@ type path struct {
 	nonces   [recent]uint64 // of the last probes; 0: none
 	sent     time.Time      // when the last one was sent; zero: none since it is up
 	waiting  bool           // for its answer
+	soon     time.Time      // the next one is due then at the latest; zero: as ever
 	lost     int            // probes in a row
 	died     time.Time      // when the last of Losses was lost; zero: it isn't dead
 	heard    time.Time      // the last answer; zero: none since it is up, or died
@@ -49,7 +50,7 @@ func (p *path) usable() bool { return p.alive() && p.admitted }
 // probed notes a probe.
 func (p *path) probed(now time.Time, nonce uint64) {
 	copy(p.nonces[1:], p.nonces[:])
-	p.nonces[0], p.sent, p.waiting = nonce, now, true
+	p.nonces[0], p.sent, p.waiting, p.soon = nonce, now, true, time.Time{}
 }
 
 // lose counts a probe that wasn't answered in time.

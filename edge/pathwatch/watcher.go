@@ -153,6 +153,7 @@ func (w *Watcher) answered(e ProbeAnswered) {
 	waiting := e.Path == Fallback && !e.Admitted && !w.paths[w.active].usable()
 	if (behind || waiting) && w.now.Sub(w.announced) >= w.cfg.InUse {
 		w.announce(e.Path)
+		p.soon = w.now.Add(settle)
 	}
 }
 

@@ -246,7 +246,7 @@ func TestFallbackThatAdmitsOnDataOnly(t *testing.T) {
 	r.expect()
 	r.nets[Carrier].dead = true
 	r.until(80 * time.Second)
-	r.expect("1m14.05s Announce{fallback}", "1m15.05s Select{fallback}", "1m15.05s Announce{fallback}")
+	r.expect("1m14.05s Announce{fallback}", "1m14.3s Select{fallback}", "1m14.3s Announce{fallback}")
 }
 
 // What a minute costs, in probes: of the selected path and of the other.

@@ -32,6 +32,11 @@ const lateEchoes = 2 * time.Second
 // Flow sends an ICMP echo request to an IPv4 address at every tick until ctx ends, never
 // two for one tick, and counts the answers, each once.
 func (s *Stack) Flow(ctx context.Context, to netip.Addr, every time.Duration) (Flow, error) {
+	return s.FlowTold(ctx, to, every, func(int) {})
+}
+
+// FlowTold is Flow that tells, after each request, how many were answered.
+func (s *Stack) FlowTold(ctx context.Context, to netip.Addr, every time.Duration, answers func(int)) (Flow, error) {
 	var queue waiter.Queue
 	ep, tcpErr := s.stack.NewEndpoint(icmp.ProtocolNumber4, protocolOf(to), &queue)
 	if tcpErr != nil {
@@ -75,6 +80,7 @@ func (s *Stack) Flow(ctx context.Context, to netip.Addr, every time.Duration) (F
 			binary.BigEndian.PutUint64(echo[header.ICMPv4MinimumSize:], uint64(len(sent)))
 			sent, answered = append(sent, time.Now()), append(answered, false)
 			_, _ = ep.Write(bytes.NewReader(echo), tcpip.WriteOptions{}) // what isn't sent is lost
+			answers(n)
 		case <-ctx.Done():
 		}
 	}

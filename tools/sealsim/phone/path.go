@@ -165,15 +165,16 @@ func (p *Phone) Detach(ctx context.Context) error {
 }
 
 // OpenFallback opens the WireGuard tunnel, unless it is open, and waits until the gateway
-// answers a probe through it. A phone that has no lease asks for one first: over the path
-// that it is on, or else at a public listener. The active path stays.
+// answers a probe through it and admits the phone there, for which it takes some data. A
+// phone that has no lease asks for one first: over the path that it is on, or else at a
+// public listener. The phone's active path stays.
 func (p *Phone) OpenFallback(ctx context.Context) (wire.ProbeAnswer, error) {
 	p.procedure.Lock()
 	defer p.procedure.Unlock()
 	if err := p.openFallback(ctx); err != nil {
 		return wire.ProbeAnswer{}, err
 	}
-	return p.Probe(ctx, FallbackPath)
+	return p.admitted(ctx, FallbackPath)
 }
 
 func (p *Phone) openFallback(ctx context.Context) error {

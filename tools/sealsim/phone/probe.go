@@ -187,6 +187,24 @@ func (p *Phone) announce(over Path) {
 	}
 }
 
+// admitted sends data over a path until the gateway says that it admits the phone there,
+// which on the fallback it decides then. So the gateway may come to use the path before
+// the phone does.
+func (p *Phone) admitted(ctx context.Context, over Path) (wire.ProbeAnswer, error) {
+	for {
+		a, err := p.Probe(ctx, over)
+		if err != nil || a.Admitted {
+			return a, err
+		}
+		p.announce(over)
+		select {
+		case <-time.After(probeEvery):
+		case <-ctx.Done():
+			return a, fmt.Errorf("%s: not admitted: %w", over, context.Cause(ctx))
+		}
+	}
+}
+
 // probed takes a packet that came by a path, if it answers a probe.
 func (p *Phone) probed(over Path, packet []byte) bool {
 	a, ok := probeAnswer(packet, func(from netip.Addr) bool { return from == p.cfg.Gateway || from == p.cfg.Gateway6 })
