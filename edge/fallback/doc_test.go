@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"os"
 	"reflect"
 	"slices"
 	"strconv"
@@ -124,5 +125,37 @@ func TestDocumentListsEveryRouteAndField(t *testing.T) {
 		if _, ok := wire.Code(c).Kind(); !ok {
 			t.Errorf("code %s is documented, and there is none", c)
 		}
+	}
+}
+
+// The examples of docs/fallback.md are messages, and its refusal is the one that there is.
+func TestExamplesOfTheGuide(t *testing.T) {
+	guide, err := os.ReadFile("../../docs/fallback.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var examples [][]byte
+	for _, part := range strings.Split(string(guide), "```json\n")[1:] {
+		text, _, _ := strings.Cut(part, "```")
+		examples = append(examples, []byte(text))
+	}
+	if len(examples) < 3 {
+		t.Fatalf("%d examples", len(examples))
+	}
+	for i, name := range []string{"ConnectionRequest", "ConnectionAnswer", "Problem"} {
+		if err := documented(name, examples[i]); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	var req wire.ConnectionRequest
+	if err := wire.DecodeRequest(bytes.NewReader(examples[0]), &req); err != nil {
+		t.Fatal(err)
+	}
+	if _, p := parse(req); p != nil {
+		t.Errorf("the request: %v", p)
+	}
+	var refusal wire.Problem
+	if err := json.Unmarshal(examples[2], &refusal); err != nil || !reflect.DeepEqual(&refusal, wire.NewProblem(wire.CodeConnectionRefused, "")) {
+		t.Errorf("the refusal is %v, %v", refusal, err)
 	}
 }
