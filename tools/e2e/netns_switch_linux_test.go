@@ -79,40 +79,54 @@ func (e *ethernet) plug(port string, pid int) {
 
 // openTAP makes a TAP device in a network namespace. It goes when it is closed.
 func openTAP(namespace, name string) (*os.File, error) {
+	return openDevice(namespace, name, unix.IFF_TAP|unix.IFF_NO_PI)
+}
+
+// openDevice makes a TAP or TUN device in a network namespace.
+func openDevice(namespace, name string, flags uint16) (device *os.File, err error) {
+	err = within(namespace, func() error {
+		fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return os.NewSyscallError("open /dev/net/tun", err)
+		}
+		request, err := unix.NewIfreq(name)
+		if err != nil {
+			return err
+		}
+		request.SetUint16(flags)
+		if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, request); err != nil {
+			unix.Close(fd)
+			return os.NewSyscallError("TUNSETIFF", err)
+		}
+		device = os.NewFile(uintptr(fd), name) // only now, as a TAP can be polled once it is one
+		return nil
+	})
+	return device, err
+}
+
+// within does something in a network namespace: sockets that it opens are there.
+func within(namespace string, do func() error) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	own, err := os.Open("/proc/thread-self/ns/net")
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer own.Close()
 	there, err := os.Open(namespace)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer there.Close()
 	if err := unix.Setns(int(there.Fd()), unix.CLONE_NEWNET); err != nil {
-		return nil, os.NewSyscallError("setns", err)
+		return os.NewSyscallError("setns", err)
 	}
 	defer func() {
 		if err := unix.Setns(int(own.Fd()), unix.CLONE_NEWNET); err != nil {
 			panic(err) // this thread would serve other goroutines in the wrong namespace
 		}
 	}()
-	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, os.NewSyscallError("open /dev/net/tun", err)
-	}
-	request, err := unix.NewIfreq(name)
-	if err != nil {
-		return nil, err
-	}
-	request.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI)
-	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, request); err != nil {
-		unix.Close(fd)
-		return nil, os.NewSyscallError("TUNSETIFF", err)
-	}
-	return os.NewFile(uintptr(fd), name), nil // only now, as a TAP can be polled once it is one
+	return do()
 }
 
 // carry takes one frame to where it should go. The frame is the caller's again when

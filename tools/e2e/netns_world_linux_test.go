@@ -33,14 +33,14 @@ const outside = "outside"
 
 // inWorld runs a test once more as a process in a network namespace of its own, and
 // tells whether this is that one. Where the machine doesn't allow it the test is
-// skipped; as root with CI set it never is.
-func inWorld(t *testing.T) bool {
+// skipped; as root with CI set it never is. programs are needed beside the usual ones.
+func inWorld(t *testing.T, programs ...string) bool {
 	t.Helper()
 	if os.Getenv(worldBin) != "" {
 		ownDisk(t)
 		return true
 	}
-	for _, need := range []func() error{
+	needs := []func() error{
 		func() error {
 			if os.Geteuid() != 0 {
 				return fmt.Errorf("this isn't root")
@@ -49,7 +49,11 @@ func inWorld(t *testing.T) bool {
 		},
 		func() error { _, err := os.Stat("/dev/net/tun"); return err },
 		program("ip"), program("nsenter"), program("nft"), program("tc"), program("strace"),
-	} {
+	}
+	for _, name := range programs {
+		needs = append(needs, program(name))
+	}
+	for _, need := range needs {
 		switch err := need(); {
 		case err != nil && os.Geteuid() == 0 && os.Getenv("CI") == "true":
 			t.Fatalf("network namespaces: %v", err)
