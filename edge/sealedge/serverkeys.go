@@ -27,6 +27,7 @@ import (
 type serverKeys struct {
 	cluster proposer
 	leads   func() bool
+	changed func() <-chan struct{} // of the state
 	wrapper *keywrap.Wrapper
 	// file reads the key of a configuration from before the cluster kept one; nil:
 	// there is none. It is what a cluster uses whose nodes don't all know better yet,
@@ -47,7 +48,7 @@ func (g *gateway) openKeys() error {
 		return nil
 	}
 	g.keys = &serverKeys{
-		cluster: g.node, leads: g.node.Holds, wrapper: g.secrets.wrapper, log: g.component("wireguard"),
+		cluster: g.node, leads: g.node.Holds, changed: g.node.Changed, wrapper: g.secrets.wrapper, log: g.component("wireguard"),
 		set: func(private ...[32]byte) (err error) {
 			for _, f := range g.faces {
 				err = errors.Join(err, f.fallback.SetKeys(private...))
@@ -147,6 +148,12 @@ func (k *serverKeys) run(ctx context.Context) error {
 	defer tick.Stop()
 	told := ""
 	for {
+		// The first key is made as soon as it can be; after that a change of the keys
+		// is followed with that of the peers.
+		var changed <-chan struct{}
+		if !k.hasKey() {
+			changed = k.changed()
+		}
 		err := k.follow(time.Now())
 		if err == nil {
 			err = k.tend(ctx, time.Now())
@@ -162,8 +169,15 @@ func (k *serverKeys) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
+		case <-changed:
 		}
 	}
+}
+
+// hasKey tells whether the cluster has one.
+func (k *serverKeys) hasKey() (has bool) {
+	k.cluster.View(func(m *state.Machine) { has = len(m.ServerKeys()) > 0 })
+	return has
 }
 
 // tend does what is the leader's: the first key, and the end of those that were

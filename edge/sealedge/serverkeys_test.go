@@ -260,3 +260,28 @@ func TestServerKeyThatDoesNotOpen(t *testing.T) {
 		t.Errorf("%v, set to %d keys", err, len(stranger.set))
 	}
 }
+
+// The first key is there as soon as all nodes know of keys, not a tick later.
+func TestFirstServerKeyIsMadeAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newTimed()
+		k := newKeeper(t, n)
+		changed := make(chan struct{})
+		k.changed = func() <-chan struct{} { return changed }
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- k.run(ctx) }()
+		time.Sleep(tendKeysEvery / 2)
+		n.raise(t)
+		began := time.Now()
+		close(changed)
+		synctest.Wait()
+		if len(k.agree(t)) != 1 || !time.Now().Equal(began) {
+			t.Error("there is no key yet")
+		}
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
