@@ -219,6 +219,50 @@ func TestReplays(t *testing.T) {
 	})
 }
 
+// A node that takes over knows nothing of handshakes before it. One that was overheard
+// and is sent again is answered there, once; it makes no session, and what is sent to
+// the phone is on its way again with the phone's next datagram.
+func TestReplayToAnotherNode(t *testing.T) {
+	bubble(t, Config{}, func(t *testing.T, r *rig) {
+		a, first, transport := r.session(t)
+		r.Unlisten()
+		other := r.node(t, gatewaySeed)
+		defer other.Close()
+		w := peerOf(t, 1, phoneA, true)
+		w.Endpoint = placeOf(1)
+		setPeers(t, other, w)
+		other.listen(t)
+		if !other.works(t, a, phoneA) {
+			t.Fatal("the phone isn't back")
+		}
+		time.Sleep(time.Second)
+		elsewhere := r.ether.tapped(func(from, to netip.AddrPort, _ []byte) bool { return from == gatewayAt && to == attacker(1) })
+		for range 3 {
+			r.ether.send(attacker(1), gatewayAt, first)
+			r.ether.send(attacker(1), gatewayAt, transport)
+			time.Sleep(time.Second)
+		}
+		if got := other.uplinked(); len(got) != 0 {
+			t.Errorf("%d packets came up", len(got))
+		}
+		answers := 0
+		for _, b := range elsewhere() {
+			if kind(b) == device.MessageResponseType {
+				answers++
+			}
+		}
+		if answers != 1 {
+			t.Errorf("%d answers, want 1", answers)
+		}
+		if !other.works(t, a, phoneA) {
+			t.Error("the phone's session is gone")
+		}
+		if got := elsewhere(); len(got) != 0 {
+			t.Errorf("%d datagrams went elsewhere after the phone's own", len(got))
+		}
+	})
+}
+
 // A peer speaks from its own address only, also between packets that are its own.
 func TestForeignSources(t *testing.T) {
 	bubble(t, Config{}, func(t *testing.T, r *rig) {
