@@ -2,8 +2,10 @@ package main
 
 import (
 	"encoding/base64"
+	"io"
 	"os"
 	"strings"
+	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -41,4 +43,24 @@ func overWireGuard(ts *testscript.TestScript, _ bool, args []string) {
 		}
 	})
 	ts.Check(n.propose(p))
+}
+
+// The command lines of docs/fallback.md are understood.
+func TestFallbackDocument(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/fallback.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := 0
+	for l := range strings.Lines(string(doc)) {
+		if words, ok := commandLine(l); ok && strings.HasPrefix(l, "sealctl ") {
+			lines++
+			if _, err := arrange(newApp(io.Discard, io.Discard), words); err != nil {
+				t.Errorf("%s: %v", l, err)
+			}
+		}
+	}
+	if lines < 5 {
+		t.Errorf("%d lines begin with sealctl", lines)
+	}
 }
