@@ -49,9 +49,9 @@ func (g *gateway) openFace(o config.Outer, first, only bool) (*face, error) {
 		}
 		return part + " " + f.name
 	}
-	log := fenced{g.node, f.name, f.lease.Held}
+	noticed := fenced{g.node, f.name, f.lease.Held}
 	answers := newProbes(func(a netip.Addr) bool { return slices.Contains(g.cfg.Inner.Addresses, a) }, g.standing)
-	f.paths = newPaths(log, g.rules.inForce, f.name, g.component(named("paths")))
+	f.paths = newPaths(noticed, g.rules.inForce, f.name, g.component(named("paths")))
 	f.plane = gtpu.New(gtpu.Config{
 		// A node that was stopped or cut off and doesn't know yet that another holds
 		// the address lets nothing through.
@@ -97,7 +97,8 @@ func (g *gateway) openFace(o config.Outer, first, only bool) (*face, error) {
 		}
 		g.close = append(g.close, f.fallback.Close)
 	}
-	f.restoration = newRestoration(g.endings, f.lease.Held, keepFor(gtp), func(p gtpc.EchoPeer) { f.control.AskCounter(p) }, g.component(named("restoration")))
+	asked := fenced{g.endings, f.name, f.lease.Held}
+	f.restoration = newRestoration(asked, f.lease.Held, keepFor(gtp), func(p gtpc.EchoPeer) { f.control.AskCounter(p) }, g.component(named("restoration")))
 	f.timers = &timers{
 		cluster: g.node, rules: g.rules.inForce, holds: f.lease.Held, lastActive: f.plane.LastActive, log: g.component(named("timers")),
 	}
@@ -121,7 +122,7 @@ func (g *gateway) openFace(o config.Outer, first, only bool) (*face, error) {
 		gateway.Scope = f.name
 	}
 	procedures := gtpc.NewProcedures(gtpc.ProceduresConfig{
-		Cluster: fenced{g.endings, f.name, f.lease.Held}, Rules: g.rules.inForce, Gateway: gateway,
+		Cluster: asked, Rules: g.rules.inForce, Gateway: gateway,
 		Prepare: func(ctx context.Context, s *command.Session) { g.tunnels.prepare(ctx, s) },
 		Unwrap:  g.secrets.wrapper.Unwrap, OnPeerRestart: f.restoration.counterClaimed,
 		Logger: g.component(named("gtpc")),

@@ -163,3 +163,38 @@ func (w *watched) change(how func(*command.Session)) {
 		return all
 	}
 }
+
+// With several gateway addresses the two paths of a session may be tied to different
+// ones. Each holder sees to the path that is its own.
+func TestPathsAtTwoAddresses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWatched(t) // both at gw1
+		first := w.traveller.paths
+		second := newPaths(first.cluster, first.rules, "gw2", first.log)
+		other := *w.standbys
+		other.paths, other.mine = second, func(s *command.Session) bool { return s.GatewayAddress == "gw2" }
+		sweep := func(b *standbys, d time.Duration) []command.Type {
+			t.Helper()
+			for range d / letGoEvery {
+				time.Sleep(letGoEvery)
+				w.carrier = time.Now() // it is probed
+				b.sweep(t.Context(), time.Now())
+			}
+			return w.proposed()
+		}
+		w.traveller.paths = second
+		is(t, "it comes to the other address", w.sends(byWireGuard, hotel), attaches)
+		is(t, "and stays there", w.sends(byWireGuard, hotel))
+		if s := w.session(); fallbackAddress(s) != "gw2" || s.GatewayAddress != "gw1" {
+			t.Fatalf("tied to %s and %s", s.GatewayAddress, fallbackAddress(s))
+		}
+		time.Sleep(5 * time.Second)
+		w.traveller.paths = first
+		is(t, "back on the carrier's", w.sends(byCarrier), selects)
+		is(t, "the holder of the first address", sweep(w.standbys, 10*time.Minute))
+		is(t, "the holder of the other", sweep(&other, 2*time.Minute), closes)
+		if s := w.session(); s.GetGtp() == nil || s.Wireguard != nil {
+			t.Errorf("left is %v", s)
+		}
+	})
+}
