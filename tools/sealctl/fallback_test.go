@@ -53,7 +53,7 @@ func TestFallbackDocument(t *testing.T) {
 	}
 	lines := 0
 	for l := range strings.Lines(string(doc)) {
-		if words, ok := commandLine(l); ok && strings.HasPrefix(l, "sealctl ") {
+		if words, ok := commandLine(strings.TrimSpace(l)); ok && strings.HasPrefix(l, "sealctl ") {
 			lines++
 			if _, err := arrange(newApp(io.Discard, io.Discard), words); err != nil {
 				t.Errorf("%s: %v", l, err)
