@@ -11,7 +11,6 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
-	"strings"
 	"time"
 
 	"gopkg.in/yaml.v3"
@@ -129,31 +128,41 @@ func (s *site) phone(c *carrier.Carrier, sim carrier.Subscriber, change ...func(
 // sealServer is where the seal server is to be found.
 func (s *site) sealServer() netip.AddrPort { return netip.AddrPortFrom(s.ip(2, 1), 8443) }
 
-// wireguard makes a key for a handset: one option enlists it, the other
-// installs it.
+// wireguard makes a key for a handset: one option enlists it, the other installs it and
+// has the phone ask any node for the rest.
 func (s *site) wireguard() (list func(*adminapi.Terminal), install func(*phone.Config)) {
 	s.Helper()
 	own, err := ecdh.X25519().GenerateKey(rand.Reader)
 	if err != nil {
 		s.Fatal(err)
 	}
-	raw, err := os.ReadFile(s.layout.WireGuard)
-	if err != nil {
-		s.Fatal(err)
-	}
-	gateway, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(raw)))
-	if err != nil {
-		s.Fatal(err)
+	if len(s.previous) == 0 {
+		s.gatewayKey() // without one there is nothing to ask for
 	}
 	list = func(t *adminapi.Terminal) {
 		t.WireGuardPublicKey = base64.StdEncoding.EncodeToString(own.PublicKey().Bytes())
 	}
 	return list, func(c *phone.Config) {
-		c.Fallback = &phone.Fallback{
-			PrivateKey: [32]byte(own.Bytes()), GatewayKey: [32]byte(gateway),
-			Gateway: netip.AddrPortFrom(s.gateway, wireguardPort),
+		c.Fallback = &phone.Fallback{PrivateKey: [32]byte(own.Bytes())}
+		for _, cfg := range s.cfgs {
+			c.Fallback.Requests = append(c.Fallback.Requests, string(cfg.Fallback.Listen))
 		}
 	}
+}
+
+// gatewayKey is the public half of the key that the gateway has for the fallback path.
+func (s *site) gatewayKey() (key [32]byte) {
+	s.Helper()
+	var keys []adminapi.FallbackKey
+	s.until("the cluster has a key for the fallback path", func() bool {
+		n := s.holding()
+		return n >= 0 && askAll(s, n, "/v1/fallback/keys", &keys) == nil && len(keys) > 0
+	})
+	raw, err := base64.StdEncoding.DecodeString(keys[0].PublicKey)
+	if err != nil || len(raw) != len(key) {
+		s.Fatalf("gateway key %q: %v", keys[0].PublicKey, err)
+	}
+	return [32]byte(raw)
 }
 
 // wireguardPort is where "sealedge init" puts the fallback path.

@@ -3,7 +3,6 @@ package e2e
 import (
 	"context"
 	"crypto/tls"
-	"encoding/base64"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -189,14 +188,7 @@ func (d *deluge) outside(real *tap) {
 		}
 		return all
 	}
-	raw, err := os.ReadFile(d.layout.WireGuard)
-	if err != nil {
-		d.Fatal(err)
-	}
-	key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(raw)))
-	if err != nil {
-		d.Fatal(err)
-	}
+	key := d.gatewayKey()
 	for _, from := range []netip.Addr{d.ip(20, 99), d.ip(99, 99)} {
 		for _, port := range []uint16{carrier.ControlPort, carrier.UserPort, wireguardPort} {
 			conn, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(from, port)))
@@ -208,7 +200,7 @@ func (d *deluge) outside(real *tap) {
 			d.pour(spoken(port), func(r *rubbish) error {
 				b := r.next()
 				if port == wireguardPort && r.IntN(2) == 0 {
-					b = r.initiation(key)
+					b = r.initiation(key[:])
 				}
 				_, err := conn.WriteToUDPAddrPort(b, to)
 				return err

@@ -1,15 +1,21 @@
 package e2e
 
 import (
+	"crypto/ecdh"
+	"crypto/rand"
+	"encoding/base64"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/sealedge/sealedge/cluster/command"
+	"github.com/sealedge/sealedge/edge/config"
 	"github.com/sealedge/sealedge/tools/sealsim/carrier"
 	"github.com/sealedge/sealedge/tools/sealsim/phone"
 )
@@ -75,6 +81,7 @@ func TestUpgrade(t *testing.T) {
 			}
 		}
 	}
+	gatewayKey := s.older()
 	for n := range 3 {
 		s.startNode(n)
 	}
@@ -87,7 +94,11 @@ func TestUpgrade(t *testing.T) {
 	use := w.stampOnce
 	order := office.order("WO-1", 5)
 	use(order)
-	phones := []*phone.Phone{s.attach(c, s.enlist(2)), s.attach(c, s.enlist(3))}
+	enlist, install := s.wireguard()
+	issued := s.attach(c, s.enlist(2, enlist), install, func(cfg *phone.Config) {
+		cfg.Fallback.GatewayKey, cfg.Fallback.Gateway = gatewayKey, netip.AddrPortFrom(s.gateway, wireguardPort)
+	})
+	phones := []*phone.Phone{issued, s.attach(c, s.enlist(3))}
 	var later []carrier.Subscriber // while nodes are upgraded nobody changes the allow-list: sealctl is of one version
 	for n := range 3 {
 		later = append(later, s.enlist(4+n))
@@ -126,6 +137,17 @@ func TestUpgrade(t *testing.T) {
 	for _, p := range phones {
 		s.ping(p)
 	}
+	// The cluster keeps the key that was in files before: a phone that knows it notices
+	// nothing.
+	if key := s.gatewayKey(); key != gatewayKey {
+		t.Errorf("the gateway has the key %x, before %x", key, gatewayKey)
+	}
+	if err := issued.SwitchToFallback(s.soon()); err != nil {
+		t.Error(err)
+	}
+	if err := issued.SwitchToCarrier(s.soon()); err != nil {
+		t.Error(err)
+	}
 	if o := ledger(s, order); o.Confirmed != 5 || o.Reserved != 0 {
 		t.Errorf("the order: %+v", o)
 	}
@@ -150,8 +172,8 @@ func TestUpgrade(t *testing.T) {
 	s.auditVerifies()
 }
 
-// putPolicy puts the first policy in force, without the section that the older
-// version doesn't know.
+// putPolicy puts the first policy in force, without the sections and fields that the
+// older version doesn't know.
 func (s *site) putPolicy() {
 	s.Helper()
 	document, err := os.ReadFile(s.layout.Policy)
@@ -159,9 +181,35 @@ func (s *site) putPolicy() {
 		s.Fatal(err)
 	}
 	known, _, _ := strings.Cut(string(document), "\n  changeControl:")
+	known = regexp.MustCompile(`(?m)^    (lifetime|issuedLifetime|grace|placeAge):.*\n`).ReplaceAllString(known, "")
 	file := s.file("policy.yaml")
 	s.write(file, known+"\n")
 	s.sealctl("policy", "apply", file)
+}
+
+// older makes the nodes' configurations such as the older version takes: the fallback path's
+// key is in a file, and nobody asks for a connection. It returns the key's public half.
+func (s *site) older() (public [32]byte) {
+	s.Helper()
+	key, err := ecdh.X25519().GenerateKey(rand.Reader)
+	if err != nil {
+		s.Fatal(err)
+	}
+	s.write(s.file("pki", "wireguard.key"), base64.StdEncoding.EncodeToString(key.Bytes())+"\n")
+	section := regexp.MustCompile(`(?m)^fallback:\n(  .*\n)+`)
+	enabled := regexp.MustCompile(`(?m)^  wireguard:\n    .*\n`)
+	for n, file := range s.layout.Nodes {
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			s.Fatal(err)
+		}
+		text := section.ReplaceAllString(string(raw), "")
+		s.write(file, enabled.ReplaceAllString(text, "  wireguard:\n    private_key_file: pki/wireguard.key\n"))
+		if s.cfgs[n], err = config.Load(file, nil); err != nil {
+			s.Fatal(err)
+		}
+	}
+	return [32]byte(key.PublicKey().Bytes())
 }
 
 // upgrade replaces a node's program.

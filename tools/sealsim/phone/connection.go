@@ -27,6 +27,8 @@ type Credentials struct {
 	Key []byte
 }
 
+var errNoListener = errors.New("connection request: no listener is known (Fallback.Requests)")
+
 // maxConnectionAnswer bounds what is read of an answer, in bytes.
 const maxConnectionAnswer = 64 << 10
 
@@ -69,7 +71,7 @@ func (p *Phone) SendConnectionRequest(ctx context.Context, over Path, request wi
 		return p.granted(answer, err)
 	}
 	if len(p.cfg.Fallback.Requests) == 0 {
-		return nil, errors.New("connection request: no listener is known (Fallback.Requests)")
+		return nil, errNoListener
 	}
 	var errs []error
 	for _, at := range p.cfg.Fallback.Requests {

@@ -184,16 +184,22 @@ func (p *Phone) openFallback(ctx context.Context) error {
 	case p.ctx.Err() != nil:
 		return ErrClosed
 	}
-	if l := p.held(); !l.valid(p.cfg.Clock()) {
-		active, _ := p.Path()
-		if _, err := p.RequestConnection(ctx, active); err != nil {
-			if active == NoPath {
-				return err
-			}
-			if _, err := p.RequestConnection(ctx, NoPath); err != nil {
-				return err
-			}
+	if p.held().valid(p.cfg.Clock()) {
+		return p.openTunnel()
+	}
+	if active, _ := p.Path(); active != NoPath {
+		if _, err := p.RequestConnection(ctx, active); err == nil {
+			return p.openTunnel()
 		}
+	}
+	if len(p.cfg.Fallback.Requests) == 0 {
+		return errNoListener
+	}
+	if err := p.app.again(ctx, func(ctx context.Context) error {
+		_, err := p.RequestConnection(ctx, NoPath)
+		return err
+	}); err != nil {
+		return err
 	}
 	return p.openTunnel()
 }
