@@ -17,8 +17,12 @@ import (
 	"github.com/sealedge/sealedge/edge/inner"
 )
 
-// plainWireGuard is the yardstick: Debian's wireguard-go.
+// plainWireGuard is the yardstick, wireguard-go as Debian has it.
 const plainWireGuard = "wireguard-go"
+
+// wireguardModule is the same program as of the version that the gateway's endpoint is
+// made with: a yardstick that doesn't wait for Debian.
+const wireguardModule = "golang.zx2c4.com/wireguard"
 
 // runFallbackEnd is the end that a command names.
 func runFallbackEnd(command string, args []string) error {
@@ -79,6 +83,7 @@ func (l *lane) cpu() (total time.Duration, err error) {
 // fallbackPath is two namespaces with a wire between them and lanes through it.
 type fallbackPath struct {
 	client, gateway *namespace
+	program         string // wireguard-go
 	dir, self       string
 	lanes           []*lane
 	processes       []*process
@@ -96,21 +101,21 @@ func (f *fallbackPath) close() {
 }
 
 // openFallback makes the path with all its lanes.
-func (b *bench) openFallback(ctx context.Context) (f *fallbackPath, err error) {
-	for _, program := range []string{plainWireGuard, "wg"} {
-		if _, err := exec.LookPath(program); err != nil {
+func (b *bench) openFallback(ctx context.Context, program string) (f *fallbackPath, err error) {
+	for _, need := range []string{program, "wg"} {
+		if _, err := exec.LookPath(need); err != nil {
 			return nil, fmt.Errorf("%w: %w (Debian's packages wireguard-go and wireguard-tools have them)", errNoNamespaces, err)
 		}
 	}
-	f = &fallbackPath{dir: filepath.Join(b.dir, "fallback")}
+	f = &fallbackPath{program: program}
+	if f.dir, err = os.MkdirTemp(b.dir, "fallback-"); err != nil {
+		return nil, err
+	}
 	defer func() {
 		if err != nil {
 			f.close()
 		}
 	}()
-	if err := os.MkdirAll(f.dir, 0o700); err != nil {
-		return nil, err
-	}
 	if f.self, err = os.Executable(); err != nil {
 		return nil, err
 	}
@@ -214,7 +219,7 @@ func (f *fallbackPath) plain(ctx context.Context, l *lane) error {
 // tunnel starts wireguard-go in a namespace and configures it as wg does.
 func (f *fallbackPath) tunnel(ctx context.Context, l *lane, end string, n *namespace, key *ecdh.PrivateKey, own netip.Addr, settings ...string) error {
 	name := l.device(end)
-	p, err := f.start(n, name, plainWireGuard, "-f", name)
+	p, err := f.start(n, name, f.program, "-f", name)
 	if err != nil {
 		return err
 	}
@@ -252,15 +257,29 @@ func (f *fallbackPath) load(ctx context.Context, l *lane, kind string, long time
 	return r, nil
 }
 
-// fallbacks measures the fallback path beside plain wireguard-go.
+// fallbacks measures the fallback path beside plain wireguard-go: that of Debian, and
+// then the current one.
 func (b *bench) fallbacks(ctx context.Context) error {
-	f, err := b.openFallback(ctx)
+	if err := b.beside(ctx, plainWireGuard, ""); err != nil {
+		return err
+	}
+	current := filepath.Join(b.dir, "wireguard-go")
+	if out, err := exec.CommandContext(ctx, "go", "build", "-o", current, wireguardModule).CombinedOutput(); err != nil {
+		b.note(fmt.Sprintf("Without the current wireguard-go: %v: %s", err, out))
+		return nil
+	}
+	return b.beside(ctx, current, " (current)")
+}
+
+// beside measures all kinds on all lanes, with one wireguard-go.
+func (b *bench) beside(ctx context.Context, program, remark string) error {
+	f, err := b.openFallback(ctx, program)
 	if err != nil {
 		return err
 	}
 	defer f.close()
 	for _, kind := range fallbackKinds {
-		if err := b.lanes(ctx, f, kind); err != nil {
+		if err := b.lanes(ctx, f, kind, remark); err != nil {
 			return err
 		}
 	}
@@ -290,7 +309,7 @@ func loading(kind string) func(context.Context, *fallbackPath, *lane, time.Durat
 }
 
 // lanes measures one kind.
-func (b *bench) lanes(ctx context.Context, f *fallbackPath, kind fallbackKind) error {
+func (b *bench) lanes(ctx context.Context, f *fallbackPath, kind fallbackKind, remark string) error {
 	runs := make(map[*lane][][]sample)
 	for run := -1; run < b.runs; run++ { // one before, that nobody counts
 		for _, l := range f.lanes {
@@ -313,7 +332,7 @@ func (b *bench) lanes(ctx context.Context, f *fallbackPath, kind fallbackKind) e
 	}
 	yardstick := 0.0
 	for _, l := range f.lanes {
-		fig := figure("fallback", 0, kind.name+", "+l.name, runs[l])
+		fig := figure("fallback", 0, kind.name+", "+l.name+remark, runs[l])
 		rate := fig.Values[0].Median
 		if l.driver == "" {
 			yardstick = rate

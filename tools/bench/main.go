@@ -85,7 +85,8 @@ var parts = []part{
 	{"fallback", "The fallback path (WireGuard, between two network namespaces)", []string{
 		"The client is Debian's wireguard-go, with the kernel's TCP. \"wireguard-go\" has the same program and the kernel",
 		"  at the other end, too; \"netstack\" and \"tun\" have the gateway's endpoint and its inner network by that driver.",
-		"  They take turns. TCP is one connection; packets are UDP with 64 bytes of payload, up. CPU is of the processes at",
+		"  The three take turns. In rows marked \"current\" wireguard-go is, at both ends, of the version that the endpoint is",
+		"  made with, and not Debian's. TCP is one connection; packets are UDP with 64 bytes of payload, up. CPU is of the processes at",
 		"  the gateway's end, what the kernel does for them in interrupts not counted. \"beside\" is the rate's ratio.",
 	}},
 	{"gap", "A path switch, as a flow of 100 packets a second sees it", []string{
