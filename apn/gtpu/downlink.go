@@ -153,6 +153,12 @@ func (p *Plane) SendBatch(pkts [][]byte) (sent int, first error) {
 	return sent, first
 }
 
+// SendAll is SendBatch for callers to whom a packet that didn't go is lost anyway.
+func (p *Plane) SendAll(pkts [][]byte) error {
+	_, err := p.SendBatch(pkts)
+	return err
+}
+
 // flush writes messages and lets go of the caller's packets. A message that
 // the kernel refuses is skipped.
 func (p *Plane) flush(s *socket, msgs []ipv4.Message) (sent int, first error) {

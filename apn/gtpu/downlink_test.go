@@ -49,6 +49,12 @@ func TestSend(t *testing.T) {
 		if out := r.written(); len(out) != 2 {
 			t.Errorf("sent %v", out)
 		}
+		if err := r.SendAll([][]byte{pkt, nil, pkt}); !errors.Is(err, gtpu.ErrPacket) {
+			t.Errorf("SendAll: %v", err)
+		}
+		if out := r.written(); len(out) != 2 {
+			t.Errorf("SendAll sent %v", out)
+		}
 	})
 }
 
