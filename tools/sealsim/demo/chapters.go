@@ -113,23 +113,28 @@ func (s *story) unlock(ctx context.Context, number string) (wire.UseAnswer, erro
 	if err != nil {
 		return use, err
 	}
+	return use, s.verify(ctx, use, number)
+}
+
+// verify unlocks the barrel with a grant, finger and face.
+func (s *story) verify(ctx context.Context, use wire.UseAnswer, number string) error {
 	user := people[0]
 	if _, err := s.world.phone.App().Unlock(ctx, use, user.name, number); err != nil {
-		return use, err
+		return err
 	}
 	if _, err := s.world.barrel.Press(); err == nil {
-		return use, errors.New("the barrel stamped before anybody was verified")
+		return errors.New("the barrel stamped before anybody was verified")
 	}
 	if err := s.world.barrel.Finger(user.name); err != nil {
-		return use, err
+		return err
 	}
 	if st, _ := s.world.barrel.Status(); !st.Locked {
-		return use, errors.New("the barrel unlocked after the finger alone, for a level 1 seal")
+		return errors.New("the barrel unlocked after the finger alone, for a level 1 seal")
 	}
 	if err := s.world.barrel.Face(user.name); err != nil {
-		return use, err
+		return err
 	}
-	return use, s.world.awaitBarrel(ctx, "unlocked", func(st wire.BarrelStatus) bool { return !st.Locked })
+	return s.world.awaitBarrel(ctx, "unlocked", func(st wire.BarrelStatus) bool { return !st.Locked })
 }
 
 // request asks for the use of an order.

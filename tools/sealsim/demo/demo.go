@@ -88,7 +88,7 @@ type story struct {
 // tell plays the chapters in order.
 func (s *story) tell(ctx context.Context) error {
 	for _, chapter := range []func(context.Context) error{
-		s.begin, s.attach, s.hotspot, s.login, s.stamp, s.mismatch, s.closed, s.failover, s.fallback, s.audit,
+		s.begin, s.attach, s.hotspot, s.login, s.stamp, s.mismatch, s.closed, s.failover, s.bothPaths, s.fallback, s.audit,
 	} {
 		if err := chapter(ctx); err != nil {
 			return errors.Join(err, context.Cause(ctx))
@@ -103,7 +103,7 @@ func (s *story) invite(out io.Writer) {
 	fmt.Fprintf(out, `
 Everything stays up until you press Ctrl-C.
 
-  gateway nodes   127.0.1.1, 127.0.1.2, 127.0.1.3 (admin 7443, cluster 7000, disconnects 7444)
+  gateway nodes   127.0.1.1, 127.0.1.2, 127.0.1.3 (admin 7443, cluster 7000, disconnects 7444, connections 7448)
   gateway address %s (GTP-C 2123, GTP-U 2152, WireGuard %d)
   seal server     https://%s (user %s, password %s)
   files and logs  %s

@@ -7,9 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
-
-	"github.com/sealedge/sealedge/edge/wire"
-	"github.com/sealedge/sealedge/tools/sealsim/phone"
 )
 
 // failover kills the leader between two stampings.
@@ -98,55 +95,6 @@ func (s *story) commonHead(ctx context.Context) (head string, err error) {
 		head = n.Status.AuditHead
 	}
 	return head, nil
-}
-
-// fallback cuts the carrier off without any signalling.
-func (s *story) fallback(ctx context.Context) error {
-	return s.show("the carrier is cut off; the phone is back over WireGuard with the same address", func() (string, error) {
-		address := s.world.phone.Address()
-		s.world.carrier.Cut()
-		s.say("the carrier's network is gone")
-		try, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
-		_, err := s.world.phone.Ping(try)
-		cancel()
-		if err == nil {
-			return "", errors.New("the gateway still answers through the carrier")
-		}
-		began := time.Now()
-		if err := s.world.phone.SwitchToFallback(ctx); err != nil {
-			return "", err
-		}
-		if err := until(ctx, "a ping over WireGuard", func() (bool, error) {
-			try, cancel := context.WithTimeout(ctx, time.Second)
-			defer cancel()
-			_, err := s.world.phone.Ping(try)
-			return err == nil, err
-		}); err != nil {
-			return "", err
-		}
-		took := time.Since(began)
-		if path, _ := s.world.phone.Path(); path != phone.FallbackPath || s.world.phone.Address() != address {
-			return "", fmt.Errorf("the phone is on the path %s with the address %s", path, s.world.phone.Address())
-		}
-		out, err := s.ps.sealctl(ctx, "session", "list")
-		if err != nil {
-			return "", err
-		}
-		if !strings.Contains(out, "wireguard") || strings.Count(out, address.String()) != 1 {
-			return "", fmt.Errorf("the gateway's session is not the same one:\n%s", out)
-		}
-		if err := s.world.awaitBarrel(ctx, "alive", func(st wire.BarrelStatus) bool { return st.LeaseMs > 0 }); err != nil {
-			return "", err
-		}
-		use, err := s.unlock(ctx, orderRoad)
-		if err != nil {
-			return "", err
-		}
-		if err := s.press(ctx, use, "a page on the road"); err != nil {
-			return "", err
-		}
-		return fmt.Sprintf("%s again after %s, same session record; a seal was used over it", address, took.Round(time.Millisecond)), s.settled(ctx, use.Use)
-	})
 }
 
 // audit exports the chain from one node and verifies it against the head that

@@ -14,7 +14,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/sealedge/sealedge/edge/wire"
@@ -41,6 +40,9 @@ const (
 	barrelMAC     = "02:00:5e:10:00:01"
 	strangerMAC   = "02:00:5e:99:99:99"
 )
+
+// connectionRequests are where each node answers who asks for the fallback path.
+var connectionRequests = []string{"127.0.1.1:7448", "127.0.1.2:7448", "127.0.1.3:7448"}
 
 // world is what the demo plays: the carrier's network, a phone and a barrel.
 type world struct {
@@ -77,10 +79,6 @@ func newWorld(dir string, roots *x509.CertPool, say func(text string), log *slog
 	if err != nil {
 		return nil, err
 	}
-	gatewayWG, err := key32(filepath.Join(dir, "pki", "wireguard.pub"))
-	if err != nil {
-		return nil, err
-	}
 	phoneWG, err := ecdh.X25519().GenerateKey(rand.Reader)
 	if err != nil {
 		return nil, err
@@ -97,7 +95,7 @@ func newWorld(dir string, roots *x509.CertPool, say func(text string), log *slog
 	}
 	w.phone, err = phone.New(phone.Config{
 		SIM: sim(imei), Operator: w.carrier, Gateway: gatewayInner, Logger: log,
-		Fallback: &phone.Fallback{PrivateKey: [32]byte(phoneWG.Bytes()), GatewayKey: gatewayWG, Gateway: netip.AddrPortFrom(gatewayOuter, wireguardPort)},
+		Fallback: &phone.Fallback{PrivateKey: [32]byte(phoneWG.Bytes()), Requests: connectionRequests},
 		App:      phone.AppConfig{RootCAs: roots, SealServer: sealServer, AttemptTimeout: 2 * time.Second},
 	})
 	if err != nil {
@@ -160,18 +158,6 @@ func publicKey(file string) (ed25519.PublicKey, error) {
 		return nil, fmt.Errorf("%s holds a %T, not an Ed25519 key", file, k)
 	}
 	return key, nil
-}
-
-func key32(file string) ([32]byte, error) {
-	raw, err := os.ReadFile(file)
-	if err != nil {
-		return [32]byte{}, err
-	}
-	b, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(raw)))
-	if err != nil || len(b) != 32 {
-		return [32]byte{}, errors.New(file + " is not 32 bytes in base64")
-	}
-	return [32]byte(b), nil
 }
 
 // awaitBarrel waits until the barrel is as wanted.
