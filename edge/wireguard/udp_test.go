@@ -108,7 +108,7 @@ func TestConcurrentUse(t *testing.T) {
 			}
 		})
 	}
-	for i := range 20 {
+	for i := range 12 {
 		peers := []Peer{{PublicKey: pub, Address: phoneA, Active: i%2 == 0, PresharedKey: [32]byte{byte(i % 4)}, Endpoint: placeOf(1)}}
 		if i%3 == 0 {
 			peers = append(peers, Peer{PublicKey: pubB, Address: phoneB})
