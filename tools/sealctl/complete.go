@@ -263,6 +263,7 @@ var kinds = map[string]kind{
 	"cluster NAME": {"/v1/cluster/members", "name", "state"},
 	"cluster ID":   {"/v1/cluster/members", "id", "state"},
 	"cluster NODE": {"/v1/cluster/members", "name", "state"},
+	"fallback KEY": {"/v1/fallback/keys", "public_key", "since"},
 	"REVISION":     {"/v1/policy/history", "revision", "applied"},
 }
 
