@@ -20,6 +20,9 @@ type Conn interface {
 	Close() error
 }
 
+// socketBuffer is how much may wait in the socket each way, in bytes.
+const socketBuffer = 4 << 20
+
 // ListenUDP is a Config.Listen that opens its sockets with lc.
 func ListenUDP(lc net.ListenConfig) func(ctx context.Context, addr netip.AddrPort) (Conn, error) {
 	return func(ctx context.Context, addr netip.AddrPort) (Conn, error) {
@@ -29,8 +32,8 @@ func ListenUDP(lc net.ListenConfig) func(ctx context.Context, addr netip.AddrPor
 		}
 		u := c.(*net.UDPConn)
 		// A smaller buffer than asked for loses packets sooner and nothing else.
-		_ = u.SetReadBuffer(4 << 20)
-		_ = u.SetWriteBuffer(4 << 20)
+		_ = u.SetReadBuffer(socketBuffer)
+		_ = u.SetWriteBuffer(socketBuffer)
 		return u, nil
 	}
 }

@@ -45,6 +45,9 @@ func openBatches(c Conn) (reader, sender) {
 	in, out := &batchReader{raw: raw}, &batchSender{raw: raw}
 	in.step = in.recvmmsg
 	_ = raw.Control(func(fd uintptr) {
+		// Past the system's limit, which ListenUDP keeps to, where this process may.
+		_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, socketBuffer)
+		_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, socketBuffer)
 		// A kernel without them gives and takes datagrams one by one.
 		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_UDP, unix.UDP_GRO, 1)
 		if _, err := unix.GetsockoptInt(int(fd), unix.IPPROTO_UDP, unix.UDP_SEGMENT); err == nil {
