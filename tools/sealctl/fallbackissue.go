@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -64,10 +65,7 @@ func fallbackIssue(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	keyFile := c.String("private-key-file")
-	if keyFile == "" {
-		keyFile = strings.TrimSuffix(c.String("file"), ".conf") + ".key"
-	}
+	keyFile := keyFileOf(c)
 	private, public, err := wireGuardKeyIn(keyFile)
 	if err != nil {
 		return err
@@ -87,6 +85,14 @@ func fallbackIssue(c *cli.Context) error {
 	return t.handOver(c, out.Lease)
 }
 
+// keyFileOf is where the client's own key is.
+func keyFileOf(c *cli.Context) string {
+	if file := c.String("private-key-file"); file != "" {
+		return file
+	}
+	return strings.TrimSuffix(c.String("file"), ".conf") + ".key"
+}
+
 // issueFlags are what can be judged before anything is done.
 func issueFlags(c *cli.Context) (ask adminapi.IssueFallback, err error) {
 	if text := c.String("for"); text != "" {
@@ -101,6 +107,15 @@ func issueFlags(c *cli.Context) (ask adminapi.IssueFallback, err error) {
 	}
 	if e := c.String("endpoint"); e != "" && !isEndpoint(e) {
 		return ask, usage(fmt.Sprintf("endpoint %q: write host:port, such as vpn.example.org:51820", e))
+	}
+	files := []string{filepath.Clean(c.String("file")), filepath.Clean(keyFileOf(c))}
+	if png := c.String("qr-png"); png != "" {
+		files = append(files, filepath.Clean(png))
+	}
+	for i, name := range files {
+		if slices.Contains(files[:i], name) {
+			return ask, usage(name + " is named twice: configuration, key and picture are files of their own")
+		}
 	}
 	switch terminal := screenOf(c.App.Writer).terminal; {
 	case c.Bool("qr") && !terminal && !c.Bool("force"):
