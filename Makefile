@@ -10,7 +10,7 @@ FUZZTIME ?= 500x
 STAY    ?=
 SOAK    ?= 10m
 
-.PHONY: all build demo test race verify lint fuzz bench conformance simulate soak soak-cluster soak-faults reliability clean
+.PHONY: all build demo test race verify lint fuzz bench conformance simulate soak soak-cluster soak-faults reliability image clean
 
 all: build
 
@@ -82,6 +82,12 @@ verify: lint race demo conformance simulate test
 # RELIABILITYFLAGS="-drills leader-kill=200" takes some of them, "-page" writes the page.
 reliability: build
 	$(GO) run ./tools/reliability -bin $(BIN) $(RELIABILITYFLAGS)
+
+# Container images of the last commit and their SBOMs in build/image, without a
+# container engine, made twice and compared: see docs/image.md. IMAGEFLAGS="-once" makes
+# them once, "-worktree" takes what isn't committed too, "-registry NAME" names them.
+image:
+	$(GO) run ./tools/image -out $(BUILD)/image $(IMAGEFLAGS)
 
 clean:
 	rm -rf $(BUILD)

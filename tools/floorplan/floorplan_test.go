@@ -100,6 +100,10 @@ var homes = map[string][]string{
 	"github.com/schollz/progressbar":  {"tools/sealctl"},
 	"github.com/rivo/uniseg":          {"tools/sealctl"},
 	"golang.org/x/term":               {"tools/sealctl"},
+
+	"github.com/google/go-containerregistry": {"tools/image"},
+	"github.com/google/licensecheck":         {"tools/image"},
+	"github.com/spdx/tools-golang":           {"tools/image"},
 }
 
 // impure are imports that a pure package (floors 0 to 3) has no use for.
