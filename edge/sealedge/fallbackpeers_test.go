@@ -158,3 +158,44 @@ func TestRoamingSetsNoPeers(t *testing.T) {
 		}
 	})
 }
+
+// Where setting the peers takes long there is a pause between; what changed meanwhile is
+// set when it is over, and who takes over an address doesn't wait for that.
+func TestPeersRest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := newTraveller(t, true)
+		endpoint, err := wireguard.New(wireguard.Config{Uplink: func([][]byte) {}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer endpoint.Close()
+		tu := &tunnels{
+			node: tr.fakeNode, fallback: endpoint, unwrap: newWrapper(t).Unwrap,
+			have: map[uint64]*command.Session{}, both: map[uint64]struct{}{},
+		}
+		tu.reconcile()
+		pause := func() { tu.rested = time.Now().Add(peersWait) }
+		set := func(what string, want int) {
+			t.Helper()
+			if len(tu.psks) != want {
+				t.Errorf("%s: %d keys are set, want %d", what, len(tu.psks), want)
+			}
+		}
+		pause()
+		tr.lease(time.Hour, 1)
+		tu.reconcile()
+		set("in the pause", 0)
+		if !tu.peersDue().Equal(tu.rested) {
+			t.Errorf("due %v", tu.peersDue())
+		}
+		time.Sleep(peersWait)
+		tu.reconcile()
+		set("after it", 1)
+		pause()
+		tr.do(t, &command.EndFallback{Imsi: imsi}, nil)
+		tu.reconcile()
+		set("in the next pause", 1)
+		tu.takeOver()
+		set("when the address is taken over", 0)
+	})
+}

@@ -162,7 +162,7 @@ func (t *tunnels) peersDue() time.Time {
 // learn where their peers were heard last, which isn't told to them as it changes.
 func (t *tunnels) takeOver() {
 	t.mu.Lock()
-	t.again, t.due = true, time.Time{}
+	t.again, t.due, t.rested = true, time.Time{}, time.Time{}
 	t.mu.Unlock()
 	t.reconcile()
 }
