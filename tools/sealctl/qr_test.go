@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"image"
 	"image/color"
 	"image/png"
@@ -15,17 +16,23 @@ import (
 	"rsc.io/qr"
 )
 
-// scanned reads a QR code as a phone does.
+// scanned reads a QR code as a phone does, which looks for it in what it sees; this
+// scanner misses it once in a while, but a phone looks again, and sees another picture
+// then. Of one that is only the code it can be told so.
 func scanned(img image.Image) (string, error) {
-	bitmap, err := gozxing.NewBinaryBitmapFromImage(img)
-	if err != nil {
-		return "", err
+	var mistakes error
+	for _, hints := range []map[gozxing.DecodeHintType]any{nil, {gozxing.DecodeHintType_PURE_BARCODE: true}} {
+		bitmap, err := gozxing.NewBinaryBitmapFromImage(img)
+		if err != nil {
+			return "", err
+		}
+		result, err := qrcode.NewQRCodeReader().Decode(bitmap, hints)
+		if err == nil {
+			return result.GetText(), nil
+		}
+		mistakes = errors.Join(mistakes, err)
 	}
-	result, err := qrcode.NewQRCodeReader().Decode(bitmap, nil)
-	if err != nil {
-		return "", err
-	}
-	return result.GetText(), nil
+	return "", mistakes
 }
 
 var escapes = regexp.MustCompile("\x1b\\[[0-9;]*m")
