@@ -1,10 +1,15 @@
 package main
 
 import (
+	"bytes"
+	"crypto/ecdh"
 	"os"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/crypto/blake2s"
+	"golang.org/x/crypto/chacha20poly1305"
 )
 
 func TestQuantiles(t *testing.T) {
@@ -93,5 +98,71 @@ func TestCPUTime(t *testing.T) {
 	}
 	if _, err := cpuTime(own); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestBeside(t *testing.T) {
+	rates := func(all ...float64) (runs [][]sample) {
+		for _, v := range all {
+			runs = append(runs, []sample{{"", "Mbit/s", v}, {"CPU", "s/GB", 1}})
+		}
+		return runs
+	}
+	// The machine is ten times as busy in the last round, for both.
+	v := beside(rates(200, 180, 10), rates(100, 120, 10))
+	if v.Median != 1.5 || v.Min != 1 || v.Max != 2 || v.column() != "beside" {
+		t.Errorf("%+v", v)
+	}
+	if v := beside(rates(1), rates(0)); v.Median != 0 {
+		t.Errorf("beside nothing: %+v", v)
+	}
+}
+
+// An initiation is what a server takes: with the first MAC that its public key makes.
+func TestInitiation(t *testing.T) {
+	keys, err := newHandshakers(2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, server := keys[0], keys[1]
+	msg, err := initiation(client, server.PublicKey(), 7, time.Unix(1_800_000_000, 5))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(msg) != initiationSize || msg[0] != messageInitiation || msg[4] != 7 {
+		t.Errorf("message % x", msg[:8])
+	}
+	// The server's half of 5.4.2: it finds the client's key and the time.
+	chain := blake2s.Sum256([]byte("Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s"))
+	sum := hashed(hashed(chain[:], []byte("WireGuard v1 zx2c4 Jason@zx2c4.com")), server.PublicKey().Bytes())
+	ephemeral, err := ecdh.X25519().NewPublicKey(msg[8:40])
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum = hashed(sum, msg[8:40])
+	key, _ := derived(chain[:], msg[8:40])
+	for _, step := range []struct {
+		with   *ecdh.PublicKey
+		sealed []byte
+		want   []byte
+	}{
+		{ephemeral, msg[40:88], client.PublicKey().Bytes()},
+		{client.PublicKey(), msg[88:116], tai64n(time.Unix(1_800_000_000, 5))},
+	} {
+		shared, err := server.ECDH(step.with)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var secret []byte
+		key, secret = derived(key, shared)
+		open, err := chacha20poly1305.New(secret)
+		if err != nil {
+			t.Fatal(err)
+		}
+		plain, err := open.Open(nil, make([]byte, chacha20poly1305.NonceSize), step.sealed, sum)
+		if err != nil || !bytes.Equal(plain, step.want) {
+			t.Fatalf("%x, %v; want %x", plain, err, step.want)
+		}
+		sum = hashed(sum, step.sealed)
 	}
 }

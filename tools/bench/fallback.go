@@ -260,7 +260,7 @@ func (f *fallbackPath) load(ctx context.Context, l *lane, kind string, long time
 // fallbacks measures the fallback path beside plain wireguard-go: that of Debian, and
 // then the current one.
 func (b *bench) fallbacks(ctx context.Context) error {
-	if err := b.beside(ctx, plainWireGuard, ""); err != nil {
+	if err := b.allKinds(ctx, plainWireGuard, ""); err != nil {
 		return err
 	}
 	current := filepath.Join(b.dir, "wireguard-go")
@@ -268,11 +268,11 @@ func (b *bench) fallbacks(ctx context.Context) error {
 		b.note(fmt.Sprintf("Without the current wireguard-go: %v: %s", err, out))
 		return nil
 	}
-	return b.beside(ctx, current, " (current)")
+	return b.allKinds(ctx, current, " (current)")
 }
 
-// beside measures all kinds on all lanes, with one wireguard-go.
-func (b *bench) beside(ctx context.Context, program, remark string) error {
+// allKinds measures all kinds on all lanes, with one wireguard-go.
+func (b *bench) allKinds(ctx context.Context, program, remark string) error {
 	f, err := b.openFallback(ctx, program)
 	if err != nil {
 		return err
@@ -330,18 +330,24 @@ func (b *bench) lanes(ctx context.Context, f *fallbackPath, kind fallbackKind, r
 			}
 		}
 	}
-	yardstick := 0.0
 	for _, l := range f.lanes {
 		fig := figure("fallback", 0, kind.name+", "+l.name+remark, runs[l])
-		rate := fig.Values[0].Median
-		if l.driver == "" {
-			yardstick = rate
-		} else {
-			fig.add("beside", "", per(rate, yardstick))
+		if plain := f.lanes[0]; l != plain {
+			fig.Values = append(fig.Values, beside(runs[l], runs[plain]))
 		}
 		b.report(fig)
 	}
 	return nil
+}
+
+// beside compares rates round by round: what else the machine does changes from one
+// to the next.
+func beside(ours, yardstick [][]sample) Value {
+	var ratios [][]sample
+	for i := range ours {
+		ratios = append(ratios, []sample{{"beside", "", per(ours[i][0].value, yardstick[i][0].value)}})
+	}
+	return figure("", 0, "", ratios).Values[0]
 }
 
 func streamSamples(r carried, cpu time.Duration) []sample {

@@ -87,7 +87,7 @@ var parts = []part{
 		"  at the other end, too; \"netstack\" and \"tun\" have the gateway's endpoint and its inner network by that driver.",
 		"  The three take turns. In rows marked \"current\" wireguard-go is, at both ends, of the version that the endpoint is",
 		"  made with, and not Debian's. TCP is one connection; packets are UDP with 64 bytes of payload, up. CPU is of the processes at",
-		"  the gateway's end, what the kernel does for them in interrupts not counted. \"beside\" is the rate's ratio.",
+		"  the gateway's end, what the kernel does for them in interrupts not counted. \"beside\" is the median of the rates' ratios, round by round.",
 	}},
 	{"gap", "A path switch, as a flow of 100 packets a second sees it", []string{
 		"A simulated phone over GTP-U and WireGuard at once, with real nodes. \"detection\" is from the carrier's silence until",
