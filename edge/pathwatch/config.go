@@ -44,7 +44,7 @@ const (
 	lastAttach   = 5 * time.Minute
 	settle       = 200 * time.Millisecond // of the gateway, to admit a terminal
 	rekeyEvery   = 5 * time.Second
-	staleAfter   = 15 * time.Second // of a fallback that doesn't answer: ask for another connection
+	staleAfter   = 10 * time.Second // of a fallback that doesn't answer: ask for another connection
 	firstRequest = 5 * time.Second  // of a RequestConnection that failed; doubles
 	lastRequest  = 5 * time.Minute
 )

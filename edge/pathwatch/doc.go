@@ -30,7 +30,7 @@
 //     rarer, down to one in 2 minutes while the fallback carries, and in 15 s otherwise.
 //  8. A fallback that doesn't answer for 3 s shakes hands anew (after a failover, the new
 //     holder of the gateway address has none of the old one's sessions), then every 5 s; after
-//     15 s the terminal asks for a new connection, since keys or endpoints may be others.
+//     10 s the terminal asks for a new connection, since keys or endpoints may be others.
 //  9. The connection (lease) for the fallback is asked for while the carrier's path still
 //     lives, and renewed when two thirds of its time are over.
 //  10. The gateway sends to the terminal by the path that the terminal's data last came

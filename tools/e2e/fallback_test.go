@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sealedge/sealedge/edge/adminapi"
 	"github.com/sealedge/sealedge/edge/pathwatch"
 	"github.com/sealedge/sealedge/edge/wire"
 	"github.com/sealedge/sealedge/tools/sealsim/carrier"
@@ -298,6 +299,49 @@ func TestFallbackIsRefusedByPolicy(t *testing.T) {
 	s.until("the reason is in the chain", func() bool {
 		return regexp.MustCompile(`"kind":"connection".*certificate`).MatchString(s.sealctl("audit", "export"))
 	})
+}
+
+// The gateway's key has leaked and is replaced without an overlap. A phone that has nothing
+// but the fallback finds out, asks for another connection in public, and is back by itself.
+func TestGatewayKeyReplacedAtOnce(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 3)
+	c := s.untapped(1)
+	enlist, install := s.wireguard()
+	p := s.phone(c, s.enlist(1, enlist), install)
+	c.Cut()
+	s.roam(p)
+	s.onPath(p, phone.FallbackPath)
+	s.ping(p)
+	lease := func() uint64 {
+		var all []adminapi.FallbackLease
+		if n := s.holding(); n < 0 || askAll(s, n, "/v1/fallback/leases", &all) != nil || len(all) != 1 {
+			return 0
+		}
+		return all[0].Number
+	}
+	key, first := s.gatewayKey(), lease()
+	s.sealctl("fallback", "rotate-key", "--overlap", "0", "--yes")
+	if s.gatewayKey() == key {
+		t.Fatal("the gateway has the old key")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
+	defer cancel()
+	for now := first; now == first || now == 0; now = lease() {
+		// Somebody waits for an answer, so the phone looks closer.
+		try, end := context.WithTimeout(ctx, time.Second)
+		_, _ = p.App().Status(try) // what comes of it is told by the lease
+		end()
+		if ctx.Err() != nil {
+			t.Fatal("the phone didn't ask for another connection")
+		}
+	}
+	if _, err := p.App().Status(s.soon()); err != nil {
+		t.Fatal(err)
+	}
+	if is, _ := p.Path(); is != phone.FallbackPath {
+		t.Errorf("the phone is on the path %s", is)
+	}
 }
 
 // demandCertificate has the policy demand a certificate on the fallback, as the line says
