@@ -87,7 +87,7 @@ func newRig(t *testing.T) *rig {
 	r.change(usetest.Terminal, func(s *command.Subscriber) {
 		s.WireguardPublicKey, s.DeviceCertSha256 = terminalKey, pinned[:]
 		s.Credentials = &command.Credentials{
-			User: account, PapSalt: salt, PapHash: credential.Hash([]byte(password), salt, credential.Iterations), PapIterations: credential.Iterations,
+			User: account, PapSalt: salt, PapHash: credential.Hash([]byte(password), salt, 10), PapIterations: 10,
 			ChapSecret: r.wrap("chap:"+usetest.Terminal, sharedKey),
 		}
 	})
@@ -160,6 +160,9 @@ func (r *rig) start() {
 		}
 	})
 	r.stop = func() {
+		// Terminals go first: nobody waits to say goodbye to one that doesn't listen.
+		r.ln.hangUp()
+		synctest.Wait()
 		cancel()
 		running.Wait()
 	}
@@ -318,6 +321,18 @@ type pipes struct {
 	conns  chan net.Conn
 	closed chan struct{}
 	once   sync.Once
+
+	mu   sync.Mutex
+	ends []net.Conn // the terminals'; guarded by mu
+}
+
+func (l *pipes) hangUp() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, c := range l.ends {
+		c.Close()
+	}
+	l.ends = nil
 }
 
 type addressed struct {
@@ -331,6 +346,9 @@ func (l *pipes) dial(ctx context.Context, from netip.Addr) (net.Conn, error) {
 	here, there := net.Pipe()
 	select {
 	case l.conns <- addressed{there, net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 40000))}:
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.ends = append(l.ends, here)
 		return here, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
