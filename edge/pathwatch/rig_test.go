@@ -128,7 +128,7 @@ func (r *rig) act(a Action) {
 			if n.dead && !n.connects {
 				return ConnectFailed{Path: a.Path}
 			}
-			return Connected{Path: a.Path}
+			return Connected(a)
 		})
 	case Rekey:
 		r.in(50*time.Millisecond, func() Event { r.nets[Fallback].deaf = false; return nil })
