@@ -64,6 +64,16 @@ func TestOneLossIsNoDeath(t *testing.T) {
 	r.expect("1m1.1s Connect{fallback}", "2m2.1s Release{fallback}")
 }
 
+// Probes may be told to follow each other faster than answers time out: one at a time.
+func TestProbesWaitForTheirAnswers(t *testing.T) {
+	r := onCarrier(t, Config{InUse: 100 * time.Millisecond, Idle: 100 * time.Millisecond})
+	r.nets[Carrier].dead = true
+	r.until(65 * time.Second)
+	if r.w.Path() != Fallback {
+		t.Errorf("on %v: %q", r.w.Path(), r.done())
+	}
+}
+
 // A link with answers later than the timeout is slow, not dead.
 func TestLateAnswersAreLife(t *testing.T) {
 	r := onCarrier(t, Config{})
