@@ -1,7 +1,7 @@
 // Command bench measures the gateway with real processes on loopback, and
 // prints tables of medians (docs/performance.md says how to read them):
 //
-//	go run ./tools/bench                     everything, in about nine minutes
+//	go run ./tools/bench                     everything, in about ten minutes
 //	go run ./tools/bench -short              a look, in under one
 //	go run ./tools/bench -parts attach,plane -nodes 3
 //	go run ./tools/bench -json >figures.json
