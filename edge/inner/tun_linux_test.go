@@ -41,6 +41,11 @@ func inNamespace(t *testing.T, tests string) bool {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")
 	}
+	_, noDevice := os.Stat("/dev/net/tun")
+	_, noProgram := exec.LookPath("ip")
+	if err := errors.Join(noDevice, noProgram); err != nil && os.Getenv("CI") != "true" {
+		t.Skip(err)
+	}
 	cmd := exec.Command(os.Args[0], "-test.run", tests, "-test.v")
 	cmd.Env = append(os.Environ(), byTUN+"=1")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
