@@ -13,6 +13,11 @@ import (
 const (
 	callsAtOnce = 10
 	callsEvery  = 10 * time.Millisecond
+	// For so long, until one is sent, a call that couldn't be is made again at once: the
+	// gateway's address may come onto its interface a moment after the socket is there,
+	// and the device would wait 5 s.
+	unsentFor   = time.Second
+	unsentPause = 20 * time.Millisecond
 )
 
 // callBack has the gateway shake hands with the peers whose outer address is known,
@@ -48,6 +53,7 @@ func newCallBack(keys []*serverKey, peers map[[32]byte]*peer) *callBack {
 func call(ctx context.Context, keys []*serverKey, peers [][32]byte) {
 	tick := time.NewTicker(callsEvery)
 	defer tick.Stop()
+	until := time.Now().Add(unsentFor)
 	for i, peer := range peers {
 		if i%callsAtOnce == callsAtOnce-1 {
 			select {
@@ -58,10 +64,29 @@ func call(ctx context.Context, keys []*serverKey, peers [][32]byte) {
 		}
 		for _, k := range keys {
 			if p := k.dev.LookupPeer(device.NoisePublicKey(peer)); p != nil {
-				_ = p.SendHandshakeInitiation(false) // the device has logged it
+				if shake(ctx, p, until) {
+					until = time.Time{}
+				}
 			}
 		}
 	}
+}
+
+// shake begins a handshake, until then again while it can't be sent; the device logs
+// why. It tells whether it was sent.
+func shake(ctx context.Context, p *device.Peer, until time.Time) bool {
+	for p.SendHandshakeInitiation(false) != nil {
+		if !time.Now().Before(until) {
+			return false
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(unsentPause):
+		}
+		p.ExpireCurrentKeypairs() // else it counts as sent, for 5 s
+	}
+	return true
 }
 
 // stop returns when nobody is called any more; a nil callBack has nobody to call.
