@@ -130,6 +130,23 @@ func checkIndex(dir string, k kind, index v1.ImageIndex, boms map[v1.Hash][]byte
 	if len(list.Manifests) == 0 {
 		return errors.New("an index of nothing")
 	}
+	told, err := os.ReadFile(filepath.Join(dir, digestsFile))
+	if err != nil {
+		return err
+	}
+	digest, err := index.Digest()
+	if err != nil {
+		return err
+	}
+	digests := []v1.Hash{digest}
+	for _, d := range list.Manifests {
+		digests = append(digests, d.Digest)
+	}
+	for _, d := range digests {
+		if !strings.Contains(string(told), "/"+k.Name+"@"+d.String()+" ") {
+			return fmt.Errorf("%s doesn't tell of %s", digestsFile, d)
+		}
+	}
 	for _, d := range list.Manifests {
 		arch := d.Platform.Architecture
 		img, err := index.Image(d.Digest)

@@ -90,20 +90,41 @@ func sampleJob(t testing.TB, dir string) job {
 	}
 }
 
-// makeSample makes the images of the small module.
-func makeSample(t testing.TB) (job, string) {
+// once is made for the tests that only read it, or that copy it.
+var once struct {
+	sync.Once
+	dir string
+}
+
+func sampleImages(t testing.TB) string {
 	t.Helper()
-	j := sampleJob(t, sample(t, filepath.Join(t.TempDir(), "src")))
-	out := filepath.Join(t.TempDir(), "out")
-	if err := j.make(t.Context(), out); err != nil {
-		t.Fatal(err)
+	once.Do(func() {
+		j := sampleJob(t, sample(t, filepath.Join(t.TempDir(), "src")))
+		dir, err := os.MkdirTemp("", "image-test-")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := j.make(t.Context(), filepath.Join(dir, "out")); err != nil {
+			os.RemoveAll(dir)
+			t.Fatal(err)
+		}
+		once.dir = dir
+	})
+	if once.dir == "" {
+		t.Fatal("the sample wasn't made")
 	}
-	return j, out
+	return filepath.Join(once.dir, "out")
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	os.RemoveAll(once.dir)
+	os.Exit(code)
 }
 
 // The same source gives the same bytes wherever it lies, and another source others.
 func TestSameInputSameDigest(t *testing.T) {
-	_, first := makeSample(t)
+	first := sampleImages(t)
 	elsewhere := sampleJob(t, sample(t, filepath.Join(t.TempDir(), "quite", "another", "place")))
 	second := filepath.Join(t.TempDir(), "out")
 	if err := elsewhere.make(t.Context(), second); err != nil {
@@ -136,7 +157,7 @@ func TestSameInputSameDigest(t *testing.T) {
 }
 
 func TestWhatIsMadePassesTheCheck(t *testing.T) {
-	_, out := makeSample(t)
+	out := sampleImages(t)
 	if err := check(out, sampleKinds); err != nil {
 		t.Error(err)
 	}
@@ -147,7 +168,7 @@ func TestWhatIsMadePassesTheCheck(t *testing.T) {
 
 // A foreign implementation of SPDX reads the SBOM and finds it valid.
 func TestSBOMIsValidSPDX(t *testing.T) {
-	_, out := makeSample(t)
+	out := sampleImages(t)
 	for _, name := range []string{"hello-amd64", "both-arm64"} {
 		raw, err := os.ReadFile(filepath.Join(out, name+".spdx.json"))
 		if err != nil {

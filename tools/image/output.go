@@ -83,6 +83,12 @@ func (w *writer) add(m *made, roots int) error {
 	return nil
 }
 
+// plainImage keeps the library from telling in the index that an image is one, which
+// older tools drop when they copy the index, and its digest with it.
+type plainImage struct{ v1.Image }
+
+func (plainImage) ArtifactType() (string, error) { return "", nil }
+
 // artifact is a manifest of something that isn't an image but belongs to one (OCI
 // image specification 1.1, "artifactType" and "subject").
 type artifact struct {
@@ -147,7 +153,7 @@ func (w *writer) close() error {
 		index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
 		for _, m := range w.images[k.Name] {
 			index = mutate.AppendManifests(index, mutate.IndexAddendum{
-				Add: m.Image, Descriptor: v1.Descriptor{MediaType: types.OCIManifestSchema1, Platform: &v1.Platform{OS: "linux", Architecture: m.Arch}},
+				Add: plainImage{m.Image}, Descriptor: v1.Descriptor{MediaType: types.OCIManifestSchema1, Platform: &v1.Platform{OS: "linux", Architecture: m.Arch}},
 			})
 		}
 		index = mutate.Annotations(index, w.job.annotations(k)).(v1.ImageIndex)
