@@ -50,7 +50,8 @@ type lane struct {
 	crowd  []*ecdh.PrivateKey // terminals that only shake hands
 }
 
-func (l *lane) own() netip.Addr      { return netip.AddrFrom4([4]byte{10, byte(90 + l.number), 0, 1}) }
+func (l *lane) own() netip.Addr { return netip.AddrFrom4([4]byte{10, byte(90 + l.number), 0, 1}) }
+
 func (l *lane) terminal() netip.Addr { return netip.AddrFrom4([4]byte{10, byte(90 + l.number), 0, 2}) }
 
 // Where the two ends are on the wire between them.
