@@ -19,6 +19,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/sealedge/sealedge/edge/capability"
 	"github.com/sealedge/sealedge/edge/config"
 	"github.com/sealedge/sealedge/edge/setup"
 )
@@ -143,7 +144,11 @@ func runNode(c *cli.Context, stderr io.Writer) error {
 	if err != nil {
 		return mistake{err}
 	}
-	g, err := open(cfg, logger(cfg.Log, stderr))
+	log := logger(cfg.Log, stderr)
+	if err := capability.Raise(); err != nil {
+		log.Warn("running without them", "err", err)
+	}
+	g, err := open(cfg, log)
 	if err != nil {
 		return err
 	}

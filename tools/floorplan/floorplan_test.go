@@ -64,6 +64,7 @@ var floors = map[string]int{
 	"edge/wireguard":  4,
 	"edge/upstream":   4,
 	"edge/admin":      4,
+	"edge/capability": 4,
 
 	"edge/config": 5,
 	"edge/setup":  5,

@@ -223,6 +223,13 @@ func checkImage(k kind, arch string, img v1.Image, bom []byte) error {
 		if h.Mode&0o6000 != 0 || h.Mode&0o022 != 0 && h.Name != "tmp" {
 			return fmt.Errorf("%s has mode %o", h.Name, h.Mode)
 		}
+		var permitted string
+		if slices.Contains(programs, h.Name) && k.Permits != 0 {
+			permitted = capabilities(k.Permits)
+		}
+		if h.PAXRecords[capabilityRecord] != permitted {
+			return fmt.Errorf("%s permits other capabilities: %x", h.Name, h.PAXRecords[capabilityRecord])
+		}
 		if h.Typeflag == tar.TypeDir {
 			continue
 		}

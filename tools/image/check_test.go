@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/hex"
 	"encoding/json"
 	"os"
 	"os/exec"
@@ -105,8 +106,11 @@ func TestCheckRefusesImages(t *testing.T) {
 		{"a shell", with(file{Path: "bin/sh", Mode: 0o755, Content: sh}), bom, "bin/sh has no business"},
 		{"a setuid program", with(file{Path: "usr/bin/hello", Mode: 0o4755, Content: sh}), bom, "has mode"},
 		{"a writable program", with(file{Path: "usr/bin/hello", Mode: 0o777, Content: sh}), bom, "has mode"},
-		{"a program of the user", with(file{Path: "usr/bin/hello", Mode: 0o755, Owner: nobody, Content: sh}), bom, "no business"},
-		{"a dynamic program", with(file{Path: "usr/bin/hello", Mode: 0o755, Content: sh}), bom, "isn't static"},
+		{"a program of the user", with(file{Path: "usr/bin/hello", Mode: 0o755, Owner: nobody, Content: sh, Permits: netAdmin | bpf}), bom, "no business"},
+		{"more capabilities", with(file{Path: "usr/bin/hello", Mode: 0o755, Content: sh, Permits: netAdmin | bpf | netRaw}), bom, "permits other capabilities"},
+		{"no capabilities", with(file{Path: "usr/bin/hello", Mode: 0o755, Content: sh}), bom, "permits other capabilities"},
+		{"capabilities elsewhere", with(file{Path: rootsPath, Mode: 0o644, Content: sh, Permits: netAdmin}), bom, "permits other capabilities"},
+		{"a dynamic program", with(file{Path: "usr/bin/hello", Mode: 0o755, Content: sh, Permits: netAdmin | bpf}), bom, "isn't static"},
 		{"no CA roots", with(file{Path: rootsPath, Mode: 0o644}), bom, "is missing"},
 		{"other CA roots", with(file{Path: rootsPath, Mode: 0o644, Content: certificate("Other", true)}), bom, "SBOM doesn't tell of ./" + rootsPath},
 		{"root", configured(func(c *v1.ConfigFile) { c.Config.User = "0" }), bom, "runs as"},
@@ -248,6 +252,14 @@ func swap(t *testing.T, dir, a, b string) {
 		if err := os.Rename(move[0], move[1]); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// The attribute is the one that setcap cap_net_admin,cap_bpf=p writes.
+func TestCapabilities(t *testing.T) {
+	const want = "0000000200100000" + "00000000" + "80000000" + "00000000"
+	if got := hex.EncodeToString([]byte(capabilities(netAdmin | bpf))); got != want {
+		t.Errorf("%s, not %s", got, want)
 	}
 }
 

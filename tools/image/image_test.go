@@ -32,7 +32,7 @@ var aProgram = map[string]string{
 }
 
 var sampleKinds = []kind{
-	{Name: "hello", Title: "hello", Description: "Says where it is from", Programs: []string{"./edge/hello"}, Command: []string{"run"}},
+	{Name: "hello", Title: "hello", Description: "Says where it is from", Programs: []string{"./edge/hello"}, Command: []string{"run"}, Permits: netAdmin | bpf},
 	{Name: "both", Title: "both", Description: "Two programs", Programs: []string{"./edge/hello", "./tools/other"}},
 }
 

@@ -22,6 +22,7 @@ type kind struct {
 	Description string
 	Programs    []string // packages; the first is the entry point
 	Command     []string // its arguments, if the user gives none
+	Permits     uint64   // capabilities that the programs may be given
 }
 
 // catalogue is what is made. The gateway's image has the daemon alone: whoever
@@ -30,6 +31,7 @@ var catalogue = []kind{
 	{
 		Name: "sealedge", Title: "sealedge", Description: "The gateway for seal use over a private APN",
 		Programs: []string{"./edge/sealedge"}, Command: []string{"run", "/etc/sealedge/sealedge.yaml"},
+		Permits: netAdmin | netRaw | perfmon | bpf,
 	},
 	{
 		Name: "sealedge-tools", Title: "sealedge tools", Description: "sealctl, for operators, and sealsim, which simulates carrier, phone and barrel",
@@ -183,7 +185,7 @@ func (j job) assemble(k kind, arch string, programs []program, shelf map[string]
 		{Path: "usr/share/licenses/sealedge/third-party.txt", Mode: 0o644, Content: thirdParty(parts)},
 	}
 	for _, p := range programs {
-		files = append(files, file{Path: "usr/bin/" + p.Name, Mode: 0o755, Content: p.Content})
+		files = append(files, file{Path: "usr/bin/" + p.Name, Mode: 0o755, Content: p.Content, Permits: k.Permits})
 	}
 	top, err := layer(files, j.Source.Created)
 	if err != nil {

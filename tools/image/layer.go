@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"encoding/binary"
 	"io"
 	"path"
 	"slices"
@@ -25,6 +26,29 @@ type file struct {
 	Mode    int64
 	Owner   int
 	Content []byte
+	Permits uint64 // capabilities that whoever starts it may have, if the runtime gives them
+}
+
+// Capabilities of Linux, by their bits.
+const (
+	netAdmin = 1 << 12 // addresses, routes and interfaces
+	netRaw   = 1 << 13 // gratuitous ARP
+	perfmon  = 1 << 38 // with bpf, programs on the fast path
+	bpf      = 1 << 39
+)
+
+// capabilityRecord is where a tar says what a file permits.
+const capabilityRecord = "SCHILY.xattr.security.capability"
+
+// capabilities is the extended attribute of a file that permits some: version 2
+// without the flag that would demand them (struct vfs_cap_data, capabilities(7)).
+func capabilities(permits uint64) string {
+	le := binary.LittleEndian
+	v := le.AppendUint32(nil, 0x02000000)
+	v = le.AppendUint32(v, uint32(permits))
+	v = le.AppendUint32(v, 0) // inheritable
+	v = le.AppendUint32(v, uint32(permits>>32))
+	return string(le.AppendUint32(v, 0))
 }
 
 // passwd gives the numbers their name; there is no shell to log in with.
@@ -70,6 +94,9 @@ func layer(files []file, at time.Time) (v1.Layer, error) {
 		}
 		if strings.HasSuffix(f.Path, "/") {
 			h.Typeflag = tar.TypeDir
+		}
+		if f.Permits != 0 {
+			h.Format, h.PAXRecords = tar.FormatPAX, map[string]string{capabilityRecord: capabilities(f.Permits)}
 		}
 		if err := w.WriteHeader(h); err != nil {
 			return nil, err
