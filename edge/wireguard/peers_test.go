@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"golang.zx2c4.com/wireguard/device"
 )
 
 func withPSK(p Peer, psk byte) Peer {
@@ -107,6 +109,49 @@ func TestCallBack(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The address comes onto its interface a moment after the socket is there: the call that
+// couldn't be sent is made again then, and not 5 s later. One that isn't answered isn't
+// made again so soon.
+func TestCallBackBeforeTheAddressIsUp(t *testing.T) {
+	const late = 300 * time.Millisecond
+	bubble(t, Config{}, func(t *testing.T, r *rig) {
+		setPeers(t, r, peerOf(t, 1, phoneA, true))
+		a := r.phone(t, 1, 0)
+		if !r.works(t, a, phoneA) {
+			t.Fatal("no path to begin with")
+		}
+		r.reported()
+		other := r.node(t, gatewaySeed)
+		defer other.Close()
+		w := peerOf(t, 1, phoneA, true)
+		w.Endpoint = r.from
+		setPeers(t, other, w)
+		time.Sleep(time.Minute)
+		r.Unlisten()
+		r.ether.mu.Lock()
+		r.ether.dead = map[netip.AddrPort]error{gatewayAt: errors.New("network is unreachable")}
+		r.ether.mu.Unlock()
+		calls := r.ether.tapped(func(from, _ netip.AddrPort, b []byte) bool {
+			return from == gatewayAt && b[0] == device.MessageInitiationType
+		})
+		other.listen(t)
+		time.Sleep(late)
+		if n := len(calls()); n != 0 {
+			t.Fatalf("%d calls left an address that isn't up", n)
+		}
+		r.ether.mu.Lock()
+		r.ether.dead = nil
+		r.ether.mu.Unlock()
+		time.Sleep(2 * unsentPause)
+		if n := len(calls()); n != 1 {
+			t.Errorf("%d calls when the address was up", n)
+		}
+		if !other.works(t, a, phoneA) || other.Counters()["responses-sent"] != 0 {
+			t.Error("the phone isn't back by the gateway's call")
+		}
+	})
 }
 
 // Calls are paced, those first whose path is the active one, and end with Unlisten.

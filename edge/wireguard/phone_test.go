@@ -27,6 +27,7 @@ type ether struct {
 	mu   sync.Mutex
 	ends map[netip.AddrPort]*end
 	tap  func(from, to netip.AddrPort, b []byte) // guarded by mu; sees what is sent
+	dead map[netip.AddrPort]error                // guarded by mu; what sending from an address fails with
 }
 
 // send puts a datagram on the network, with whatever sender.
@@ -102,8 +103,11 @@ func (e *end) ReadFromUDPAddrPort(b []byte) (int, netip.AddrPort, error) {
 
 func (e *end) WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error) {
 	e.ether.mu.Lock()
-	from := e.addr
+	from, err := e.addr, e.ether.dead[e.addr]
 	e.ether.mu.Unlock()
+	if err != nil {
+		return 0, err
+	}
 	e.ether.send(from, to, b)
 	return len(b), nil
 }
