@@ -3,6 +3,7 @@ package fallback
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -10,6 +11,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"google.golang.org/protobuf/proto"
 
 	"github.com/sealedge/sealedge/cluster/command"
 	"github.com/sealedge/sealedge/cluster/state"
@@ -38,7 +41,7 @@ func TestTheAnswer(t *testing.T) {
 		if a.Expires.Sub(a.Issued) != 12*time.Hour || a.RenewAfter.Sub(a.Issued) != 8*time.Hour || !a.Issued.Equal(time.Now()) {
 			t.Errorf("from %s, renewed after %s, until %s", a.Issued, a.RenewAfter, a.Expires)
 		}
-		if lease.Shown != 0 || lease.IssuedByOperator || lease.By != "phone:"+usetest.Terminal || !bytes.Equal(lease.PublicKey, terminalKey) {
+		if policy.Credentials(lease.Shown) != policy.CredentialPassword || lease.IssuedByOperator || lease.By != "phone:"+usetest.Terminal || !bytes.Equal(lease.PublicKey, terminalKey) {
 			t.Errorf("lease %v", lease)
 		}
 
@@ -68,6 +71,7 @@ const (
 
 // Whatever the policy demands, and whatever of it is shown rightly, wrongly or not at
 // all: what is wrong refuses even when nobody asked, and what is right is in the lease.
+// Something has to be shown: the key on its own is no secret.
 func TestEveryCombinationOfCredentials(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		r.unlimited()
@@ -91,7 +95,7 @@ func TestEveryCombinationOfCredentials(t *testing.T) {
 						shown |= k
 					}
 				}
-				l, req := lines[show[0]], ask(fmt.Sprint("r", n))
+				l, req := lines[show[0]], bare(fmt.Sprint("r", n))
 				switch show[1] {
 				case right:
 					req.Account, req.Password = account, password
@@ -106,7 +110,7 @@ func TestEveryCombinationOfCredentials(t *testing.T) {
 				}
 				a := l.post(req)
 				time.Sleep(2 * time.Second) // connections don't idle away, and each refusal is recorded
-				if slices.Contains(show[:], wrong) || !shown.Has(demanded) {
+				if slices.Contains(show[:], wrong) || !shown.Has(demanded) || shown == 0 {
 					a.refused(t, wire.CodeConnectionRefused)
 					continue
 				}
@@ -123,18 +127,38 @@ func TestEveryCombinationOfCredentials(t *testing.T) {
 func TestCredentialsThatTheRecordHasNot(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		r.unlimited()
-		r.change(usetest.Terminal, func(s *command.Subscriber) { s.DeviceCertSha256, s.Credentials = nil, nil })
+		var was *command.Subscriber
+		r.w.View(func(m *state.Machine) { was = proto.CloneOf(m.Subscriber(usetest.Terminal)) })
 		l := r.dial(home, r.device)
-		req := ask("r1")
-		req.Account, req.Password = account, password
-		l.post(l.prove(req, sharedKey)).granted(t)
-		if shown := r.lease().Shown; shown != 0 {
-			t.Errorf("shown: %s", policy.Credentials(shown))
-		}
-		for i, demanded := range []policy.Credentials{policy.CredentialCertificate, policy.CredentialPassword, policy.CredentialPreSharedKey} {
-			r.rules.Store(rules(demanded))
-			req.RequestID = fmt.Sprint("d", i)
-			l.post(l.prove(req, sharedKey)).refused(t, wire.CodeConnectionRefused)
+		for i, kept := range []policy.Credentials{policy.CredentialCertificate, policy.CredentialPassword, policy.CredentialPreSharedKey, 0} {
+			r.change(usetest.Terminal, func(s *command.Subscriber) {
+				s.DeviceCertSha256, s.Credentials = nil, &command.Credentials{User: account}
+				switch kept {
+				case policy.CredentialCertificate:
+					s.DeviceCertSha256 = was.DeviceCertSha256
+				case policy.CredentialPassword:
+					s.Credentials.PapSalt, s.Credentials.PapHash, s.Credentials.PapIterations = was.Credentials.PapSalt, was.Credentials.PapHash, was.Credentials.PapIterations
+				case policy.CredentialPreSharedKey:
+					s.Credentials.ChapSecret = was.Credentials.ChapSecret
+				}
+			})
+			r.rules.Store(rules(0))
+			a := l.post(l.prove(ask(fmt.Sprint("r", i)), sharedKey))
+			if kept == 0 {
+				a.refused(t, wire.CodeConnectionRefused)
+				continue
+			}
+			a.granted(t)
+			if shown := policy.Credentials(r.lease().Shown); shown != kept {
+				t.Errorf("on record: %s; shown: %s", kept, shown)
+			}
+			for _, demanded := range []policy.Credentials{policy.CredentialCertificate, policy.CredentialPassword, policy.CredentialPreSharedKey} {
+				if demanded == kept {
+					continue
+				}
+				r.rules.Store(rules(demanded))
+				l.post(l.prove(ask(fmt.Sprint("d", i, "-", int(demanded))), sharedKey)).refused(t, wire.CodeConnectionRefused)
+			}
 		}
 	})
 }
@@ -178,7 +202,7 @@ func TestRepeats(t *testing.T) {
 			t.Errorf("first %+v, then %+v", first, again)
 		}
 		// Who isn't let in any more hasn't it repeated.
-		r.rules.Store(rules(policy.CredentialPassword))
+		r.rules.Store(rules(policy.CredentialCertificate))
 		r.dial(home, nil).post(req).refused(t, wire.CodeConnectionRefused)
 		r.rules.Store(rules(0))
 		// Another request takes its place.
@@ -276,11 +300,12 @@ func TestNoKeyYet(t *testing.T) {
 		r.stop()
 		r.w = usetest.New(t, time.Now)
 		r.cluster = r.w
-		r.change(usetest.Terminal, func(s *command.Subscriber) { s.WireguardPublicKey = terminalKey })
+		pinned := sha256.Sum256(r.device.Certificate[0])
+		r.change(usetest.Terminal, func(s *command.Subscriber) { s.WireguardPublicKey, s.DeviceCertSha256 = terminalKey, pinned[:] })
 		r.start()
-		r.dial(home, nil).post(ask("r1")).refused(t, wire.CodeFallbackNotReady)
+		r.dial(home, r.device).post(bare("r1")).refused(t, wire.CodeFallbackNotReady)
 		r.w.Do(&command.PutServerKey{PublicKey: serverKey, PrivateKey: []byte("wrapped")})
-		r.dial(home, nil).post(ask("r1")).granted(t)
+		r.dial(home, r.device).post(bare("r1")).granted(t)
 	})
 }
 
@@ -293,7 +318,7 @@ func TestAskedInsideATunnel(t *testing.T) {
 			mine, other = m.SessionByAddress(usetest.Address(usetest.Terminal)), m.SessionByAddress(usetest.Address(usetest.Other))
 		})
 		inside := func(id string, s *command.Session) *wire.Problem {
-			_, p := r.srv.Connect(t.Context(), Request{Wire: ask(id), From: usetest.Address(usetest.Terminal), Session: s})
+			_, p := r.srv.Connect(t.Context(), Request{Wire: bare(id), From: usetest.Address(usetest.Terminal), Session: s})
 			return p
 		}
 		if p := inside("r1", other); p == nil || p.Code != wire.CodeConnectionRefused {

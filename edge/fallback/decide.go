@@ -160,6 +160,11 @@ func (s *Server) decide(ctx context.Context, imsi ident.IMSI, r Request) (d deci
 	} else if !d.address.Is4() || !d.gateway.Is4() {
 		d.refuse("no-address", "the terminal has no IPv4 address of its own; give it one with \"sealctl device update --static-address\"")
 	}
+	// A public key is no secret: who knows one must not put another pre-shared key in
+	// the place of its terminal's.
+	if r.Session == nil && d.shown == 0 {
+		d.refuse("nothing-shown", "nothing was shown but the WireGuard key, which a request doesn't prove")
+	}
 	if d.refused() {
 		return d, nil
 	}

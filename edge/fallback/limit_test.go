@@ -163,7 +163,6 @@ func TestPasswordsWaitForTheirTurn(t *testing.T) {
 			r.srv.work <- struct{}{} // hashing, for long
 		}
 		req := ask("r1")
-		req.Account, req.Password = account, password
 		stranger := req
 		stranger.IMSI = "460019999999999"
 		began := time.Now()
@@ -173,7 +172,7 @@ func TestPasswordsWaitForTheirTurn(t *testing.T) {
 		if waited := time.Since(began); waited != 2*hashPatience || string(mine.body) != string(other.body) {
 			t.Errorf("after %s: %s, %s", waited, mine.body, other.body)
 		}
-		l.post(ask("r2")).granted(t) // without a password there is nothing to wait for
+		r.dial(home, r.device).post(bare("r2")).granted(t) // without a password there is nothing to wait for
 		<-r.srv.work
 		l.post(req).granted(t)
 	})

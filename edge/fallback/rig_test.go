@@ -188,8 +188,15 @@ func (r *rig) unlimited() {
 	}
 }
 
-// ask is a request of the terminal that shows no more than its key.
+// ask is a request of the terminal that shows account and password.
 func ask(id string) wire.ConnectionRequest {
+	req := bare(id)
+	req.Account, req.Password = account, password
+	return req
+}
+
+// bare is a request that shows nothing but the WireGuard key.
+func bare(id string) wire.ConnectionRequest {
 	return wire.ConnectionRequest{RequestID: id, IMSI: usetest.Terminal, PublicKey: terminalKey, Time: time.Now()}
 }
 

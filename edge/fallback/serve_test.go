@@ -76,7 +76,7 @@ func TestTransport(t *testing.T) {
 func TestWhatIsNoRequest(t *testing.T) {
 	const secret = "hunter2hunter2"
 	valid := func(change func(m map[string]any)) []byte {
-		b, _ := json.Marshal(ask("r1"))
+		b, _ := json.Marshal(bare("r1"))
 		m := map[string]any{}
 		if err := json.Unmarshal(b, &m); err != nil {
 			t.Fatal(err)

@@ -20,9 +20,7 @@ import (
 // the reason.
 func TestRefusalsAreAlike(t *testing.T) {
 	full := func(l *line, id string) wire.ConnectionRequest {
-		req := ask(id)
-		req.Account, req.Password = account, password
-		return l.prove(req, sharedKey)
+		return l.prove(ask(id), sharedKey)
 	}
 	suspended := func(s *command.Subscriber) { s.State = command.DeviceState_SUSPENDED_DEVICE }
 	var granted work
@@ -137,8 +135,8 @@ func TestBareRefusalsAreAlike(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		r.rules.Store(rules(policy.CredentialCertificate))
 		l := r.dial(home, nil)
-		listed := l.post(ask("r1")).refused(t, wire.CodeConnectionRefused)
-		stranger := ask("r2")
+		listed := l.post(bare("r1")).refused(t, wire.CodeConnectionRefused)
+		stranger := bare("r2")
 		stranger.IMSI = "460019999999999"
 		unlisted := l.post(stranger).refused(t, wire.CodeConnectionRefused)
 		if !bytes.Equal(listed.body, unlisted.body) || r.hashes.Load() != 0 {
