@@ -90,10 +90,10 @@ func checkSums(dir string) error {
 	return nil
 }
 
-// attached has the SBOMs of a layout by the digest of their image.
-func attached(dir string, list *v1.IndexManifest) (map[v1.Hash][]byte, error) {
+// attached has the SBOMs of a layout by the digest of their image, or of their index.
+func attached(dir string, list *v1.IndexManifest) (map[v1.Hash][][]byte, error) {
 	l := layout.Path(dir)
-	boms := map[v1.Hash][]byte{}
+	boms := map[v1.Hash][][]byte{}
 	for _, d := range list.Manifests {
 		if d.ArtifactType != spdxType {
 			continue
@@ -106,20 +106,24 @@ func attached(dir string, list *v1.IndexManifest) (map[v1.Hash][]byte, error) {
 		if err := json.Unmarshal(raw, &a); err != nil {
 			return nil, err
 		}
-		if a.ArtifactType != spdxType || a.Subject == nil || len(a.Layers) != 1 {
+		if a.ArtifactType != spdxType || a.Subject == nil || len(a.Layers) == 0 {
 			return nil, fmt.Errorf("%s isn't an SBOM of an image", d.Digest)
 		}
 		if _, twice := boms[a.Subject.Digest]; twice {
 			return nil, fmt.Errorf("two SBOMs for %s", a.Subject.Digest)
 		}
-		if boms[a.Subject.Digest], err = l.Bytes(a.Layers[0].Digest); err != nil {
-			return nil, err
+		for _, b := range a.Layers {
+			bom, err := l.Bytes(b.Digest)
+			if err != nil {
+				return nil, err
+			}
+			boms[a.Subject.Digest] = append(boms[a.Subject.Digest], bom)
 		}
 	}
 	return boms, nil
 }
 
-func checkIndex(dir string, k kind, index v1.ImageIndex, boms map[v1.Hash][]byte) error {
+func checkIndex(dir string, k kind, index v1.ImageIndex, boms map[v1.Hash][][]byte) error {
 	if err := validate.Index(index); err != nil {
 		return err
 	}
@@ -138,6 +142,7 @@ func checkIndex(dir string, k kind, index v1.ImageIndex, boms map[v1.Hash][]byte
 	if err != nil {
 		return err
 	}
+	var all [][]byte // SBOMs
 	digests := []v1.Hash{digest}
 	for _, d := range list.Manifests {
 		digests = append(digests, d.Digest)
@@ -154,17 +159,24 @@ func checkIndex(dir string, k kind, index v1.ImageIndex, boms map[v1.Hash][]byte
 			return err
 		}
 		beside := filepath.Join(dir, k.Name+"-"+arch)
-		if err := checkImage(k, arch, img, boms[d.Digest]); err != nil {
+		if len(boms[d.Digest]) != 1 {
+			return fmt.Errorf("%s: %d SBOMs, not one", arch, len(boms[d.Digest]))
+		}
+		if err := checkImage(k, arch, img, boms[d.Digest][0]); err != nil {
 			return fmt.Errorf("%s: %w", arch, err)
 		}
+		all = append(all, boms[d.Digest]...)
 		if err := checkArchive(beside+".tar", img); err != nil {
 			return err
 		}
 		if bom, err := os.ReadFile(beside + ".spdx.json"); err != nil {
 			return err
-		} else if !bytes.Equal(bom, boms[d.Digest]) {
+		} else if !bytes.Equal(bom, boms[d.Digest][0]) {
 			return fmt.Errorf("%s.spdx.json isn't the SBOM that is attached", beside)
 		}
+	}
+	if !slices.EqualFunc(all, boms[digest], bytes.Equal) {
+		return errors.New("the SBOMs of the index aren't those of its images")
 	}
 	return nil
 }
@@ -276,9 +288,6 @@ func checkStatic(program []byte, arch string) error {
 // checkBOM sees that an SBOM tells of each file and of each module built in, and of
 // none besides.
 func checkBOM(bom []byte, contents map[string][]byte, programs []string) error {
-	if bom == nil {
-		return errors.New("has no SBOM")
-	}
 	var d spdxDocument
 	if err := json.Unmarshal(bom, &d); err != nil {
 		return fmt.Errorf("SBOM: %w", err)

@@ -45,7 +45,7 @@ func sampleImage(t *testing.T) (v1.Image, []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return img, boms[below.Manifests[0].Digest]
+	return img, boms[below.Manifests[0].Digest][0]
 }
 
 func TestCheckRefusesImages(t *testing.T) {
@@ -118,7 +118,7 @@ func TestCheckRefusesImages(t *testing.T) {
 		{"another architecture", configured(func(c *v1.ConfigFile) { c.Architecture = "arm64" }), bom, "is for linux/arm64"},
 		{"another time", configured(func(c *v1.ConfigFile) { c.Created.Time = c.Created.Add(time.Second) }), bom, "not of the commit's time"},
 		{"another entry point", configured(func(c *v1.ConfigFile) { c.Config.Entrypoint = []string{"/usr/bin/other"} }), bom, "starts"},
-		{"no SBOM", configured(func(*v1.ConfigFile) {}), nil, "has no SBOM"},
+		{"no SBOM", configured(func(*v1.ConfigFile) {}), nil, "SBOM"},
 		{"an SBOM without the standard library", configured(func(*v1.ConfigFile) {}), sbom(func(d *spdxDocument) {
 			d.Packages = d.Packages[:2]
 		}), "SBOM doesn't tell of stdlib"},
@@ -226,6 +226,23 @@ func TestCheckRefusesDeliveries(t *testing.T) {
 			write(t, file, bytes.Replace(content, []byte("sha256:"), []byte("sha256:0"), 1))
 			resum(t, dir)
 		}, digestsFile},
+		"an SBOM that isn't attached": {func(t *testing.T, dir string) {
+			file := filepath.Join(dir, layoutDir, "index.json")
+			raw, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var list v1.IndexManifest
+			if err := json.Unmarshal(raw, &list); err != nil {
+				t.Fatal(err)
+			}
+			list.Manifests = list.Manifests[:len(list.Manifests)-1]
+			if raw, err = json.Marshal(list); err != nil {
+				t.Fatal(err)
+			}
+			write(t, file, raw)
+			resum(t, dir)
+		}, "SBOMs"},
 		"another image's archive": {func(t *testing.T, dir string) { swap(t, dir, "hello-amd64.tar", "both-amd64.tar"); resum(t, dir) }, "isn't the image of the layout"},
 		"another image's SBOM": {func(t *testing.T, dir string) {
 			swap(t, dir, "hello-amd64.spdx.json", "hello-arm64.spdx.json")

@@ -46,7 +46,7 @@ func run(ctx context.Context, args []string) error {
 	commit := flags.String("commit", "HEAD", "`commit` to build")
 	worktree := flags.Bool("worktree", false, "build what lies in the work tree, committed or not")
 	arches := flags.String("arch", "amd64,arm64", "`architectures`")
-	registry := flags.String("registry", "localhost", "`prefix` of the images' names")
+	registry := flags.String("registry", "ghcr.io/sealedge", "`prefix` of the images' names; the chart has this one, too")
 	roots := flags.String("roots", packagedRoots, "CA roots: a PEM `file`, or a directory of them")
 	once := flags.Bool("once", false, "don't build a second time to compare")
 	checkOnly := flags.Bool("check", false, "only check what is in -out")

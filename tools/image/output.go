@@ -11,12 +11,14 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/partial"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
@@ -38,8 +40,9 @@ type writer struct {
 	job     job
 	dir     string
 	layout  layout.Path
-	images  map[string][]*made // by kind
-	attach  []v1.Descriptor    // the manifests of the SBOMs
+	images  map[string][]*made         // by kind
+	boms    map[string][]v1.Descriptor // likewise
+	attach  []v1.Descriptor            // the manifests of the SBOMs
 	digests strings.Builder
 }
 
@@ -51,7 +54,7 @@ func newWriter(dir string, j job) (*writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &writer{job: j, dir: dir, layout: l, images: map[string][]*made{}}, nil
+	return &writer{job: j, dir: dir, layout: l, images: map[string][]*made{}, boms: map[string][]v1.Descriptor{}}, nil
 }
 
 // ref is what an image is called, with its version as the tag.
@@ -76,7 +79,17 @@ func (w *writer) add(m *made, roots int) error {
 	if err := os.WriteFile(beside+".spdx.json", bom, 0o644); err != nil {
 		return err
 	}
-	if err := w.refer(m, bom); err != nil {
+	content, err := w.blob(bom, spdxType)
+	if err != nil {
+		return err
+	}
+	content.Annotations = map[string]string{fileTitle: filepath.Base(beside) + ".spdx.json"}
+	w.boms[m.Kind.Name] = append(w.boms[m.Kind.Name], content)
+	subject, err := partial.Descriptor(plainImage{m.Image})
+	if err != nil {
+		return err
+	}
+	if err := w.refer(*subject, []v1.Descriptor{content}); err != nil {
 		return err
 	}
 	w.images[m.Kind.Name] = append(w.images[m.Kind.Name], m)
@@ -101,26 +114,16 @@ type artifact struct {
 	Annotations   map[string]string `json:"annotations,omitempty"`
 }
 
-// refer attaches an SBOM to its image.
-func (w *writer) refer(m *made, bom []byte) error {
-	raw, err := m.Image.RawManifest()
-	if err != nil {
-		return err
-	}
+// refer attaches SBOMs to an image or an index of images.
+func (w *writer) refer(subject v1.Descriptor, boms []v1.Descriptor) error {
 	config, err := w.blob([]byte("{}"), emptyType)
 	if err != nil {
 		return err
 	}
-	content, err := w.blob(bom, spdxType)
-	if err != nil {
-		return err
-	}
-	content.Annotations = map[string]string{fileTitle: m.Kind.Name + "-" + m.Arch + ".spdx.json"}
-	created := map[string]string{"org.opencontainers.image.created": w.job.annotations(m.Kind)["org.opencontainers.image.created"]}
+	created := map[string]string{"org.opencontainers.image.created": w.job.Source.Created.Format(time.RFC3339)}
 	manifest, err := json.Marshal(artifact{
-		SchemaVersion: 2, MediaType: types.OCIManifestSchema1, ArtifactType: spdxType, Config: config, Layers: []v1.Descriptor{content},
-		Subject:     &v1.Descriptor{MediaType: types.OCIManifestSchema1, Size: int64(len(raw)), Digest: m.Digest},
-		Annotations: created,
+		SchemaVersion: 2, MediaType: types.OCIManifestSchema1, ArtifactType: spdxType,
+		Config: config, Layers: boms, Subject: &subject, Annotations: created,
 	})
 	if err != nil {
 		return err
@@ -159,6 +162,15 @@ func (w *writer) close() error {
 		index = mutate.Annotations(index, w.job.annotations(k)).(v1.ImageIndex)
 		digest, err := index.Digest()
 		if err != nil {
+			return err
+		}
+		// Tools that copy an index with what belongs to it start from what belongs to the
+		// index itself; and whoever asks for the SBOMs by the tag finds them.
+		subject, err := partial.Descriptor(index)
+		if err != nil {
+			return err
+		}
+		if err := w.refer(v1.Descriptor{MediaType: subject.MediaType, Size: subject.Size, Digest: digest}, w.boms[k.Name]); err != nil {
 			return err
 		}
 		fmt.Fprintf(&w.digests, "%s@%s %s\n", tag.Repository, digest, w.job.Source.Version)
