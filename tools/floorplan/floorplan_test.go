@@ -105,6 +105,8 @@ var homes = map[string][]string{
 	"github.com/google/go-containerregistry": {"tools/image"},
 	"github.com/google/licensecheck":         {"tools/image"},
 	"github.com/spdx/tools-golang":           {"tools/image"},
+	"k8s.io/api":                             {},
+	"k8s.io/apimachinery":                    {},
 }
 
 // impure are imports that a pure package (floors 0 to 3) has no use for.

@@ -1,0 +1,129 @@
+{{/*
+The file of all nodes. What differs between them is in the environment: see
+sealedge.environment.
+*/}}
+{{- define "sealedge.file" -}}
+{{- $root := . -}}
+{{- $full := include "sealedge.fullname" . -}}
+{{- $pki := "/etc/sealedge/pki" -}}
+{{- $peers := list -}}
+{{- range $i := until (include "sealedge.peers" . | int) -}}
+{{- $node := printf "%s-%d" $full $i -}}
+{{- $peers = append $peers (printf "%s=%s:7000" $node (include "sealedge.host" (dict "root" $root "node" $node))) -}}
+{{- end -}}
+{{- $pair := dict -}}
+{{- range list "phone-api" "barrel-api" "gateway" -}}
+{{- $_ := set $pair . (dict "cert" (printf "%s/%s.pem" $pki .) "key" (printf "%s/%s-key.pem" $pki .)) -}}
+{{- end -}}
+{{- $ca := printf "%s/ca.pem" $pki -}}
+{{- $upstream := merge (dict "ca" $ca) (get $pair "gateway") -}}
+{{- if .Values.upstream.existingSecret -}}
+{{- $upstream = dict "ca" "/etc/sealedge/upstream/ca.crt" "cert" "/etc/sealedge/upstream/tls.crt" "key" "/etc/sealedge/upstream/tls.key" -}}
+{{- end -}}
+{{- $chart := dict
+  "node" (dict "data_dir" "/var/lib/sealedge/data")
+  "cluster" (dict "listen" ":7000" "peers" $peers)
+  "tls" (dict "ca" $ca)
+  "inner" (dict "phone_api" (get $pair "phone-api") "barrel_api" (get $pair "barrel-api"))
+  "grant" (dict "key_file" (printf "%s/grant-key.pem" $pki))
+  "secrets" (dict "key_file" (printf "%s/secrets.key" $pki))
+  "upstream" $upstream
+  "intranet" (dict "listen" ":7444" "ca" $ca)
+  "admin" (dict "listen" ":7443" "ca" $ca)
+-}}
+{{- if .Values.fallback.enabled -}}
+{{- $fallback := dict "listen" ":7448" -}}
+{{- if .Values.fallback.existingSecret -}}
+{{- $_ := set $fallback "cert" "/etc/sealedge/fallback/tls.crt" -}}
+{{- $_ := set $fallback "key" "/etc/sealedge/fallback/tls.key" -}}
+{{- end -}}
+{{- $_ := set $chart "fallback" $fallback -}}
+{{- end -}}
+{{- $config := mergeOverwrite (deepCopy .Values.config) $chart -}}
+{{- if not $config.gateway.interface -}}
+{{- $_ := unset $config.gateway "interface" -}}
+{{- end -}}
+{{- toYaml $config -}}
+{{- end -}}
+
+{{/* A node is called as its pod, and shows its own certificates. */}}
+{{- define "sealedge.environment" -}}
+- name: SEALEDGE_NODE_NAME
+  valueFrom: {fieldRef: {fieldPath: metadata.name}}
+{{- $parts := list (list "TLS" "") (list "ADMIN" "-admin") (list "INTRANET" "-intranet") -}}
+{{- if and .Values.fallback.enabled (not .Values.fallback.existingSecret) -}}
+{{- $parts = append $parts (list "FALLBACK" "-fallback") -}}
+{{- end -}}
+{{- range $parts }}
+- name: SEALEDGE_{{ index . 0 }}_CERT
+  value: /etc/sealedge/pki/$(SEALEDGE_NODE_NAME){{ index . 1 }}.pem
+- name: SEALEDGE_{{ index . 0 }}_KEY
+  value: /etc/sealedge/pki/$(SEALEDGE_NODE_NAME){{ index . 1 }}-key.pem
+{{- end }}
+{{- end -}}
+
+{{/*
+The files of the directory pki. Every pod has the certificates of all nodes, since
+a StatefulSet's pods are alike; a subPathExpr that showed each its own would keep
+renewed certificates out. The nodes hold the key that signs grants in common, so
+that one of them is worth as much as all.
+*/}}
+{{- define "sealedge.pki" -}}
+{{- $root := . -}}
+{{- $full := include "sealedge.fullname" . -}}
+{{- $own := list (list "" "node") (list "-admin" "server") (list "-intranet" "server") -}}
+{{- if and .Values.fallback.enabled (not .Values.fallback.existingSecret) -}}
+{{- $own = append $own (list "-fallback" "fallback") -}}
+{{- end -}}
+{{- $shared := list "phone-api" "barrel-api" -}}
+{{- if not .Values.upstream.existingSecret -}}
+{{- $shared = append $shared "gateway" -}}
+{{- end -}}
+{{- $nodes := list -}}
+{{- range $i := until (include "sealedge.peers" . | int) -}}
+{{- $nodes = append $nodes (printf "%s-%d" $full $i) -}}
+{{- end -}}
+{{- if .Values.pki.certManager.enabled -}}
+- secret:
+    name: {{ $full }}-phone-api-tls
+    items:
+      - {key: ca.crt, path: ca.pem}
+{{- range $name := $shared }}
+- secret:
+    name: {{ $full }}-{{ $name }}-tls
+    items:
+      - {key: tls.crt, path: {{ $name }}.pem}
+      - {key: tls.key, path: {{ $name }}-key.pem}
+{{- end }}
+{{- range $node := $nodes }}
+{{- range $own }}
+- secret:
+    name: {{ ternary $full $node (eq (index . 1) "fallback") }}-{{ index . 1 }}-tls
+    items:
+      - {key: tls.crt, path: {{ $node }}{{ index . 0 }}.pem}
+      - {key: tls.key, path: {{ $node }}{{ index . 0 }}-key.pem}
+{{- end }}
+{{- end }}
+{{- else -}}
+- secret:
+    name: {{ .Values.pki.existingSecret }}
+    items:
+      - {key: ca.pem, path: ca.pem}
+{{- range $name := $shared }}
+      - {key: {{ $name }}.pem, path: {{ $name }}.pem}
+      - {key: {{ $name }}-key.pem, path: {{ $name }}-key.pem}
+{{- end }}
+{{- range $node := $nodes }}
+{{- range $own }}
+{{- $file := printf "%s%s" $node (index . 0) }}
+      - {key: {{ $file }}.pem, path: {{ $file }}.pem}
+      - {key: {{ $file }}-key.pem, path: {{ $file }}-key.pem}
+{{- end }}
+{{- end }}
+{{- end }}
+- secret:
+    name: {{ .Values.keys.existingSecret | default .Values.pki.existingSecret }}
+    items:
+      - {key: grant-key.pem, path: grant-key.pem}
+      - {key: secrets.key, path: secrets.key}
+{{- end -}}

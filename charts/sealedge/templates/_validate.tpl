@@ -1,0 +1,60 @@
+{{/* What the schema can't say: values that are missing, or contradict each other. */}}
+{{- define "sealedge.validate" -}}
+{{- $v := .Values -}}
+{{- $peers := include "sealedge.peers" . | int -}}
+{{- if not $v.config.gateway.address -}}
+{{- fail "config.gateway.address is missing: the address that carriers send GTP to" -}}
+{{- end -}}
+{{- if not $v.config.gateway.gtp.allowed_peers -}}
+{{- fail "config.gateway.gtp.allowed_peers is missing: the carriers' gateways, as in [192.0.2.0/24]" -}}
+{{- end -}}
+{{- if not $v.config.inner.addresses -}}
+{{- fail "config.inner.addresses is missing: the gateway's addresses inside of the tunnels, as in [10.90.0.1]" -}}
+{{- end -}}
+{{- if not $v.config.upstream.url -}}
+{{- fail "config.upstream.url is missing: the seal server, as https://host:port" -}}
+{{- end -}}
+{{- if and (include "sealedge.netlink" .) (not $v.config.gateway.interface) -}}
+{{- fail "config.gateway.interface is missing, which config.gateway.address_driver netlink needs: one of multus.networks, or eth0" -}}
+{{- end -}}
+{{- if and $v.config.gateway.interface (not (include "sealedge.netlink" .)) -}}
+{{- fail "config.gateway.interface is only for config.gateway.address_driver netlink" -}}
+{{- end -}}
+{{- if gt (int $v.replicas) $peers -}}
+{{- fail (printf "replicas is %d, but the configuration lists %d nodes: raise peers first, wait until all nodes are ready, then raise replicas" (int $v.replicas) $peers) -}}
+{{- end -}}
+{{- if and .Release.IsInstall (ne (int $v.replicas) $peers) -}}
+{{- fail (printf "peers is %d and replicas %d: a new cluster begins only when every node that is listed is there; leave peers 0" $peers (int $v.replicas)) -}}
+{{- end -}}
+{{- if ge (len (default list $v.config.gateway.addresses)) $peers -}}
+{{- fail (printf "config.gateway.addresses makes %d gateway addresses, but there are %d nodes to hold them" (len $v.config.gateway.addresses | add1) $peers) -}}
+{{- end -}}
+{{- if and $v.pki.existingSecret $v.pki.certManager.enabled -}}
+{{- fail "pki.existingSecret and pki.certManager.enabled exclude each other" -}}
+{{- end -}}
+{{- if not (or $v.pki.existingSecret $v.pki.certManager.enabled) -}}
+{{- fail "pki.existingSecret is missing: a Secret with what \"sealedge init\" makes in pki/; or set pki.certManager.enabled" -}}
+{{- end -}}
+{{- if $v.pki.certManager.enabled -}}
+{{- if not $v.pki.certManager.issuerRef.name -}}
+{{- fail "pki.certManager.issuerRef.name is missing: the issuer of all certificates" -}}
+{{- end -}}
+{{- if not $v.keys.existingSecret -}}
+{{- fail "keys.existingSecret is missing: cert-manager makes certificates, but not grant-key.pem and secrets.key" -}}
+{{- end -}}
+{{- if and $v.fallback.enabled (not $v.fallback.existingSecret) (not $v.fallback.hostnames) -}}
+{{- fail "fallback.hostnames is missing: the names that terminals know the listener by; or fallback.existingSecret" -}}
+{{- end -}}
+{{- end -}}
+{{- if and $v.fallback.enabled (not (include "sealedge.wireguard" .)) -}}
+{{- fail "fallback.enabled takes config.gateway.wireguard.enabled: there is no fallback path to ask for" -}}
+{{- end -}}
+{{- if $v.backup.enabled -}}
+{{- if not $v.backup.recipients -}}
+{{- fail "backup.recipients is missing: whose age identity can read the backups" -}}
+{{- end -}}
+{{- if not (or $v.backup.existingSecret $v.pki.certManager.enabled) -}}
+{{- fail "backup.existingSecret is missing: an operator's certificate with the role backup" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
