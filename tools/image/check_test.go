@@ -307,6 +307,14 @@ func TestReadRoots(t *testing.T) {
 			if strings.Count(string(bundle), "BEGIN CERTIFICATE") != c.n {
 				t.Errorf("the bundle is %s", bundle)
 			}
+			if c.n == 0 {
+				return
+			}
+			// What was taken out of an image makes the same image.
+			again, _, err := readRoots(write(t, filepath.Join(t.TempDir(), "bundle"), bundle))
+			if err != nil || !bytes.Equal(again, bundle) {
+				t.Errorf("the bundle becomes %s, %v", again, err)
+			}
 		})
 	}
 	if _, _, err := readRoots(filepath.Join(t.TempDir(), "nothing")); err == nil || !strings.Contains(err.Error(), "ca-certificates") {

@@ -156,6 +156,27 @@ func TestSameInputSameDigest(t *testing.T) {
 	}
 }
 
+// An image is the same whatever registry it is for.
+func TestRegistryIsNotInTheImage(t *testing.T) {
+	j := sampleJob(t, sample(t, filepath.Join(t.TempDir(), "src")))
+	j.Registry = "elsewhere.example"
+	out := filepath.Join(t.TempDir(), "out")
+	if err := j.make(t.Context(), out); err != nil {
+		t.Fatal(err)
+	}
+	digests := func(dir string) string {
+		content, err := os.ReadFile(filepath.Join(dir, digestsFile))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(content)
+	}
+	want := strings.ReplaceAll(digests(sampleImages(t)), "registry.example/seals/", "elsewhere.example/")
+	if got := digests(out); got != want {
+		t.Errorf("digests are\n%s, not\n%s", got, want)
+	}
+}
+
 func TestWhatIsMadePassesTheCheck(t *testing.T) {
 	out := sampleImages(t)
 	if err := check(out, sampleKinds); err != nil {
