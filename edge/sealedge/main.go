@@ -64,6 +64,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 				Flags: []cli.Flag{
 					&cli.IntFlag{Name: "nodes", Value: 3, Usage: "`NUMBER` of nodes; a write waits for the majority"},
 					&cli.BoolFlag{Name: "ipv6", Usage: "terminals get an IPv6 prefix beside their IPv4 address"},
+					&cli.StringFlag{Name: "kubernetes", Usage: "the nodes are pods: `NAMESPACE/NAME` of the chart's StatefulSet; makes a Secret for it"},
 				},
 				Action: initialize,
 			},
@@ -176,11 +177,22 @@ func initialize(c *cli.Context) error {
 		// Unique local addresses (RFC 4193), as the IPv4 ones are private.
 		o.Inner6, o.Pool6 = netip.MustParseAddr("fd00:90::1"), netip.MustParsePrefix("fd00:90::/48")
 	}
+	if at := c.String("kubernetes"); at != "" {
+		if o.Kubernetes, err = setup.ParseKubernetes(at); err != nil {
+			return mistake{fmt.Errorf("--kubernetes %w", err)}
+		}
+	}
 	l, err := setup.Init(dir, o)
 	if err != nil {
 		return mistake{err}
 	}
 	w := c.App.Writer
+	if l.Secret != "" {
+		fmt.Fprintf(w, "Made in %s. Give the nodes what they hold, and install the chart with pki.existingSecret=%s-pki:\n\n  kubectl apply -f %s\n\n", dir, o.Kubernetes.Name, l.Secret)
+		fmt.Fprintf(w, "When they are ready, put the first policy in force:\n\n  sealctl --context %s policy apply %s\n\n", l.Context, l.Policy)
+		fmt.Fprintf(w, "Keep %s away from the cluster: who has it can make nodes and operators.\n", filepath.Join(dir, "pki", "ca-key.pem"))
+		return nil
+	}
 	fmt.Fprintf(w, "Made in %s. To run it, each in a terminal of its own:\n\n", dir)
 	fmt.Fprintf(w, "  sealserver serve --config %s\n", l.SealServer)
 	for _, n := range l.Nodes {

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"slices"
 	"time"
 )
 
@@ -57,13 +58,13 @@ func parties(o Options) []identity {
 			units: Roles,
 		},
 	}
-	for n, host := range o.Hosts {
-		name, at := nodeName(n), []netip.Addr{host}
+	for _, p := range o.places() {
+		listener := func(part string) identity {
+			return identity{name: p.name + "-" + part, common: p.name, dns: slices.Concat(p.dns, p.services(part)), ips: p.ips, usages: server}
+		}
 		all = append(all,
-			identity{name: name, common: name, uri: "sealedge://node/" + name, dns: []string{name}, ips: at, usages: both},
-			identity{name: name + "-admin", common: name, dns: []string{name}, ips: at, usages: server},
-			identity{name: name + "-intranet", common: name, dns: []string{name}, ips: at, usages: server},
-			identity{name: name + "-fallback", common: name, dns: []string{name}, ips: at, usages: server},
+			identity{name: p.name, common: p.name, uri: "sealedge://node/" + p.name, dns: p.dns, ips: p.ips, usages: both},
+			listener("admin"), listener("intranet"), listener("fallback"),
 		)
 	}
 	return all

@@ -44,12 +44,14 @@ type Options struct {
 	Inner6     netip.Addr     // the gateway inside the tunnel in IPv6; the zero Addr: no IPv6
 	Pool6      netip.Prefix   // of which terminals get a /64 each; goes with Inner6
 	SealServer netip.AddrPort // 127.0.2.1:8443
+	Kubernetes Kubernetes     // none: the nodes are processes, at Hosts
 	Now        time.Time      // required: when the certificates begin to be valid
 }
 
 // Layout tells where things are.
 type Layout struct {
-	Nodes      []string // a configuration for each node
+	Nodes      []string // a configuration for each node; none in Kubernetes
+	Secret     string   // in Kubernetes: the manifest of what the nodes hold
 	Policy     string
 	SealServer string // the seal server's configuration
 	Context    string // the operator's, for sealctl
@@ -139,6 +141,9 @@ func Init(dir string, o Options) (*Layout, error) {
 		}
 		files = append(files, more...)
 	}
+	if o.Kubernetes.used() {
+		files = append(files, o.secret(files))
+	}
 	if err := write(dir, []string{"pki", "data"}, files); err != nil {
 		return nil, err
 	}
@@ -147,13 +152,15 @@ func Init(dir string, o Options) (*Layout, error) {
 		Policy: at("policy.yaml"), SealServer: at("sealserver.yaml"), Context: at("sealctl.yaml"),
 		GrantKey: at("pki/grant-public.pem"),
 	}
-	for n := range o.Nodes {
-		l.Nodes = append(l.Nodes, at(nodeName(n)+".yaml"))
+	if o.Kubernetes.used() {
+		l.Secret = at("secret.yaml")
+		return l, nil
+	}
+	for _, p := range o.places() {
+		l.Nodes = append(l.Nodes, at(p.name+".yaml"))
 	}
 	return l, nil
 }
-
-func nodeName(n int) string { return fmt.Sprintf("node%d", n+1) }
 
 // write makes the files, and before them the private directories that they are in,
 // in an empty directory: all or none.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	_ "embed"
 	"fmt"
-	"net/netip"
 	"text/template"
 )
 
@@ -20,7 +19,7 @@ var contextTemplate string
 // node is what a configuration template knows of one node.
 type node struct {
 	Name                               string
-	Cluster, Admin, Intranet, Fallback netip.AddrPort
+	Cluster, Admin, Intranet, Fallback string
 }
 
 // configurations writes the file of each process.
@@ -31,11 +30,8 @@ func configurations(o Options) ([]file, error) {
 		All         []node
 		GatewayName string
 	}{Options: o, GatewayName: gatewayName}
-	for n, host := range o.Hosts {
-		data.All = append(data.All, node{
-			Name: nodeName(n), Cluster: netip.AddrPortFrom(host, clusterPort),
-			Admin: netip.AddrPortFrom(host, adminPort), Intranet: netip.AddrPortFrom(host, intranetPort), Fallback: netip.AddrPortFrom(host, fallbackPort),
-		})
+	for _, p := range o.places() {
+		data.All = append(data.All, node{p.name, p.at(clusterPort), p.at(adminPort), p.at(intranetPort), p.at(fallbackPort)})
 	}
 	var files []file
 	fill := func(name, text string) error {
@@ -51,6 +47,9 @@ func configurations(o Options) ([]file, error) {
 		return nil
 	}
 	for _, data.Self = range data.All {
+		if o.Kubernetes.used() {
+			break // the chart writes them
+		}
 		if err := fill(data.Self.Name+".yaml", nodeTemplate); err != nil {
 			return nil, err
 		}

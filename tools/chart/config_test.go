@@ -20,8 +20,10 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/yaml"
 
 	"github.com/sealedge/sealedge/edge/config"
+	"github.com/sealedge/sealedge/edge/setup"
 )
 
 // authority issues what the Secrets hold.
@@ -90,6 +92,9 @@ func (a *authority) secret(t *testing.T, o *objects, name string, nodes []string
 			return data
 		}
 	}
+	if len(o.Certificates) == 0 && name == "sealedge-pki" {
+		return initialised(t, o.Nodes.Name, len(nodes))
+	}
 	server := []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 	client := []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
 	inner := &x509.Certificate{ExtKeyUsage: server, IPAddresses: []net.IP{net.ParseIP("10.90.0.1")}}
@@ -111,6 +116,24 @@ func (a *authority) secret(t *testing.T, o *objects, name string, nodes []string
 	data["secrets.key"] = []byte(base64.StdEncoding.EncodeToString([]byte("0123456789abcdef0123456789abcdef")))
 	data["ca.pem"], data["ca.crt"] = a.pem(), a.pem()
 	return data
+}
+
+// initialised is the Secret that "sealedge init" makes.
+func initialised(t *testing.T, name string, nodes int) map[string][]byte {
+	t.Helper()
+	l, err := setup.Init(filepath.Join(t.TempDir(), "made"), setup.Options{Nodes: nodes, Kubernetes: setup.Kubernetes{Namespace: "seals", Name: name}, Now: time.Now()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := os.ReadFile(l.Secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var secret corev1.Secret
+	if err := yaml.UnmarshalStrict(raw, &secret); err != nil {
+		t.Fatal(err)
+	}
+	return secret.Data
 }
 
 // requested is the certificate that cert-manager is asked for.

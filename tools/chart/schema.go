@@ -150,6 +150,8 @@ func (v *value) daemonKey() map[string]any {
 		s["type"], s["items"] = "array", map[string]any{"type": "string"}
 	case v.Node.Tag == "!!int":
 		s["type"], s["minimum"] = "integer", 0
+	case v.Node.Tag == "!!float":
+		s["type"], s["minimum"] = "number", 0
 	case v.Node.Tag == "!!bool":
 		s["type"] = "boolean"
 	case isSpan(v.Node.Value):

@@ -33,7 +33,7 @@
 {{- fail "pki.existingSecret and pki.certManager.enabled exclude each other" -}}
 {{- end -}}
 {{- if not (or $v.pki.existingSecret $v.pki.certManager.enabled) -}}
-{{- fail "pki.existingSecret is missing: a Secret with what \"sealedge init\" makes in pki/; or set pki.certManager.enabled" -}}
+{{- fail "pki.existingSecret is missing: the Secret that \"sealedge init --kubernetes\" makes; or set pki.certManager.enabled" -}}
 {{- end -}}
 {{- if $v.pki.certManager.enabled -}}
 {{- if not $v.pki.certManager.issuerRef.name -}}
