@@ -1,6 +1,8 @@
 package config
 
 import (
+	"net"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -56,6 +58,7 @@ func (l *loader) agree(c *Config) {
 	l.agreePorts(c)
 	l.agreeInner(c)
 	l.agreeFallback(c)
+	l.agreeTelemetry(&c.Telemetry)
 	// A request of ours is given up after N3 times T3. An echo that is still
 	// open when the next is due would count for both.
 	gtp := &c.Gateway.GTP
@@ -104,13 +107,30 @@ func (l *loader) agreePorts(c *Config) {
 	listeners := []struct {
 		path string
 		at   HostPort
-	}{{"cluster.listen", c.Cluster.Listen}, {"intranet.listen", c.Intranet.Listen}, {"admin.listen", c.Admin.Listen}, {"fallback.listen", c.Fallback.Listen}}
+	}{
+		{"cluster.listen", c.Cluster.Listen},
+		{"intranet.listen", c.Intranet.Listen},
+		{"admin.listen", c.Admin.Listen},
+		{"fallback.listen", c.Fallback.Listen},
+		{"telemetry.listen", c.Telemetry.Listen},
+		{"telemetry.pprof", c.Telemetry.Profiles},
+	}
 	for i, a := range listeners {
 		for _, b := range listeners[:i] {
 			if a.at == b.at && a.at != "" {
 				l.mistake(a.path, "choose another port", "%s is %s too", a.at, b.path)
 			}
 		}
+	}
+}
+
+func (l *loader) agreeTelemetry(t *Telemetry) {
+	if t.Profiles == "" {
+		return
+	}
+	host, _, _ := net.SplitHostPort(string(t.Profiles))
+	if a, err := netip.ParseAddr(host); err != nil || !a.IsLoopback() {
+		l.mistake("telemetry.pprof", "write a loopback address, such as 127.0.0.1:6060", "is %s, which others than this machine may reach", t.Profiles)
 	}
 }
 

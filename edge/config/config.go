@@ -28,19 +28,20 @@ import (
 // absolute or relative to the configuration file in the file, and ready to open
 // here.
 type Config struct {
-	Node     Node     `key:"node"`
-	Cluster  Cluster  `key:"cluster"`
-	TLS      Identity `key:"tls"`
-	Gateway  Gateway  `key:"gateway"`
-	Inner    Inner    `key:"inner"`
-	RADIUS   RADIUS   `key:"radius"`
-	Fallback Fallback `key:"fallback"`
-	Grant    KeyFile  `key:"grant"`
-	Secrets  KeyFile  `key:"secrets"`
-	Upstream Upstream `key:"upstream"`
-	Intranet Intranet `key:"intranet"`
-	Admin    Admin    `key:"admin"`
-	Log      Log      `key:"log"`
+	Node      Node      `key:"node"`
+	Cluster   Cluster   `key:"cluster"`
+	TLS       Identity  `key:"tls"`
+	Gateway   Gateway   `key:"gateway"`
+	Inner     Inner     `key:"inner"`
+	RADIUS    RADIUS    `key:"radius"`
+	Fallback  Fallback  `key:"fallback"`
+	Grant     KeyFile   `key:"grant"`
+	Secrets   KeyFile   `key:"secrets"`
+	Upstream  Upstream  `key:"upstream"`
+	Intranet  Intranet  `key:"intranet"`
+	Admin     Admin     `key:"admin"`
+	Telemetry Telemetry `key:"telemetry"`
+	Log       Log       `key:"log"`
 }
 
 // Node is this node.
@@ -210,6 +211,12 @@ type Admin struct {
 	// limit. Streams is how many requests of all callers may be followed at a time.
 	RequestsPerSecond int `key:"requests_per_second" range:"0..1000000"`
 	Streams           int `key:"streams" range:"1..10000"`
+}
+
+// Telemetry is where monitoring asks. An empty address: nowhere.
+type Telemetry struct {
+	Listen   HostPort `key:"listen"` // metrics and health
+	Profiles HostPort `key:"pprof"`  // on loopback
 }
 
 // Log is what goes to standard error.

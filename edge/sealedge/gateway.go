@@ -57,6 +57,7 @@ type gateway struct {
 	barrels     *barrel.Server
 	locks       *upstream.Listener
 	operators   *admin.Server
+	monitoring  monitoring
 
 	close []func() error // in reverse order
 }
@@ -74,7 +75,7 @@ func open(cfg *config.Config, log *slog.Logger) (_ *gateway, err error) {
 		return nil, fmt.Errorf("secrets: %w", err)
 	}
 	g.clusterLog = log.With("component", "cluster") // it names the node itself
-	for _, step := range []func() error{g.openCluster, g.openPlanes, g.openServices} {
+	for _, step := range []func() error{g.openCluster, g.openPlanes, g.openServices, g.openTelemetry} {
 		if err := step(); err != nil {
 			return nil, err
 		}
@@ -292,6 +293,7 @@ func (g *gateway) run(ctx context.Context) error {
 			return err
 		})
 	}
+	g.serveTelemetry(failed, part)
 	part("tunnels", g.tunnels.run)
 	for _, f := range g.faces {
 		part("session timers of "+f.name, f.timers.run)

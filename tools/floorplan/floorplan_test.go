@@ -65,6 +65,7 @@ var floors = map[string]int{
 	"edge/upstream":   4,
 	"edge/admin":      4,
 	"edge/capability": 4,
+	"edge/telemetry":  4,
 
 	"edge/config": 5,
 	"edge/setup":  5,
@@ -101,6 +102,8 @@ var homes = map[string][]string{
 	"github.com/schollz/progressbar":  {"tools/sealctl"},
 	"github.com/rivo/uniseg":          {"tools/sealctl"},
 	"golang.org/x/term":               {"tools/sealctl"},
+
+	"github.com/prometheus": {"edge/telemetry"},
 
 	"github.com/google/go-containerregistry": {"tools/image"},
 	"github.com/google/licensecheck":         {"tools/image"},

@@ -1,0 +1,269 @@
+package main
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sealedge/sealedge/cluster"
+	"github.com/sealedge/sealedge/edge/config"
+	"github.com/sealedge/sealedge/edge/setup"
+)
+
+const monitored = "127.248.1.1:9090"
+
+// startNode runs a node with everything switched on, until the test ends.
+func startNode(t *testing.T) (g *gateway, dir string) {
+	t.Helper()
+	dir = filepath.Join(t.TempDir(), "c")
+	l, err := setup.Init(dir, setup.Options{
+		Nodes: 1, Now: time.Now(), Hosts: []netip.Addr{netip.MustParseAddr("127.248.1.1")}, Gateway: netip.MustParseAddr("127.248.10.1"),
+		Carriers: []netip.Prefix{netip.MustParsePrefix("127.248.20.0/24")}, SealServer: netip.MustParseAddrPort("127.248.2.1:8443"),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	flags := map[string]string{
+		"telemetry.listen": monitored, "telemetry.pprof": "127.248.1.1:6060", "gateway.wireguard.enabled": "true", "radius.port": "1812",
+	}
+	if problems := config.Check(l.Nodes[0], flags, time.Now()); len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	cfg, err := config.Load(l.Nodes[0], flags)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if g, err = open(cfg, slog.New(slog.DiscardHandler)); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- g.run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Errorf("the node ended with %v", err)
+		}
+		if err := g.shut(); err != nil {
+			t.Errorf("shutting it: %v", err)
+		}
+	})
+	return g, dir
+}
+
+func get(t *testing.T, url string) (code int, body string) {
+	t.Helper()
+	r, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	b, err := io.ReadAll(r.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.StatusCode, string(b)
+}
+
+// becomes asks until the answer has a text; only a failed test waits for long.
+func becomes(t *testing.T, url, want string) {
+	t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(30 * time.Second); ; <-tick.C {
+		_, body := get(t, url)
+		if strings.Contains(body, want) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s never said %q, but:\n%s", url, want, body)
+		}
+	}
+}
+
+// family is a row of docs/metrics.md, or what a node exports.
+type family struct {
+	kind, help, when string
+	labels           []string
+}
+
+// documented reads docs/metrics.md.
+func documented(t *testing.T) map[string]family {
+	t.Helper()
+	doc, err := os.ReadFile("../../docs/metrics.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string]family{}
+	for line := range strings.Lines(string(doc)) {
+		cells := strings.Split(strings.TrimSpace(line), " | ")
+		name := strings.Trim(strings.TrimPrefix(cells[0], "| "), "`")
+		if len(cells) != 5 || !strings.HasPrefix(name, "sealedge_") {
+			continue
+		}
+		f := family{kind: cells[1], help: cells[3], when: strings.TrimSuffix(cells[4], " |")}
+		if labels := strings.TrimSpace(cells[2]); labels != "" {
+			f.labels = strings.Split(labels, ", ")
+		}
+		all[name] = f
+	}
+	return all
+}
+
+var (
+	sample = regexp.MustCompile(`^([a-z_]+)(?:\{(.*)\})? \S+$`)
+	label  = regexp.MustCompile(`([a-z_]+)="((?:[^"\\]|\\.)*)"`)
+)
+
+// exported reads what /metrics answered, and the values of the labels.
+func exported(t *testing.T, body string) (all map[string]family, values map[string][]string) {
+	t.Helper()
+	all, values = map[string]family{}, map[string][]string{}
+	for line := range strings.Lines(body) {
+		line = strings.TrimSuffix(line, "\n")
+		words := strings.SplitN(line, " ", 4)
+		switch {
+		case strings.HasPrefix(line, "# HELP "):
+			f := all[words[2]]
+			f.help = words[3]
+			all[words[2]] = f
+		case strings.HasPrefix(line, "# TYPE "):
+			f := all[words[2]]
+			f.kind = words[3]
+			all[words[2]] = f
+		default:
+			m := sample.FindStringSubmatch(line)
+			if m == nil {
+				t.Fatalf("not understood: %q", line)
+			}
+			name := m[1]
+			if _, ok := all[name]; !ok { // of a summary
+				name = strings.TrimSuffix(strings.TrimSuffix(name, "_sum"), "_count")
+			}
+			f := all[name]
+			for _, l := range label.FindAllStringSubmatch(m[2], -1) {
+				if !slices.Contains(f.labels, l[1]) {
+					f.labels = append(f.labels, l[1])
+				}
+				values[l[1]] = append(values[l[1]], l[2])
+			}
+			all[name] = f
+		}
+	}
+	return all, values
+}
+
+// What a running node exports is what docs/metrics.md says, neither more nor less.
+func TestMetricsAreAsDocumented(t *testing.T) {
+	g, dir := startNode(t)
+	becomes(t, "http://"+monitored+"/readyz?verbose", "\nready\n")
+	if code, body := get(t, "http://"+monitored+"/livez"); code != 200 || body != "ok\n" {
+		t.Errorf("/livez: %d %q", code, body)
+	}
+	code, body := get(t, "http://"+monitored+"/metrics")
+	if code != 200 {
+		t.Fatalf("/metrics: %d\n%s", code, body)
+	}
+	got, values := exported(t, body)
+	want := documented(t)
+	for name, f := range got {
+		w, ok := want[name]
+		if !ok {
+			t.Errorf("%s is exported, and not in docs/metrics.md", name)
+			continue
+		}
+		slices.Sort(f.labels)
+		slices.Sort(w.labels)
+		if f.kind != w.kind || strings.ReplaceAll(f.help, `\\`, `\`) != w.help || !slices.Equal(f.labels, w.labels) {
+			t.Errorf("%s is exported as\n%+v, documented as\n%+v", name, f, w)
+		}
+	}
+	for name, w := range want {
+		if _, ok := got[name]; !ok && w.when == "always" {
+			t.Errorf("%s is in docs/metrics.md, and not exported", name)
+		}
+	}
+
+	// Nothing that a node counts by today is merged, and no label names an address.
+	if !strings.Contains(body, "\nsealedge_telemetry_names_merged 0\n") {
+		t.Error("some events are merged")
+	}
+	for name, all := range values {
+		for _, v := range all {
+			if regexp.MustCompile(`\d+\.\d+\.\d+\.\d+|\d{5,}`).MatchString(v) {
+				t.Errorf("a label is %s=%q", name, v)
+			}
+		}
+	}
+	for _, want := range []string{
+		`sealedge_raft_role{role="leader"} 1`, `sealedge_cluster_members{state="voter"} 1`, "sealedge_cluster_members_heard 1",
+		`sealedge_certificate_readable{certificate="tls.cert"} 1`, `sealedge_sessions{path="carrier"} 0`,
+		`sealedge_gateway_address_epoch{gateway="gw1"} `, `sealedge_wireguard_events_total{event="initiations-sent"} 0`,
+		`sealedge_paths_events_total{event="moves"} 0`, `sealedge_radius_events_total{event="accept"} 0`, "sealedge_orders_frozen 0",
+	} {
+		if !strings.Contains(body, "\n"+want) {
+			t.Errorf("/metrics lacks %s", want)
+		}
+	}
+
+	// A certificate that goes is noticed at the next scrape.
+	if err := os.Remove(filepath.Join(dir, "pki", "gateway.pem")); err != nil {
+		t.Fatal(err)
+	}
+	_, body = get(t, "http://"+monitored+"/metrics")
+	if !strings.Contains(body, `sealedge_certificate_readable{certificate="upstream.cert"} 0`) ||
+		strings.Contains(body, `sealedge_certificate_expiry_timestamp_seconds{certificate="upstream.cert"}`) {
+		t.Error("the certificate that is gone is exported as if it were there")
+	}
+
+	// Profiles are at the other address alone.
+	if code, _ := get(t, "http://127.248.1.1:6060/debug/pprof/goroutine"); code != 200 {
+		t.Errorf("profile: %d", code)
+	}
+	if code, _ := get(t, "http://127.248.1.1:6060/metrics"); code != 404 {
+		t.Errorf("metrics beside the profiles: %d", code)
+	}
+
+	// A node that is stopping lives, and isn't ready.
+	g.monitoring.stopping.Store(true)
+	if code, body := get(t, "http://"+monitored+"/readyz"); code != 503 || !strings.Contains(body, "[-]running: this node is stopping") || !strings.Contains(body, "[+]caught-up ok") {
+		t.Errorf("stopping: %d %q", code, body)
+	}
+	if code, _ := get(t, "http://"+monitored+"/livez"); code != 200 {
+		t.Errorf("stopping, /livez: %d", code)
+	}
+}
+
+func TestReadyVotes(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		peers []cluster.PeerStatus
+		want  string
+	}{
+		{"voter", []cluster.PeerStatus{{ID: "a", Voter: true}, {ID: "b", Voter: true}}, ""},
+		{"joined", []cluster.PeerStatus{{ID: "a", Voter: true}, {ID: "b"}}, "this node has joined, and doesn't vote yet"},
+		{"stranger", []cluster.PeerStatus{{ID: "a", Voter: true}}, "this node is no member of the cluster yet"},
+		{"nobody", nil, "this node is no member of the cluster yet"},
+	} {
+		err := votes(cluster.Status{ID: "b", Peers: c.peers})
+		if got := errText(err); got != c.want {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
+	}
+}
+
+func errText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}

@@ -1,0 +1,170 @@
+package telemetry
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+)
+
+// prefix of every metric.
+const prefix = "sealedge_"
+
+// metric is one family, as it is exported and documented.
+type metric struct {
+	name   string // after prefix
+	kind   prometheus.ValueType
+	help   string
+	labels []string
+	when   string // it is exported; empty: always
+	desc   *prometheus.Desc
+}
+
+// definitions lists the families of this package, in the order of docs/metrics.md.
+var definitions []*metric
+
+func define(m metric) *metric {
+	m.desc = prometheus.NewDesc(prefix+m.name, m.help, m.labels, nil)
+	definitions = append(definitions, &m)
+	return &m
+}
+
+func gauge(name, help string, labels ...string) *metric {
+	return define(metric{name: name, kind: prometheus.GaugeValue, help: help, labels: labels})
+}
+
+func gaugeWhen(when, name, help string, labels ...string) *metric {
+	return define(metric{name: name, kind: prometheus.GaugeValue, help: help, labels: labels, when: when})
+}
+
+func counter(name, help string, labels ...string) *metric {
+	return counterWhen("", name, help, labels...)
+}
+
+func counterWhen(when, name, help string, labels ...string) *metric {
+	return define(metric{name: name, kind: prometheus.CounterValue, help: help, labels: labels, when: when})
+}
+
+// The families. A truth is 1 or 0.
+var (
+	buildInfo = gauge("build_info", "1, with what runs.", "version", "go_version")
+
+	raftRole        = gauge("raft_role", "1 for the role that this node has in the cluster: leader, follower, candidate or shutdown.", "role")
+	raftTerm        = gauge("raft_term", "Term of the cluster, as this node knows it. It rises with every election.")
+	raftLeaderKnown = gauge("raft_leader_known", "Whether this node knows a leader.")
+	raftHolds       = gauge("raft_leader_lease_held", "Whether this node leads and a majority confirmed it within the lease.")
+	raftLastIndex   = gauge("raft_last_log_index", "Index of the last entry in this node's log.")
+	raftCommit      = gauge("raft_commit_index", "Index up to which this node knows entries to be committed.")
+	raftApplied     = gauge("raft_applied_index", "Index of the last command applied here. Entries of Raft itself are none, so it may stay a little below the commit index.")
+	raftContact     = gaugeWhen("not on the leader", "raft_leader_contact_age_seconds", "Time since the leader was last heard.")
+	members         = gauge("cluster_members", "Members of the cluster by state: voter, or joining.", "state")
+	membersHeard    = gaugeWhen("on the leader", "cluster_members_heard", "Members that answered within the lease, this node included.")
+	commandLevel    = gauge("command_level", "Level of the commands that may be in the log.")
+	commandApplies  = gauge("command_level_supported", "The highest level of commands that this node applies.")
+	admissionsOpen  = gauge("admissions_open", "Whether new sessions and uses are admitted; not while a disk is nearly full.")
+	auditSequence   = gauge("audit_sequence", "Sequence of the last entry of the audit chain.")
+	auditGaps       = gauge("audit_gaps", "Ranges of the audit chain that are not on this node.")
+	diskUsed        = gaugeWhen("where it can be told", "data_disk_used_ratio", "Used part of the file system that holds the data directory, 0 to 1.")
+	clockOffset     = gauge("clock_offset_seconds", "How far this node's clock is ahead of the median of the nodes' clocks.")
+
+	addressHeld    = gauge("gateway_address_held", "Whether this node holds the gateway address, by its name in the configuration.", "gateway")
+	addressEpoch   = gauge("gateway_address_epoch", "Epoch of the gateway address. It rises with every change of holder.", "gateway")
+	addressRestart = gauge("gateway_restart_counter", "GTP restart counter of the gateway address (TS 23.007). It changes only when sessions were lost.", "gateway")
+
+	sessions      = gauge("sessions", "Sessions by the path that carries their downlink: carrier or fallback.", "path")
+	sessionsBoth  = gauge("sessions_on_both_paths", "Sessions that are attached through both paths.")
+	subscribers   = gauge("subscribers", "Subscribers on the allow-list.")
+	barrels       = gauge("barrels", "Barrels on the allow-list.")
+	addressLeases = gauge("address_leases", "Inner addresses that are tied to a subscriber, in use or not.")
+	gtpPeers      = gauge("gtp_peers", "GTP peers of which there are records.")
+	orders        = gauge("orders", "Work orders of which there are records.")
+	uses          = gauge("seal_uses", "Uses of seals by state: reserved, stopped or settled.", "state")
+	locksPending  = gauge("locks_pending", "Locks that barrel or terminal has not acknowledged.")
+	evidenceBytes = gauge("evidence_stored_bytes", "Size of the images that the seal server stored as evidence of the uses on record.")
+	evidenceLate  = gauge("evidence_overdue", "Stampings whose image is overdue.")
+	remembered    = gauge("remembered_requests", "Results that are kept for repeated requests.")
+	ordersFrozen  = gauge("orders_frozen", "Whether orders are frozen until barrels are counted, after a restore or a forced recovery.")
+	policyNumber  = gauge("policy_revision", "Revision of the policy in force; 0: there is none.")
+
+	certExpiry   = gaugeWhen("while the file can be read", "certificate_expiry_timestamp_seconds", "When the certificate ends, in Unix time; of several in a file, the first that does. By its key in the configuration.", "certificate")
+	certReadable = gauge("certificate_readable", "Whether the certificate's file can be read.", "certificate")
+)
+
+// part is what counts: one of the node's components.
+type part struct {
+	name    string // before the dot in a counter's name
+	events  *metric
+	packets *metric // nil: it counts none
+	bytes   *metric
+}
+
+// merged is the event that stands for all whose name can't be a label's value.
+const merged = "other"
+
+func newPart(name, what string) *part {
+	return &part{name: name, events: counter(name+"_events_total", what, "event")}
+}
+
+func newPacketPart(when, name, what, packets string) *part {
+	p := newPart(name, what)
+	p.packets = counterWhen(when, name+"_packets_total", fmt.Sprintf("Packets %s.", packets), "direction")
+	p.bytes = counterWhen(when, name+"_bytes_total", fmt.Sprintf("Bytes of packets %s.", packets), "direction")
+	return p
+}
+
+// parts are all that count.
+var parts = []*part{
+	newPart("gtpc", "What became of GTP-C messages, by event or by the reason for which one was dropped."),
+	newPacketPart("", "gtpu", "GTP-U signalling, and packets dropped, by reason.", "carried through GTP-U tunnels: uplink or downlink"),
+	newPacketPart("with the fallback path", "wireguard", "Handshakes of the fallback path, and packets dropped, by reason.", "carried by the fallback path: uplink or downlink"),
+	newPart("paths", "Moves of sessions between carrier and fallback, and those not made, by reason."),
+	newPart("connection", "Requests for the fallback path, by the code of the answer."),
+	newPacketPart("", "inner", "Packets dropped at the inner network, and what its IP stack refused, by reason.", "between terminals and the gateway's inner addresses: in or out"),
+	newPart("phoneapi", "Requests of terminals, by the code of the answer."),
+	newPart("barrel", "Messages of barrels: answers by code, locks, and what was dropped, by reason."),
+	newPart("hotspot", "Alarms of devices on a hotspot that are not on the list."),
+	newPart("radius", "Requests of travel routers, by what became of them."),
+	newPart("cluster", "Changes that the cluster refused, by reason."),
+}
+
+var (
+	innerConnections = gaugeWhen("with inner.driver netstack", "inner_tcp_connections", "TCP connections of terminals that are established.")
+	namesMerged      = gauge("telemetry_names_merged", `Events whose name can't be a label's value, and that are counted as "other". It should be 0.`)
+)
+
+// directions of packets.
+var directions = []string{"uplink", "downlink", "in", "out"}
+
+// flow takes an event's name apart if it counts packets or bytes.
+func flow(event string) (direction, unit string) {
+	direction, unit, _ = strings.Cut(event, "-")
+	for _, d := range directions {
+		if d == direction && (unit == "packets" || unit == "bytes") {
+			return direction, unit
+		}
+	}
+	return "", ""
+}
+
+// nameable tells whether an event's name may be a label's value: it is made of
+// words, and can be no address, number of a subscriber or certificate's name.
+func nameable(event string) bool {
+	digits := 0
+	for _, c := range event {
+		switch {
+		case c >= '0' && c <= '9':
+			digits++
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c == '-':
+		default:
+			return false
+		}
+	}
+	return event != "" && len(event) <= 48 && digits <= 3
+}
+
+func processCollector() prometheus.Collector {
+	return collectors.NewProcessCollector(collectors.ProcessCollectorOpts{Namespace: strings.TrimSuffix(prefix, "_")})
+}
+
+func goCollector() prometheus.Collector { return collectors.NewGoCollector() }
