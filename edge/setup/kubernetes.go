@@ -22,12 +22,16 @@ type Kubernetes struct {
 // clusterDomain is the DNS domain of a Kubernetes cluster, unless somebody changed it.
 const clusterDomain = "cluster.local"
 
-var dnsLabel = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$`)
+// A namespace is a DNS label; of the StatefulSet's name the chart makes longer ones.
+var (
+	namespaces = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
+	sets       = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$`)
+)
 
 // ParseKubernetes reads NAMESPACE/NAME.
 func ParseKubernetes(s string) (Kubernetes, error) {
 	namespace, name, _ := strings.Cut(s, "/")
-	if !dnsLabel.MatchString(namespace) || !dnsLabel.MatchString(name) {
+	if !namespaces.MatchString(namespace) || !sets.MatchString(name) {
 		return Kubernetes{}, fmt.Errorf("%q: write NAMESPACE/NAME, the namespace and the name of the StatefulSet, such as seals/seals-sealedge", s)
 	}
 	return Kubernetes{namespace, name}, nil

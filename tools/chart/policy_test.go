@@ -75,10 +75,8 @@ func containerOffences(name string, pod *corev1.PodSpec, c *corev1.Container) (a
 			say("%s: it has the capability %s", name, a)
 		}
 	}
-	// A user that isn't root can't be given capabilities.
-	root := pod.SecurityContext.RunAsNonRoot == nil || !*pod.SecurityContext.RunAsNonRoot || *pod.SecurityContext.RunAsUser == 0
-	if root != (len(sc.Capabilities.Add) > 0) {
-		say("%s: root %v with capabilities %v", name, root, sc.Capabilities.Add)
+	if user := pod.SecurityContext; user.RunAsNonRoot == nil || !*user.RunAsNonRoot || user.RunAsUser == nil || *user.RunAsUser == 0 || sc.RunAsUser != nil || sc.RunAsNonRoot != nil {
+		say("%s: it may run as root", name)
 	}
 	for _, list := range []corev1.ResourceList{c.Resources.Requests, c.Resources.Limits} {
 		if list.Memory().IsZero() {
@@ -125,7 +123,6 @@ func TestOffencesAreNoticed(t *testing.T) {
 		"seccomp":      func(p *corev1.PodSpec) { p.SecurityContext.SeccompProfile = nil },
 		"root":         func(p *corev1.PodSpec) { p.SecurityContext.RunAsNonRoot = &lie },
 		"capability": func(p *corev1.PodSpec) {
-			p.SecurityContext.RunAsNonRoot = &lie
 			p.Containers[0].SecurityContext.Capabilities.Add = []corev1.Capability{"SYS_ADMIN"}
 		},
 		"kept capabilities": func(p *corev1.PodSpec) { p.Containers[0].SecurityContext.Capabilities.Drop = nil },
