@@ -175,7 +175,7 @@ func (g *gateway) full() (full bool) {
 // openServices makes the faces of the gateway.
 func (g *gateway) openServices() error {
 	up := g.cfg.Upstream
-	upTLS, err := mutual(up.CA, up.Cert, up.Key)
+	upTLS, err := renewing(up.CA, up.Cert, up.Key)
 	if err != nil {
 		return fmt.Errorf("upstream: %w", err)
 	}
@@ -218,7 +218,7 @@ func (g *gateway) openServices() error {
 	})
 
 	intranet := g.cfg.Intranet
-	intranetTLS, err := mutual(intranet.CA, intranet.Cert, intranet.Key)
+	intranetTLS, err := renewing(intranet.CA, intranet.Cert, intranet.Key)
 	if err != nil {
 		return fmt.Errorf("intranet: %w", err)
 	}
@@ -229,7 +229,7 @@ func (g *gateway) openServices() error {
 		return err
 	}
 
-	adminTLS, err := mutual(g.cfg.Admin.CA, g.cfg.Admin.Cert, g.cfg.Admin.Key)
+	adminTLS, err := renewing(g.cfg.Admin.CA, g.cfg.Admin.Cert, g.cfg.Admin.Key)
 	if err != nil {
 		return fmt.Errorf("admin: %w", err)
 	}

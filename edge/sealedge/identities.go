@@ -26,6 +26,19 @@ func mutual(ca, cert, key config.Path) (*tls.Config, error) {
 	}, nil
 }
 
+// renewing is mutual for who keeps it for long: certificate and key, though not the
+// CA, are read anew at each handshake.
+func renewing(ca, cert, key config.Path) (*tls.Config, error) {
+	c, err := mutual(ca, cert, key)
+	if err != nil {
+		return nil, err
+	}
+	c.Certificates = nil
+	c.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return config.Pair(cert, key) }
+	c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return config.Pair(cert, key) }
+	return c, nil
+}
+
 // renewed reads the cluster's certificates anew for each connection.
 func renewed(t config.Identity) func() (*tls.Config, error) {
 	return func() (*tls.Config, error) { return mutual(t.CA, t.Cert, t.Key) }
