@@ -78,8 +78,9 @@ type Config struct {
 	// Fatal is called once, when the node must not go on: the disk failed or hung,
 	// or the state machine met what it can't apply. By default it logs and exits
 	// with status 1. If it returns, the node applies and proposes nothing more.
-	Fatal  func(error)
-	Logger *slog.Logger // default slog.Default()
+	Fatal   func(error)
+	Logger  *slog.Logger // default slog.Default()
+	Timings Timings
 
 	// Seams for tests.
 	diskUsed   func(dir string) (percent int, err error)                   // of the file system of dir
@@ -94,6 +95,14 @@ type Config struct {
 	dial       func(ctx context.Context, address string) (net.Conn, error) // instead of TCP
 	prover     prover                                                      // instead of TLS
 	quiet      time.Duration                                               // instead of commitTimeout
+}
+
+// Timings hear how long things took. They are called by who did them, must not block,
+// and may be nil.
+type Timings struct {
+	Append  func(time.Duration)        // entries to the log, until they were durable
+	Apply   func(time.Duration)        // entries that were committed together, with their audit
+	Propose func(time.Duration, error) // a command, from Propose to its result
 }
 
 func (c Config) withDefaults() (Config, error) {

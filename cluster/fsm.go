@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/raft"
 
@@ -31,6 +32,9 @@ func (f *fsm) Apply(l *raft.Log) any { return f.ApplyBatch([]*raft.Log{l})[0] }
 // once, for all entries that were committed together.
 func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 	n := f.node
+	if took := n.cfg.Timings.Apply; took != nil {
+		defer func(begun time.Time) { took(time.Since(begun)) }(time.Now())
+	}
 	out := make([]any, len(logs))
 	// The audit files are written on the way: a disk that hangs here would leave
 	// a leader that commits and never answers.

@@ -143,7 +143,7 @@ func Open(cfg Config) (_ *Node, err error) {
 	if n.cfg.disk != nil {
 		store = n.cfg.disk(store)
 	}
-	n.disk = &watchedStore{store: store, limit: n.cfg.DiskStall, fatal: n.fatal}
+	n.disk = &watchedStore{store: store, limit: n.cfg.DiskStall, fatal: n.fatal, took: n.cfg.Timings.Append}
 	if n.id, err = claimID(n.disk, cfg.DataDir, cfg.NodeName); err != nil {
 		return nil, err
 	}

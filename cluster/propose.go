@@ -34,7 +34,10 @@ var (
 // carries it out once; one without is not. The leader sets the command's time. When Propose
 // returns a result, View on this node shows it, unless this node is too far
 // behind to catch up in the time allowed.
-func (n *Node) Propose(ctx context.Context, c *command.Command) (*command.Result, error) {
+func (n *Node) Propose(ctx context.Context, c *command.Command) (_ *command.Result, err error) {
+	if took := n.cfg.Timings.Propose; took != nil {
+		defer func(begun time.Time) { took(time.Since(begun), err) }(time.Now())
+	}
 	raw := command.Marshal(c)
 	if len(raw) > MaxCommandSize {
 		return nil, ErrTooLarge

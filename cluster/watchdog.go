@@ -26,7 +26,8 @@ type watchedStore struct {
 	store walStore
 	limit time.Duration
 	fatal func(error)
-	since atomic.Int64 // when the append under way began, Unix nanoseconds; 0: there is none
+	took  func(time.Duration) // hears of appends; nil: nobody does
+	since atomic.Int64        // when the append under way began, Unix nanoseconds; 0: there is none
 }
 
 // guard calls fatal if what was begun isn't ended, by calling the function
@@ -99,9 +100,14 @@ func (w *watchedStore) StoreLogs(logs []*raft.Log) error {
 
 // append is a write of Raft's loop. There is one at a time.
 func (w *watchedStore) append(call func() error) error {
-	w.since.Store(time.Now().UnixNano())
+	begun := time.Now()
+	w.since.Store(begun.UnixNano())
 	defer w.since.Store(0)
-	return w.write("append", call)
+	err := w.write("append", call)
+	if w.took != nil && err == nil {
+		w.took(time.Since(begun))
+	}
+	return err
 }
 
 func (w *watchedStore) DeleteRange(from, to uint64) error {

@@ -122,7 +122,11 @@ type Config struct {
 	// Observe hears of every message that the firewall let in, and of every one
 	// sent; of requests once it is known whom they are about. Nil: nobody traces.
 	Observe func(Event)
-	Logger  *slog.Logger
+	// Answered hears how long a peer's request took, from its arrival to its answer,
+	// and the answer's cause; not of one that gets no answer, or an update of ours first.
+	// It must not block. Nil: nobody measures.
+	Answered func(procedure, cause string, took time.Duration)
+	Logger   *slog.Logger
 }
 
 // Errors of requests that the gateway sends.

@@ -237,9 +237,17 @@ func (l *loop) finish(now time.Time, o outcome) {
 	case reply.Datagram != nil:
 		l.answers.done(now, j.key, answer{reply.Datagram, reply.IMSI})
 		l.send(j.key.peer, reply.Datagram, reply.IMSI, reply.Cause.String())
+		l.measured(j.arrival, reply.Cause)
 	default:
 		l.answers.forget(j.key)
 		l.s.counts.add(countNoAnswer, nil)
+	}
+}
+
+// measured tells how long a request took.
+func (l *loop) measured(a arrival, cause gtp.Cause) {
+	if l.s.cfg.Answered != nil {
+		l.s.cfg.Answered(procedureName(a.m.Head()), causeName(cause), time.Since(a.at))
 	}
 }
 

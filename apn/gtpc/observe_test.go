@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -176,5 +177,49 @@ func TestTalliesAreBounded(t *testing.T) {
 	}
 	if len(list) > maxTallies+2 || total != 2*maxTallies {
 		t.Errorf("%d ways, %d in all", len(list), total)
+	}
+}
+
+// How long requests take is told with what came of them: from their arrival, and once
+// however often they are repeated.
+func TestAnsweredTellsTheTime(t *testing.T) {
+	h := handlerFunc(func(_ context.Context, _ netip.AddrPort, m gtp.Message) Reply {
+		switch m.(type) {
+		case *gtp.CreateSessionRequest:
+			time.Sleep(300 * time.Millisecond)
+			return Reply{Datagram: []byte("no"), Cause: gtp.CauseAPNDenied}
+		case *gtp.ModifyBearerRequest:
+			return Reply{} // no answer
+		default:
+			return Reply{Datagram: []byte("yes"), Cause: gtp.CauseAccepted}
+		}
+	})
+	full := false
+	var got []string
+	cfg := Config{T3: time.Second, N3: 1, Full: func() bool { return full }}
+	cfg.Answered = func(procedure, cause string, took time.Duration) {
+		got = append(got, fmt.Sprint(procedure, ", ", cause, ", ", took))
+	}
+	inBubble(t, cfg, h, func(t *testing.T, r *rig) {
+		one, two := gtptest.NewSGSN(), gtptest.New()
+		for range 2 {
+			r.from(sgw, two.Create())
+		}
+		time.Sleep(time.Second)
+		r.from(sgw, two.Create())
+		r.from(sgw, two.Modify(7, true))
+		r.from(sgw, one.Delete(7))
+		r.conn.sent()
+		full = true
+		r.from(another, one.Create())
+		r.conn.sent()
+	})
+	want := []string{
+		"create-session, APN access denied - no subscription (93), 300ms",
+		"delete-pdp-context, request accepted (16), 0s",
+		"create-pdp-context, no resources available (73), 0s",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
 	}
 }

@@ -74,6 +74,7 @@ func (l *loop) refuse(now time.Time, j job, cause gtp.Cause) {
 	l.arrived(a, imsiOf(a.m), cause.String())
 	l.refusals.put(now, j.key, cause)
 	l.send(a.peer, refusal(j, cause), imsiOf(a.m), cause.String())
+	l.measured(a, cause)
 }
 
 // refusal is the same octets each time it is made for the same request.

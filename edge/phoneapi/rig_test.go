@@ -44,6 +44,8 @@ type rig struct {
 	leading atomic.Bool
 	rules   atomic.Pointer[policy.Rules]
 	log     *syncBuffer
+	usedMu  sync.Mutex
+	used    []string // guarded by usedMu; see heard
 	phones  map[phoneKey]*http.Client
 	stop    func()
 }
@@ -67,8 +69,8 @@ func (r *rig) start() {
 		Cluster: r.w, Rules: r.rules.Load, Server: r.seal, Evidence: r.seal, Barrels: alive{r}, GrantKey: usetest.Key(""), Unwrap: unwrapShared,
 		Hotspot:     hotspotFunc(func(imsi string, a wire.Association) (wire.AssociationAnswer, error) { return r.hotspot(imsi, a) }),
 		Certificate: func() (*tls.Certificate, error) { return gateway, nil },
-		Leading:     r.leading.Load,
-		Logger:      slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Leading:     r.leading.Load, Used: r.heard,
+		Logger: slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	r.ln = &inner{conns: make(chan net.Conn), closed: make(chan struct{})}
 	ctx, cancel := context.WithCancel(context.Background())

@@ -18,7 +18,7 @@ import (
 	"github.com/sealedge/sealedge/policy"
 )
 
-// Config is what the server is composed of. All of it is needed, but for Connect.
+// Config is what the server is composed of. All of it is needed, but for Connect and Used.
 type Config struct {
 	Cluster  Cluster
 	Rules    func() *policy.Rules // in force now; nil when there are none
@@ -37,7 +37,10 @@ type Config struct {
 	// every handshake, so that a renewed one is taken up.
 	Certificate func() (*tls.Certificate, error)
 	Leading     func() bool // this node speaks for the cluster: see Run
-	Logger      *slog.Logger
+	// Used hears how long a request for a use took, and how it ended: "granted", or the
+	// problem's code. nil: nobody measures.
+	Used   func(outcome string, took time.Duration)
+	Logger *slog.Logger
 }
 
 // Timeouts and limits of the connections.

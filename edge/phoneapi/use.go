@@ -39,6 +39,19 @@ func (s *Server) ask(c *call) (ask sealuse.Ask, token string, err error) {
 
 // use is POST /v1/uses: sealuse steps 4 to 7.
 func (s *Server) use(c *call) error {
+	begun := time.Now()
+	err := s.grant(c)
+	if s.cfg.Used != nil {
+		outcome := "granted"
+		if err != nil {
+			outcome = string(sealuse.FromError(err).Code)
+		}
+		s.cfg.Used(outcome, time.Since(begun))
+	}
+	return err
+}
+
+func (s *Server) grant(c *call) error {
 	ask, token, err := s.ask(c)
 	if err != nil {
 		return err

@@ -134,6 +134,7 @@ func (g *gateway) openFace(o config.Outer, first, only bool) (*face, error) {
 		OnPathFailed: f.restoration.pathFailed, OnPathRestored: f.restoration.pathRestored, OnPeerRestart: f.restoration.counterHeard,
 		OnRestartClaimed: f.restoration.counterClaimed,
 		Observe:          func(e gtpc.Event) { g.tracer.Observe(trace.Event(e)) },
+		Answered:         g.monitoring.answered(),
 		Logger:           g.component(named("gtpc")),
 	}, procedures)
 	f.sockets = &outer{

@@ -118,6 +118,7 @@ func (g *gateway) openCluster() error {
 	if err != nil {
 		return err
 	}
+	g.measured(&c)
 	if g.node, err = cluster.Open(c); err != nil {
 		return err
 	}
@@ -214,7 +215,7 @@ func (g *gateway) openServices() error {
 		Cluster: g.node, Rules: g.rules.inForce, Server: g.seals, Evidence: g.seals, Barrels: g.barrels,
 		Hotspot: guard, GrantKey: grantKey, Unwrap: g.secrets.wrapper.Unwrap, Connect: g.connectInside,
 		Certificate: func() (*tls.Certificate, error) { return config.Pair(phoneAPI.Cert, phoneAPI.Key) },
-		Leading:     g.node.Holds, Logger: g.component("phoneapi"),
+		Leading:     g.node.Holds, Used: g.monitoring.used(), Logger: g.component("phoneapi"),
 	})
 
 	intranet := g.cfg.Intranet

@@ -22,7 +22,34 @@ import (
 type monitoring struct {
 	metrics, profiles net.Listener // nil: not configured
 	server            *telemetry.Server
+	durations         *telemetry.Durations // nil: nobody asks for them
 	stopping          atomic.Bool
+}
+
+// measured has the parts tell how long things take, if somebody is to hear of it.
+func (g *gateway) measured(c *cluster.Config) {
+	if g.cfg.Telemetry.Listen == "" {
+		return
+	}
+	d := telemetry.NewDurations()
+	g.monitoring.durations = d
+	c.Timings = cluster.Timings{Append: d.Append, Apply: d.Apply, Propose: d.Propose}
+}
+
+// answered is told of carriers' requests, used of requests for a use of a seal. They
+// are nil when nothing is measured.
+func (m *monitoring) answered() func(procedure, cause string, took time.Duration) {
+	if m.durations == nil {
+		return nil
+	}
+	return m.durations.Procedure
+}
+
+func (m *monitoring) used() func(outcome string, took time.Duration) {
+	if m.durations == nil {
+		return nil
+	}
+	return m.durations.Use
 }
 
 // openTelemetry takes the addresses, before the parts that it tells of run.
@@ -52,9 +79,10 @@ func (g *gateway) openTelemetry() (err error) {
 	}
 	m.server = telemetry.New(telemetry.Config{
 		Source: telemetry.Source{
-			Version: version, Node: g.vitals, Counters: g.counters, State: g.node.Clone,
+			Version: version, Node: g.vitals, Counters: g.counters, State: g.node.Clone, Procedures: g.procedures,
 			Certificates: func() []telemetry.Certificate { return certificates(g.cfg) },
 		},
+		Durations: m.durations,
 		Checks: []telemetry.Check{
 			{Name: "running", Run: func(context.Context) error {
 				if m.stopping.Load() {

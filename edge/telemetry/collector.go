@@ -11,6 +11,7 @@ import (
 
 	"github.com/sealedge/sealedge/cluster/command"
 	"github.com/sealedge/sealedge/cluster/state"
+	"github.com/sealedge/sealedge/edge/adminapi"
 )
 
 // Source is where the values come from, at each scrape.
@@ -22,6 +23,7 @@ type Source struct {
 	// State returns a copy of the replicated state, to be walked through. It is asked
 	// for once in walkEvery at most.
 	State        func() *state.Machine
+	Procedures   func() []adminapi.Procedure
 	Certificates func() []Certificate
 }
 
@@ -73,16 +75,19 @@ type collector struct {
 	taken  time.Time
 	named  map[string]map[string]bool // the events that are exported, by part
 	others map[string]bool            // the names that aren't, up to maxEvents
+	ended  map[ending]bool            // the ways for procedures to end that are told apart
 }
 
 func newCollector(src Source) *collector {
-	return &collector{src: src, named: map[string]map[string]bool{}, others: map[string]bool{}}
+	return &collector{src: src, named: map[string]map[string]bool{}, others: map[string]bool{}, ended: map[ending]bool{}}
 }
 
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, m := range definitions {
-		ch <- m.desc
+		if m.kind != "histogram" { // which are registered by themselves
+			ch <- m.desc
+		}
 	}
 }
 
@@ -97,10 +102,11 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 			out.put(certExpiry, float64(x.NotAfter.Unix()), x.Name)
 		}
 	}
-	counts := c.src.Counters()
+	counts, ended := c.src.Counters(), c.src.Procedures()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.counters(out, counts)
+	c.procedures(out, ended)
 	if now := time.Now(); c.taken.IsZero() || now.Sub(c.taken) >= walkEvery {
 		c.census, c.taken = take(c.src.State()), now
 	}
@@ -110,7 +116,11 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 type sink chan<- prometheus.Metric
 
 func (s sink) put(m *metric, value float64, labels ...string) {
-	s <- prometheus.MustNewConstMetric(m.desc, m.kind, value, labels...)
+	kind := prometheus.GaugeValue
+	if m.kind == "counter" {
+		kind = prometheus.CounterValue
+	}
+	s <- prometheus.MustNewConstMetric(m.desc, kind, value, labels...)
 }
 
 func truth(b bool) float64 {

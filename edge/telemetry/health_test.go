@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/sealedge/sealedge/cluster/state"
+	"github.com/sealedge/sealedge/edge/adminapi"
 )
 
 // quiet is a source of a node with nothing in it.
@@ -21,6 +22,7 @@ func quiet() Source {
 	return Source{
 		Version: "test", Node: func() Node { return Node{Role: "follower", DiskUsed: -1} },
 		Counters: func() map[string]uint64 { return nil }, State: state.New, Certificates: func() []Certificate { return nil },
+		Procedures: func() []adminapi.Procedure { return nil },
 	}
 }
 

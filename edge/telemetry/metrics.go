@@ -14,11 +14,13 @@ const prefix = "sealedge_"
 // metric is one family, as it is exported and documented.
 type metric struct {
 	name   string // after prefix
-	kind   prometheus.ValueType
+	kind   string // as Prometheus calls it
 	help   string
 	labels []string
 	when   string // it is exported; empty: always
 	desc   *prometheus.Desc
+
+	buckets []float64 // of a histogram, in seconds
 }
 
 // definitions lists the families of this package, in the order of docs/metrics.md.
@@ -31,11 +33,11 @@ func define(m metric) *metric {
 }
 
 func gauge(name, help string, labels ...string) *metric {
-	return define(metric{name: name, kind: prometheus.GaugeValue, help: help, labels: labels})
+	return define(metric{name: name, kind: "gauge", help: help, labels: labels})
 }
 
 func gaugeWhen(when, name, help string, labels ...string) *metric {
-	return define(metric{name: name, kind: prometheus.GaugeValue, help: help, labels: labels, when: when})
+	return define(metric{name: name, kind: "gauge", help: help, labels: labels, when: when})
 }
 
 func counter(name, help string, labels ...string) *metric {
@@ -43,7 +45,11 @@ func counter(name, help string, labels ...string) *metric {
 }
 
 func counterWhen(when, name, help string, labels ...string) *metric {
-	return define(metric{name: name, kind: prometheus.CounterValue, help: help, labels: labels, when: when})
+	return define(metric{name: name, kind: "counter", help: help, labels: labels, when: when})
+}
+
+func histogram(when, name, help string, buckets []float64, labels ...string) *metric {
+	return define(metric{name: name, kind: "histogram", help: help, labels: labels, when: when, buckets: buckets})
 }
 
 // The families. A truth is 1 or 0.
@@ -89,6 +95,21 @@ var (
 
 	certExpiry   = gaugeWhen("while the file can be read", "certificate_expiry_timestamp_seconds", "When the certificate ends, in Unix time; of several in a file, the first that does. By its key in the configuration.", "certificate")
 	certReadable = gauge("certificate_readable", "Whether the certificate's file can be read.", "certificate")
+)
+
+// What takes time.
+var (
+	diskBuckets    = []float64{.000_25, .000_5, .001, .002_5, .005, .01, .025, .05, .1, .25, .5, 1}
+	requestBuckets = []float64{.001, .002_5, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 20}
+	once           = "once there was one"
+
+	appendTime    = histogram("", "raft_append_duration_seconds", "Time to make entries durable in this node's log.", diskBuckets)
+	applyTime     = histogram("", "raft_apply_duration_seconds", "Time to apply entries that were committed together, and to write their audit.", diskBuckets)
+	proposeTime   = histogram(once, "propose_duration_seconds", "Time from a change's proposal on this node to its result, by outcome: done, no-quorum (not carried out), unknown (perhaps), or refused.", requestBuckets, "outcome")
+	procedureTime = histogram(once, "gtp_procedure_duration_seconds", "Time from a carrier's request to its answer, by procedure and by the answer's cause.", requestBuckets, "procedure", "cause")
+	useTime       = histogram(once, "seal_use_request_duration_seconds", "Time of a terminal's request for a use, by outcome: granted, or the code of the refusal.", requestBuckets, "outcome")
+
+	procedures = counterWhen(once, "gtp_procedures_total", "Procedures with carriers, theirs and ours, by how they ended. The carrier is called as in the policy, or unnamed.", "protocol", "procedure", "cause", "carrier")
 )
 
 // part is what counts: one of the node's components.

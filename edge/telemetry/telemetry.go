@@ -24,9 +24,10 @@ import (
 
 // Config is what a Server tells.
 type Config struct {
-	Source Source
-	Checks []Check // of readiness, in the order in which they are shown
-	Logger *slog.Logger
+	Source    Source
+	Durations *Durations // nil: nothing is measured
+	Checks    []Check    // of readiness, in the order in which they are shown
+	Logger    *slog.Logger
 }
 
 // Server answers /metrics, /livez and /readyz.
@@ -49,7 +50,7 @@ const (
 // New returns a Server that doesn't serve yet.
 func New(cfg Config) *Server {
 	s := &Server{log: cfg.Logger, mux: http.NewServeMux()}
-	s.mux.Handle("GET /metrics", promhttp.HandlerFor(registry(cfg.Source), promhttp.HandlerOpts{
+	s.mux.Handle("GET /metrics", promhttp.HandlerFor(registry(cfg.Source, cfg.Durations), promhttp.HandlerOpts{
 		ErrorLog: slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelError), MaxRequestsInFlight: scrapes, Timeout: scrapeTime,
 	}))
 	h := &health{checks: cfg.Checks}
@@ -59,9 +60,12 @@ func New(cfg Config) *Server {
 }
 
 // registry holds all that is exported, under one prefix.
-func registry(src Source) *prometheus.Registry {
+func registry(src Source, d *Durations) *prometheus.Registry {
 	r := prometheus.NewRegistry()
 	r.MustRegister(newCollector(src), processCollector())
+	if d != nil {
+		r.MustRegister(d.append, d.apply, d.propose, d.procedure, d.use)
+	}
 	prometheus.WrapRegistererWithPrefix(prefix, r).MustRegister(goCollector())
 	return r
 }
