@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"encoding/binary"
 	"io"
 	"log/slog"
+	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/netip"
 	"os"
@@ -196,18 +199,7 @@ func TestMetricsAreAsDocumented(t *testing.T) {
 		}
 	}
 
-	// Nothing that a node counts by today is merged, and no label names an address.
-	if !strings.Contains(body, "\nsealedge_telemetry_names_merged 0\n") {
-		t.Error("some events are merged")
-	}
-	delete(values, "le")
-	for name, all := range values {
-		for _, v := range all {
-			if regexp.MustCompile(`\d+\.\d+\.\d+\.\d+|\d{5,}`).MatchString(v) {
-				t.Errorf("a label is %s=%q", name, v)
-			}
-		}
-	}
+	nameNobody(t, body, values)
 	for _, want := range []string{
 		`sealedge_raft_role{role="leader"} 1`, `sealedge_cluster_members{state="voter"} 1`, "sealedge_cluster_members_heard 1",
 		`sealedge_certificate_readable{certificate="tls.cert"} 1`, `sealedge_sessions{path="carrier"} 0`,
@@ -245,6 +237,85 @@ func TestMetricsAreAsDocumented(t *testing.T) {
 	}
 	if code, _ := get(t, "http://"+monitored+"/livez"); code != 200 {
 		t.Errorf("stopping, /livez: %d", code)
+	}
+}
+
+// nameNobody wants that nothing that a node counts by is merged, and that no label has
+// an address or a number in it that could be somebody's.
+func nameNobody(t *testing.T, body string, values map[string][]string) {
+	t.Helper()
+	if !strings.Contains(body, "\nsealedge_telemetry_names_merged 0\n") {
+		t.Error("some events are merged")
+	}
+	for name, all := range values {
+		for _, v := range all {
+			if name != "le" && name != "version" && name != "go_version" && somebody.MatchString(v) {
+				t.Errorf("a label is %s=%q", name, v)
+			}
+		}
+	}
+}
+
+var somebody = regexp.MustCompile(`\d+\.\d+\.\d+\.\d+|\d{5,}`)
+
+// A peer that sends whatever it likes makes no series of its own making.
+func TestHostileSignallingMakesFewSeries(t *testing.T) {
+	startNode(t)
+	becomes(t, "http://"+monitored+"/metrics", `sealedge_gateway_address_held{gateway="gw1"} 1`)
+	conn, err := net.DialUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 248, 20, 1)}, &net.UDPAddr{IP: net.IPv4(127, 248, 10, 1), Port: 2123})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	random := rand.New(rand.NewPCG(1, 2))
+	answer := make([]byte, 1<<16)
+	for round := range 64 {
+		for i := range 32 { // every type of message, of both versions, with an IMSI and noise
+			b := []byte{[]byte{0x48, 0x40, 0x32}[random.IntN(3)], byte(round*4 + i%4), 0, 0, 0, 0, 0, 0, byte(round), byte(i), 1, 0}
+			b = append(b, 1, 0, 8, 0, 0x00, 0x01, 0x01, 0, 0, 0, 0, 0xf1)
+			for range random.IntN(40) {
+				b = append(b, byte(random.Uint32()))
+			}
+			header := 4 // that the length doesn't count
+			if b[0]>>5 == 1 {
+				header = 8
+			}
+			binary.BigEndian.PutUint16(b[2:], uint16(len(b)-header))
+			if _, err := conn.Write(b); err != nil {
+				t.Fatal(err)
+			}
+		}
+		// An Echo Request that is answered shows that the gateway has read them.
+		if _, err := conn.Write([]byte{0x40, 1, 0, 9, 0xff, 0xff, byte(round), 0, 3, 0, 1, 0, 7}); err != nil {
+			t.Fatal(err)
+		}
+		for {
+			_ = conn.SetReadDeadline(time.Now().Add(30 * time.Second)) // only a failed test waits for long
+			n, err := conn.Read(answer)
+			if err != nil {
+				t.Fatalf("no Echo Response in round %d: %v", round, err)
+			}
+			if n >= 8 && answer[1] == 2 && answer[4] == 0xff && answer[5] == 0xff && answer[6] == byte(round) {
+				break
+			}
+		}
+	}
+	_, body := get(t, "http://"+monitored+"/metrics")
+	families, values := exported(t, body)
+	nameNobody(t, body, values)
+	known := documented(t)
+	for name := range families {
+		if _, ok := known[name]; !ok {
+			t.Errorf("%s is not in docs/metrics.md", name)
+		}
+	}
+	if !regexp.MustCompile(`sealedge_gtpc_events_total\{event="received"\} [1-9]\d*`).MatchString(body) {
+		t.Error("nothing was received")
+	}
+	for family, most := range map[string]int{"sealedge_gtpc_events_total{": 48, "sealedge_gtp_procedures_total{": 48} {
+		if n := strings.Count(body, "\n"+family); n == 0 || n > most {
+			t.Errorf("%d series of %s, want 1 to %d", n, family, most)
+		}
 	}
 }
 
