@@ -10,7 +10,7 @@ FUZZTIME ?= 500x
 STAY    ?=
 SOAK    ?= 10m
 
-.PHONY: all build demo test race verify lint fuzz bench conformance simulate soak soak-cluster soak-faults reliability image clean
+.PHONY: all build chart demo test race verify lint fuzz bench conformance simulate soak soak-cluster soak-faults reliability image clean
 
 all: build
 
@@ -74,6 +74,11 @@ soak-cluster:
 # disks fail, for SOAK; as root.
 soak-faults:
 	CI=true E2E_FAULTS=$(SOAK) $(GO) test -count=1 -timeout 0 -v -run 'Test(Network|Machine)Faults$$' ./tools/e2e
+
+# The Helm chart, rendered for many values and judged; builds helm once, which takes
+# some minutes.
+chart:
+	SEALEDGE_CHART=1 $(GO) test -count=1 -timeout 30m ./tools/chart
 
 verify: lint race demo conformance simulate test
 

@@ -77,6 +77,9 @@ func flowSamples(f ipstack.Flow) []sample {
 	return []sample{{"lost", "packets", float64(f.Sent - f.Answered)}, {"gap", "ms", milliseconds(f.Gap)}}
 }
 
+// What the phone shows when it asks for the fallback path.
+const fallbackAccount, fallbackPassword = "bench", "correct horse battery"
+
 // roamingPhone attaches a phone that can ask for the fallback path.
 func (s *site) roamingPhone(ctx context.Context, c *carrier.Carrier) (*phone.Phone, error) {
 	sub, err := subscriber(0)
@@ -90,6 +93,7 @@ func (s *site) roamingPhone(ctx context.Context, c *carrier.Carrier) (*phone.Pho
 	if err := s.admin.call(ctx, "PUT", "/v1/terminals/"+imsiOf(0), adminapi.Terminal{
 		IMSI: imsiOf(0), MSISDN: msisdnOf(0), IMEIs: []string{imeiOf(0)}, APNs: []string{apnName},
 		WiFiMAC: macOf(0), Label: "bench", WireGuardPublicKey: base64.StdEncoding.EncodeToString(key.PublicKey().Bytes()),
+		Credentials: &adminapi.Credentials{User: fallbackAccount, Password: fallbackPassword},
 	}, nil); err != nil {
 		return nil, err
 	}
@@ -97,7 +101,7 @@ func (s *site) roamingPhone(ctx context.Context, c *carrier.Carrier) (*phone.Pho
 	if err != nil {
 		return nil, err
 	}
-	fallback := &phone.Fallback{PrivateKey: [32]byte(key.Bytes())}
+	fallback := &phone.Fallback{PrivateKey: [32]byte(key.Bytes()), Credentials: phone.Credentials{Account: fallbackAccount, Password: fallbackPassword}}
 	for _, cfg := range s.cfgs {
 		fallback.Requests = append(fallback.Requests, string(cfg.Fallback.Listen))
 	}

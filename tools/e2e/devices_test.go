@@ -128,6 +128,9 @@ func (s *site) phone(c *carrier.Carrier, sim carrier.Subscriber, change ...func(
 // sealServer is where the seal server is to be found.
 func (s *site) sealServer() netip.AddrPort { return netip.AddrPortFrom(s.ip(2, 1), 8443) }
 
+// What a handset shows when it asks for the fallback path.
+const fallbackAccount, fallbackPassword = "seal-phone", "correct horse battery"
+
 // wireguard makes a key for a handset: one option enlists it, the other installs it and
 // has the phone ask any node for the rest.
 func (s *site) wireguard() (list func(*adminapi.Terminal), install func(*phone.Config)) {
@@ -141,9 +144,12 @@ func (s *site) wireguard() (list func(*adminapi.Terminal), install func(*phone.C
 	}
 	list = func(t *adminapi.Terminal) {
 		t.WireGuardPublicKey = base64.StdEncoding.EncodeToString(own.PublicKey().Bytes())
+		if len(s.previous) == 0 {
+			t.Credentials = &adminapi.Credentials{User: fallbackAccount, Password: fallbackPassword}
+		}
 	}
 	return list, func(c *phone.Config) {
-		c.Fallback = &phone.Fallback{PrivateKey: [32]byte(own.Bytes())}
+		c.Fallback = &phone.Fallback{PrivateKey: [32]byte(own.Bytes()), Credentials: phone.Credentials{Account: fallbackAccount, Password: fallbackPassword}}
 		for _, cfg := range s.cfgs {
 			c.Fallback.Requests = append(c.Fallback.Requests, string(cfg.Fallback.Listen))
 		}
