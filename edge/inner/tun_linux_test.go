@@ -167,7 +167,7 @@ func TestTUNIsolation(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			go func() {
 				for ctx.Err() == nil && n.Counters()["no-route"] == was {
-					time.Sleep(time.Millisecond)
+					runtime.Gosched()
 				}
 				cancel()
 			}()
@@ -191,7 +191,7 @@ func TestTUNIsolation(t *testing.T) {
 		defer cancel()
 		go func() {
 			for ctx.Err() == nil && n.Counters()["out-packets"] == was {
-				time.Sleep(time.Millisecond)
+				runtime.Gosched()
 			}
 			cancel()
 		}()
