@@ -23,6 +23,9 @@ type objects struct {
 	Account      *corev1.ServiceAccount
 	Config       *corev1.ConfigMap
 	Claim        *corev1.PersistentVolumeClaim
+	Monitor      *serviceMonitor
+	Rule         *prometheusRule
+	Dashboards   []*corev1.ConfigMap
 	Services     []*corev1.Service
 	Certificates []*certificate
 	Networks     []*network
@@ -96,8 +99,18 @@ func decode(manifests string) (*objects, error) {
 			o.Account = new(corev1.ServiceAccount)
 			into = o.Account
 		case "v1 ConfigMap":
-			o.Config = new(corev1.ConfigMap)
-			into = o.Config
+			c := new(corev1.ConfigMap)
+			if into = c; meta.Labels["grafana_dashboard"] != "" {
+				o.Dashboards = append(o.Dashboards, c)
+			} else {
+				o.Config = c
+			}
+		case "monitoring.coreos.com/v1 ServiceMonitor":
+			o.Monitor = new(serviceMonitor)
+			into = o.Monitor
+		case "monitoring.coreos.com/v1 PrometheusRule":
+			o.Rule = new(prometheusRule)
+			into = o.Rule
 		case "v1 PersistentVolumeClaim":
 			o.Claim = new(corev1.PersistentVolumeClaim)
 			into = o.Claim

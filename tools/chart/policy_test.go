@@ -230,7 +230,7 @@ func TestServicesSelectTheNodes(t *testing.T) {
 // other.
 func TestNetworkPolicyFitsThePorts(t *testing.T) {
 	closed := map[string][]string{ // nobody was said to use them
-		"minimal": {"admin", "intranet"}, "scaling": {"admin", "intranet"}, "full": nil, "external": {"intranet"},
+		"minimal": {"admin", "metrics", "intranet"}, "scaling": {"admin", "metrics", "intranet"}, "full": nil, "external": {"metrics", "intranet"},
 	}
 	each(t, func(t *testing.T, name, _ string) {
 		o := decoded(t, name)

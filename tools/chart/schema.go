@@ -26,11 +26,8 @@ var managed = []string{
 	"upstream.ca", "upstream.cert", "upstream.key",
 	"intranet.listen", "intranet.ca", "intranet.cert", "intranet.key",
 	"admin.listen", "admin.ca", "admin.cert", "admin.key",
-	monitoring,
+	"telemetry.listen",
 }
-
-// monitoring is a listener that pods don't open yet.
-const monitoring = "telemetry."
 
 func isManaged(path string) bool {
 	return slices.ContainsFunc(managed, func(m string) bool {

@@ -35,6 +35,9 @@ var refused = []struct{ name, set, says string }{
 	{"a network without an interface", "multus.networks[0].name=n", "interface"},
 	{"a peer of a NetworkPolicy with a typo", "networkPolicy.adminFrom[0].podSelektor.a=b", "podSelektor"},
 	{"a toleration with a typo", "tolerations[0].kei=edge", "kei"},
+	{"the chart's own key: the listener of metrics", "config.telemetry.listen=:1", "listen"},
+	{"a relabeling with a typo", "metrics.serviceMonitor.relabelings[0].sourcelabels={a}", "sourcelabels"},
+	{"a dashboard that nobody finds", "metrics.dashboards.labels.grafana_dashboard=null", "labels"},
 	{"no memory limit", "resources.limits.memory=null", "memory"},
 	{"a resource that there isn't", "resources.limits.ram=1Gi", "ram"},
 }
@@ -69,6 +72,8 @@ var contradictions = []struct{ name, set, says string }{
 	{"cert-manager without keys", "pki.existingSecret=,pki.certManager.enabled=true,pki.certManager.issuerRef.name=ca", "keys.existingSecret is missing"},
 	{"a fallback certificate without a name", "pki.existingSecret=,pki.certManager.enabled=true,pki.certManager.issuerRef.name=ca,keys.existingSecret=k,fallback.enabled=true", "fallback.hostnames is missing"},
 	{"a listener for a fallback path that there isn't", "fallback.enabled=true", "no fallback path"},
+	{"a monitor of nothing", "metrics.enabled=false,metrics.serviceMonitor.enabled=true", "takes metrics.enabled"},
+	{"a monitor that is kept out", "metrics.serviceMonitor.enabled=true", "networkPolicy.metricsFrom is missing"},
 	{"backups for nobody", "backup.enabled=true", "backup.recipients is missing"},
 	{"backups by nobody", "backup.enabled=true,backup.recipients={age1abc}", "backup.existingSecret is missing"},
 }
@@ -157,7 +162,7 @@ func TestManagedKeysAreTheDaemons(t *testing.T) {
 		words[v.Path] = true
 	})
 	for _, m := range managed {
-		if !used[m] && m != monitoring {
+		if !used[m] {
 			t.Errorf("the daemon has no key %s", m)
 		}
 	}

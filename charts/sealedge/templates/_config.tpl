@@ -31,6 +31,9 @@ sealedge.environment.
   "intranet" (dict "listen" ":7444" "ca" $ca)
   "admin" (dict "listen" ":7443" "ca" $ca)
 -}}
+{{- if .Values.metrics.enabled -}}
+{{- $_ := set $chart "telemetry" (dict "listen" ":9090") -}}
+{{- end -}}
 {{- if .Values.fallback.enabled -}}
 {{- $fallback := dict "listen" ":7448" -}}
 {{- if .Values.fallback.existingSecret -}}

@@ -49,6 +49,12 @@
 {{- if and $v.fallback.enabled (not (include "sealedge.wireguard" .)) -}}
 {{- fail "fallback.enabled takes config.gateway.wireguard.enabled: there is no fallback path to ask for" -}}
 {{- end -}}
+{{- if and $v.metrics.serviceMonitor.enabled (not $v.metrics.enabled) -}}
+{{- fail "metrics.serviceMonitor.enabled takes metrics.enabled: there is nothing to ask for" -}}
+{{- end -}}
+{{- if and $v.metrics.serviceMonitor.enabled $v.networkPolicy.enabled (not $v.networkPolicy.metricsFrom) -}}
+{{- fail "networkPolicy.metricsFrom is missing: where Prometheus runs, as in [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: monitoring}}}]" -}}
+{{- end -}}
 {{- if $v.backup.enabled -}}
 {{- if not $v.backup.recipients -}}
 {{- fail "backup.recipients is missing: whose age identity can read the backups" -}}
