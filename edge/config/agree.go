@@ -59,6 +59,7 @@ func (l *loader) agree(c *Config) {
 	l.agreeInner(c)
 	l.agreeFallback(c)
 	l.agreeTelemetry(&c.Telemetry)
+	l.agreeTraces(&c.Telemetry.Traces)
 	// A request of ours is given up after N3 times T3. An echo that is still
 	// open when the next is due would count for both.
 	gtp := &c.Gateway.GTP
@@ -76,6 +77,25 @@ func (l *loader) agreeAddress(g *Gateway) {
 		l.mistake("gateway.interface", "remove it, or make gateway.address_driver netlink", "is %s, but gateway.address_driver %s puts the address on no interface", g.Interface, g.Driver)
 	case netlink && g.Address.IsLoopback():
 		l.mistake("gateway.address_driver", "leave it out", "is netlink, but %s is on every machine by itself", g.Address)
+	}
+	l.agreeBind(g)
+}
+
+func (l *loader) agreeBind(g *Gateway) {
+	service := g.Driver == address.Service
+	switch {
+	case service && !g.Bind.IsValid():
+		l.mistake("gateway.bind", "make it the pod's address (status.podIP)", "is missing, which gateway.address_driver service needs")
+	case g.Driver == address.Netlink && g.Bind.IsValid():
+		l.mistake("gateway.bind", "remove it, or make gateway.address_driver external or service", "is %s, but gateway.address_driver netlink brings the address itself to this machine", g.Bind)
+	case g.Bind.IsValid() && len(g.Addresses) > 0:
+		l.mistake("gateway.addresses", "remove them, or gateway.bind", "can't be with gateway.bind: all of them would have the same sockets, at %s", g.Bind)
+	}
+	switch at := &g.Service; {
+	case service && at.EndpointSlice == "":
+		l.mistake("gateway.service.endpoint_slice", "name the EndpointSlice of the Service", "is missing, which gateway.address_driver service needs")
+	case !service && *at != (Service{}):
+		l.mistake("gateway.address_driver", "make it service, or remove gateway.service", "is %s, but gateway.service says which Service brings packets", g.Driver)
 	}
 }
 
@@ -178,6 +198,9 @@ func (l *loader) agreeInner(c *Config) {
 		seen[a.String()] = true
 		if a == c.Gateway.Address {
 			l.mistake("inner.addresses", "give it an address that terminals alone can reach, such as 10.90.0.1", "%s is gateway.address, which is outside of the tunnels", a)
+		}
+		if a == c.Gateway.Bind {
+			l.mistake("inner.addresses", "give it an address that terminals alone can reach, such as 10.90.0.1", "%s is gateway.bind, which is outside of the tunnels", a)
 		}
 		if slices.ContainsFunc(c.Gateway.Addresses, func(o Outer) bool { return o.Address == a }) {
 			l.mistake("inner.addresses", "give it an address that terminals alone can reach, such as 10.90.0.1", "%s is among gateway.addresses, which are outside of the tunnels", a)

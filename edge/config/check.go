@@ -45,6 +45,8 @@ func Check(path string, flags map[string]string, now time.Time) Problems {
 		c.pair("fallback", f.Cert, f.Key, x509.ExtKeyUsageServerAuth)
 	}
 
+	c.traces(cfg.Telemetry.Traces)
+
 	inner := cfg.Inner
 	phone := c.pair("inner.phone_api", inner.PhoneAPI.Cert, inner.PhoneAPI.Key, x509.ExtKeyUsageServerAuth)
 	barrel := c.pair("inner.barrel_api", inner.BarrelAPI.Cert, inner.BarrelAPI.Key, x509.ExtKeyUsageServerAuth)

@@ -131,6 +131,19 @@ func TestCheckFindsWhatIsWrongWithFiles(t *testing.T) {
 			p.copy("pki/gateway.pem", "pki/node1-fallback.pem")
 			p.copy("pki/gateway-key.pem", "pki/node1-fallback-key.pem")
 		}, []string{"fallback.cert: "}},
+		{"a collector's token that everyone can read", func(p place) {
+			p.write("pki/headers", "Authorization: Bearer x\n")
+			if err := os.Chmod(p.path("pki/headers"), 0o644); err != nil {
+				p.t.Fatal(err)
+			}
+			p.edit("\ngrant:", "\ntelemetry:\n  traces:\n    endpoint: https://otel.example.com:4318\n    ca: pki/ca.pem\n    cert: pki/gateway.pem\n    key: pki/gateway-key.pem\n    headers_file: pki/headers\ngrant:")
+		}, []string{"telemetry.traces.headers_file: everyone can read"}},
+		{"nothing of what a collector asks for", func(p place) {
+			p.edit("\ngrant:", "\ntelemetry:\n  traces:\n    endpoint: https://otel.example.com:4318\n    ca: pki/none.pem\n    cert: pki/gateway.pem\n    key: pki/grant-key.pem\n    headers_file: pki/none\ngrant:")
+		}, []string{"telemetry.traces.ca: ", "telemetry.traces.cert: ", "telemetry.traces.headers_file: "}},
+		{"no traces, so that their files don't matter", func(p place) {
+			p.edit("\ngrant:", "\ntelemetry:\n  traces:\n    ca: pki/none.pem\n    headers_file: pki/none\ngrant:")
+		}, nil},
 		{"an interface of another machine", func(p place) {
 			p.edit("  address: 127.0.10.1", "  address: 192.0.2.1\n  address_driver: netlink\n  interface: eth99")
 		}, []string{`gateway.interface: this machine has no interface "eth99"; name one that "ip link" lists`}},

@@ -81,6 +81,9 @@ type Gateway struct {
 	Addresses []Outer      `key:"addresses"` // further ones
 	Driver    address.Kind `key:"address_driver"`
 	Interface string       `key:"interface"` // of address.Netlink
+	// Bind is where the sockets are; invalid: at the addresses themselves.
+	Bind      netip.Addr   `key:"bind" range:"IPv4"`
+	Service   Service      `key:"service"` // of address.Service
 	GTP       GTP          `key:"gtp"`
 	WireGuard WireGuard    `key:"wireguard"`
 }
@@ -88,6 +91,20 @@ type Gateway struct {
 // All lists the addresses, the first first.
 func (g Gateway) All() []Outer {
 	return append([]Outer{{Name: g.Name, Address: g.Address}}, g.Addresses...)
+}
+
+// BoundTo is where the sockets of an address are.
+func (g Gateway) BoundTo(o Outer) netip.Addr {
+	if g.Bind.IsValid() {
+		return g.Bind
+	}
+	return o.Address
+}
+
+// Service is the Service of Kubernetes that brings packets.
+type Service struct {
+	EndpointSlice string `key:"endpoint_slice"` // its name, in the pod's namespace
+	Machine       string `key:"machine"`        // the Kubernetes node that the pod is on
 }
 
 // GTP is the carrier's side, GTP-C on UDP 2123 and GTP-U on UDP 2152.
@@ -213,10 +230,11 @@ type Admin struct {
 	Streams           int `key:"streams" range:"1..10000"`
 }
 
-// Telemetry is where monitoring asks. An empty address: nowhere.
+// Telemetry is where monitoring asks, and what it is sent. An empty address: nowhere.
 type Telemetry struct {
 	Listen   HostPort `key:"listen"` // metrics and health
 	Profiles HostPort `key:"pprof"`  // on loopback
+	Traces   Traces   `key:"traces"`
 }
 
 // Log is what goes to standard error.
@@ -245,11 +263,12 @@ func defaults() Config {
 			Driver: inner.Netstack, Interface: inner.DefaultInterface, MTU: 1400, ConnsPerTerminal: 64,
 			PhoneAPI: InnerAPI{Port: 443}, BarrelAPI: InnerAPI{Port: 5684},
 		},
-		RADIUS:   RADIUS{Requests: 20},
-		Fallback: Fallback{Requests: 60, Connections: 1024},
-		Upstream: Upstream{Timeout: 10 * time.Second, MaxConns: 64},
-		Intranet: Intranet{ClientURI: "sealedge://seal-server"},
-		Admin:    Admin{RequestsPerSecond: 200, Streams: 64},
-		Log:      Log{Level: slog.LevelInfo, Format: "text"},
+		RADIUS:    RADIUS{Requests: 20},
+		Fallback:  Fallback{Requests: 60, Connections: 1024},
+		Upstream:  Upstream{Timeout: 10 * time.Second, MaxConns: 64},
+		Intranet:  Intranet{ClientURI: "sealedge://seal-server"},
+		Admin:     Admin{RequestsPerSecond: 200, Streams: 64},
+		Telemetry: Telemetry{Traces: Traces{Ratio: 1}},
+		Log:       Log{Level: slog.LevelInfo, Format: "text"},
 	}
 }
