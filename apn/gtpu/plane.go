@@ -58,6 +58,10 @@ type Config struct {
 	// at handover before the control plane says so), and get answers to Echo
 	// and Error Indications. The peers of tunnels are always allowed.
 	AllowedPeers []netip.Prefix
+	// Address is the gateway's as peers know it, which Error Indications name (TS
+	// 29.281 7.3.1). Invalid: the socket's own, or the first of Outer when that is bound
+	// to all.
+	Address netip.Addr
 	// Outer are the gateway's own addresses outside the tunnels. Inner packets
 	// to them are dropped.
 	Outer []netip.Addr

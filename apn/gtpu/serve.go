@@ -76,9 +76,11 @@ func (p *Plane) Serve(ctx context.Context, conn Conn) error {
 	}
 }
 
-// localAddr is the address that Error Indications name: the socket's own, or
-// when that is bound to all, the first of the gateway's.
+// localAddr is the address that Error Indications name: see Config.Address.
 func (p *Plane) localAddr(conn Conn) netip.Addr {
+	if p.cfg.Address.IsValid() {
+		return p.cfg.Address.Unmap()
+	}
 	if u, ok := conn.LocalAddr().(*net.UDPAddr); ok {
 		if a := u.AddrPort().Addr().Unmap(); a.IsValid() && !a.IsUnspecified() {
 			return a

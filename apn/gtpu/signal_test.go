@@ -77,6 +77,15 @@ func TestErrorIndicationSent(t *testing.T) {
 	})
 }
 
+// Where something rewrites what is sent to the gateway, an Error Indication names the
+// address that the peer knows, and not the socket's.
+func TestErrorIndicationNamesTheKnownAddress(t *testing.T) {
+	bubble(t, gtpu.Config{AllowedPeers: carrier, Address: netip.MustParseAddr("192.0.2.10")}, func(t *testing.T, r *rig) {
+		r.arrive(sgw, gpdu(0xdeadbeef, udp(inner(2), gateway, 53)))
+		one(t, r, sgw, "321a0010000000000000000010deadbeef850004c000020a")
+	})
+}
+
 // A flood for unknown tunnels costs a bounded number of answers.
 func TestAnswersAreLimited(t *testing.T) {
 	bubble(t, gtpu.Config{AllowedPeers: carrier, Answers: 5}, func(t *testing.T, r *rig) {
