@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -67,6 +68,8 @@ type checkpoints struct {
 	comparisons map[uint64]*comparison // by the index that asked
 	proposing   bool
 	quarantined error // why nothing is to be applied any more
+
+	differences atomic.Uint64 // findings that nodes' states differ, as this node came to them
 }
 
 // comparison is what is known of the states at one index.
@@ -292,6 +295,7 @@ func (n *Node) compareStates() {
 			c.digested(m.Index(), m.Digest())
 		}
 		for _, f := range c.judge(n.id, n.members()) {
+			c.differences.Add(1)
 			if f.majorityDiffer {
 				n.quarantine(f)
 				return

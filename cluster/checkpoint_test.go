@@ -210,6 +210,9 @@ func TestQuarantine(t *testing.T) {
 			}
 			c.sameAtLast()
 			for _, n := range c.nodes {
+				if n.Counters()["states-differ"] == 0 {
+					t.Errorf("%s counts no difference", n.cfg.NodeName)
+				}
 				if err := f.of(n.cfg.NodeName); err != nil {
 					t.Errorf("%s: %v", n.cfg.NodeName, err)
 				}

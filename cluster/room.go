@@ -167,5 +167,5 @@ func (n *Node) admits(c *command.Command, payload any) error {
 
 // Counters are what this node has counted, by reason.
 func (n *Node) Counters() map[string]uint64 {
-	return map[string]uint64{"refused-no-room": n.room.refused.Load()}
+	return map[string]uint64{"refused-no-room": n.room.refused.Load(), "states-differ": n.checkpoints.differences.Load()}
 }

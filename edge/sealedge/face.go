@@ -201,7 +201,7 @@ func (f *face) wait() {
 
 // count adds what a face's parts have counted.
 func (f *face) count(all map[string]uint64) {
-	parts := map[string]map[string]uint64{"paths": f.paths.Counters(), "gtpc": f.control.Counters(), "gtpu": f.plane.Counters()}
+	parts := map[string]map[string]uint64{"paths": f.paths.Counters(), "gtpc": f.control.Counters(), "gtpu": f.plane.Counters(), "restoration": f.restoration.Counters()}
 	if f.fallback != nil {
 		parts["wireguard"] = f.fallback.Counters()
 	}

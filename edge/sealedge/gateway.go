@@ -237,7 +237,7 @@ func (g *gateway) openServices() error {
 	g.operators = admin.New(admin.Config{
 		TLS: adminTLS, Cluster: g.node, Node: operated{g}, Chain: g.node, Membership: membership{g.node}, Trace: g.trace, Router: g.routers.export, Fallback: fallbackOf(g.cfg), Procedures: g.procedures, Alive: g.barrels.Alive, Push: g.push, Counters: g.counters,
 		Name: string(g.cfg.Node.Name), RequestsPerSecond: g.cfg.Admin.RequestsPerSecond, Streams: g.cfg.Admin.Streams,
-		Backup: g.node.Backup, Ready: g.ready, Secrets: g.secrets.wrapper, Logger: g.component("admin"),
+		Backup: noted(&g.monitoring, g.node.Backup), Ready: g.ready, Secrets: g.secrets.wrapper, Logger: g.component("admin"),
 		Departed: g.departures.of, Locked: g.barrels.Locked, Lease: g.barrels.Lease(),
 	})
 	return nil

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sealedge/sealedge/apn/gtpc"
@@ -31,6 +32,10 @@ type restoration struct {
 	log *slog.Logger
 
 	work sync.WaitGroup
+
+	// restarted and silenced count the peers whose sessions were released, by why;
+	// released counts the sessions.
+	restarted, silenced, released atomic.Uint64
 
 	mu        sync.Mutex
 	claimed   map[netip.Addr]claim       // guarded by mu: by peers of sessions
@@ -155,7 +160,7 @@ func (r *restoration) counterHeard(peer netip.Addr, counter uint8) {
 	}
 	r.mu.Unlock()
 	if news { // and again with the peer's next echo, should it come to nothing
-		r.release(peer, "the peer has restarted", nil, session.AfterRestart(session.Restart{Peer: peer, Counter: counter}, noticed))
+		r.release(peer, peerRestarted, nil, session.AfterRestart(session.Restart{Peer: peer, Counter: counter}, noticed))
 	}
 }
 
@@ -191,9 +196,30 @@ func (r *restoration) giveUp(peer netip.Addr, since time.Time) {
 	r.mu.Unlock()
 	// A path fails once, so nobody would notice again.
 	again := func() { r.silent[peer] = time.AfterFunc(releaseAgain, func() { r.giveUp(peer, since) }) }
-	r.release(peer, "the peer is silent", again, command.New("restoration", "", "gateway", &command.ReleasePaths{
-		Peer: peer.AsSlice(), OpenedBefore: since.UnixNano(), Reason: "the peer is silent", GatewayAddress: r.address,
+	r.release(peer, peerSilent, again, command.New("restoration", "", "gateway", &command.ReleasePaths{
+		Peer: peer.AsSlice(), OpenedBefore: since.UnixNano(), Reason: peerSilent, GatewayAddress: r.address,
 	}))
+}
+
+// Why the sessions of a peer are released.
+const (
+	peerRestarted = "the peer has restarted"
+	peerSilent    = "the peer is silent"
+)
+
+func (r *restoration) counter(why string) *atomic.Uint64 {
+	if why == peerRestarted {
+		return &r.restarted
+	}
+	return &r.silenced
+}
+
+// Counters returns how many peers lost their sessions here, by why, and how many
+// sessions those were.
+func (r *restoration) Counters() map[string]uint64 {
+	return map[string]uint64{
+		"peers-restarted": r.restarted.Load(), "peers-silent": r.silenced.Load(), "sessions-released": r.released.Load(),
+	}
 }
 
 // releaseAgain is the pause before what could not be released is tried again.
@@ -242,7 +268,9 @@ func (r *restoration) release(peer netip.Addr, why string, again func(), c *comm
 				return
 			}
 			total += len(released.Sessions)
+			r.released.Add(uint64(len(released.Sessions)))
 			if more = released.More; !more && total > 0 {
+				r.counter(why).Add(1)
 				r.log.Warn("sessions of a carrier's node released", "peer", peer, "why", why, "sessions", total)
 			}
 		}

@@ -53,10 +53,16 @@ func TestARestartedPeerHasLostItsSessions(t *testing.T) {
 		}
 	}
 	r.counterHeard(netip.MustParseAddr("127.0.20.9"), 200) // nobody's
+	if c := r.Counters(); c["peers-restarted"] != 0 || c["sessions-released"] != 0 {
+		t.Errorf("nobody restarted, and %v is counted", c)
+	}
 	r.counterHeard(carrierNode, 8)
 	r.wait()
 	if p.sessions() != 0 {
 		t.Error("the session is still there")
+	}
+	if c := r.Counters(); c["peers-restarted"] != 1 || c["sessions-released"] != 1 || c["peers-silent"] != 0 {
+		t.Errorf("counted %v", c)
 	}
 	if !e.take(s.Gtp.LocalTeidC) {
 		t.Error("the peer would be told of the end of what it has forgotten")
@@ -244,6 +250,9 @@ func TestASilentPeersSessionsAreReleasedWhenThereIsAQuorum(t *testing.T) {
 			t.Error("still there")
 		}
 		r.wait()
+		if c := r.Counters(); c["peers-silent"] != 1 || c["sessions-released"] != 1 || c["peers-restarted"] != 0 {
+			t.Errorf("counted %v", c)
+		}
 	})
 	p, l, _ = carried(t)
 	synctest.Test(t, func(t *testing.T) { // and not any more when the peer answers before there is one

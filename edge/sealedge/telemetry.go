@@ -6,6 +6,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"strings"
@@ -24,6 +25,7 @@ type monitoring struct {
 	server            *telemetry.Server
 	durations         *telemetry.Durations // nil: nobody asks for them
 	stopping          atomic.Bool
+	backup            atomic.Pointer[time.Time] // when the last was given out; nil: not since the node started
 }
 
 // measured has the parts tell how long things take, if somebody is to hear of it.
@@ -50,6 +52,25 @@ func (m *monitoring) used() func(outcome string, took time.Duration) {
 		return nil
 	}
 	return m.durations.Use
+}
+
+// noted gives out backups, and notes when one was whole.
+func noted[Recipients any](m *monitoring, give func(context.Context, io.Writer, Recipients) error) func(context.Context, io.Writer, Recipients) error {
+	return func(ctx context.Context, w io.Writer, to Recipients) error {
+		err := give(ctx, w, to)
+		if err == nil {
+			now := time.Now()
+			m.backup.Store(&now)
+		}
+		return err
+	}
+}
+
+func (m *monitoring) backedUp() time.Time {
+	if t := m.backup.Load(); t != nil {
+		return *t
+	}
+	return time.Time{}
 }
 
 // openTelemetry takes the addresses, before the parts that it tells of run.
@@ -79,7 +100,7 @@ func (g *gateway) openTelemetry() (err error) {
 	}
 	m.server = telemetry.New(telemetry.Config{
 		Source: telemetry.Source{
-			Version: version, Node: g.vitals, Counters: g.counters, State: g.node.Clone, Procedures: g.procedures,
+			Version: version, Node: g.vitals, Counters: g.counters, State: g.node.Clone, Procedures: g.procedures, BackedUp: g.monitoring.backedUp,
 			Certificates: func() []telemetry.Certificate { return certificates(g.cfg) },
 		},
 		Durations: m.durations,
@@ -134,7 +155,7 @@ func (g *gateway) vitals() telemetry.Node {
 		Role: strings.ToLower(s.Role), LeaderKnown: s.Leader != "", Holds: s.Holds,
 		Term: s.Term, LastLog: s.LastLog, Commit: s.Commit, Applied: s.Applied, LastContact: s.LastContact,
 		Level: s.Level, Applies: s.Applies, Admits: s.Admits, AuditSequence: s.Audit, AuditGaps: s.AuditGaps,
-		DiskUsed: s.DiskUsed, ClockAhead: s.ClockAhead,
+		DiskUsed: s.DiskUsed, DiskStops: g.cfg.Cluster.AdmissionStop, ClockAhead: s.ClockAhead,
 	}
 	for _, p := range s.Peers {
 		if p.Voter {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"io"
 	"log/slog"
 	"math/rand/v2"
@@ -206,6 +207,8 @@ func TestMetricsAreAsDocumented(t *testing.T) {
 		`sealedge_gateway_address_epoch{gateway="gw1"} `, `sealedge_wireguard_events_total{event="initiations-sent"} 0`,
 		`sealedge_propose_duration_seconds_count{outcome="done"} `, `sealedge_raft_append_duration_seconds_bucket{le="+Inf"} `,
 		`sealedge_paths_events_total{event="moves"} 0`, `sealedge_radius_events_total{event="accept"} 0`, "sealedge_orders_frozen 0",
+		`sealedge_ready{check="caught-up"} 1`, `sealedge_gtpc_events_total{event="path-failed"} 0`, "sealedge_data_disk_admission_stop_ratio 0.85",
+		`sealedge_cluster_events_total{event="states-differ"} 0`, `sealedge_restoration_events_total{event="peers-restarted"} 0`,
 	} {
 		if !strings.Contains(body, "\n"+want) {
 			t.Errorf("/metrics lacks %s", want)
@@ -316,6 +319,19 @@ func TestHostileSignallingMakesFewSeries(t *testing.T) {
 		if n := strings.Count(body, "\n"+family); n == 0 || n > most {
 			t.Errorf("%d series of %s, want 1 to %d", n, family, most)
 		}
+	}
+}
+
+// Only a backup that was given out whole counts.
+func TestBackupsAreNoted(t *testing.T) {
+	var m monitoring
+	fails := errors.New("the disk is gone")
+	if err := noted(&m, func(context.Context, io.Writer, int) error { return fails })(t.Context(), io.Discard, 0); !errors.Is(err, fails) || !m.backedUp().IsZero() {
+		t.Errorf("%v, noted at %s", err, m.backedUp())
+	}
+	before := time.Now()
+	if err := noted(&m, func(context.Context, io.Writer, int) error { return nil })(t.Context(), io.Discard, 0); err != nil || m.backedUp().Before(before) {
+		t.Errorf("%v, noted at %s", err, m.backedUp())
 	}
 }
 

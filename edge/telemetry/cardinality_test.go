@@ -61,7 +61,7 @@ func TestCardinalityIsBounded(t *testing.T) {
 	}
 	src := quiet()
 	src.Counters = func() map[string]uint64 { return counts }
-	r := registry(src, nil)
+	r := registry(src, nil, new(health))
 	check := func() map[string]float64 {
 		t.Helper()
 		all := gather(t, r)
@@ -128,7 +128,7 @@ func TestPacketsAndBytes(t *testing.T) {
 			"inner.stack-udp-checksum": 1, "wireguard.downlink-bytes": 5, "paths.moves": 6,
 		}
 	}
-	all := gather(t, registry(src, nil))
+	all := gather(t, registry(src, nil, new(health)))
 	for _, c := range []struct {
 		family, label string
 		want          float64
@@ -156,7 +156,7 @@ func TestStateIsWalkedSeldom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		walks, src := 0, quiet()
 		src.State = func() *state.Machine { walks++; return state.New() }
-		r := registry(src, nil)
+		r := registry(src, nil, new(health))
 		for range 100 {
 			gather(t, r)
 		}

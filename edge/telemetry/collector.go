@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"context"
 	"maps"
 	"runtime"
 	"slices"
@@ -25,6 +26,7 @@ type Source struct {
 	State        func() *state.Machine
 	Procedures   func() []adminapi.Procedure
 	Certificates func() []Certificate
+	BackedUp     func() time.Time // when this node last gave out a backup; zero: not since it started
 }
 
 // Node is how a node stands in its cluster.
@@ -40,6 +42,7 @@ type Node struct {
 	AuditSequence          uint64
 	AuditGaps              int
 	DiskUsed               int // percent; -1: not known
+	DiskStops              int // percent in use at which nothing new is admitted
 	ClockAhead             time.Duration
 	Addresses              []Address
 }
@@ -68,7 +71,8 @@ var roles = []string{"leader", "follower", "candidate", "shutdown"}
 
 // collector implements prometheus.Collector.
 type collector struct {
-	src Source
+	src    Source
+	health *health
 
 	mu     sync.Mutex // guards the rest
 	census census
@@ -78,8 +82,14 @@ type collector struct {
 	ended  map[ending]bool            // the ways for procedures to end that are told apart
 }
 
-func newCollector(src Source) *collector {
-	return &collector{src: src, named: map[string]map[string]bool{}, others: map[string]bool{}, ended: map[ending]bool{}}
+func newCollector(src Source, h *health) *collector {
+	c := &collector{src: src, health: h, named: map[string]map[string]bool{}, others: map[string]bool{}, ended: map[ending]bool{}}
+	for _, p := range parts { // they have their place among maxEvents
+		for _, event := range p.watched {
+			c.exports(p.name, event)
+		}
+	}
+	return c
 }
 
 // Describe implements prometheus.Collector.
@@ -101,6 +111,10 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		if !x.NotAfter.IsZero() {
 			out.put(certExpiry, float64(x.NotAfter.Unix()), x.Name)
 		}
+	}
+	c.ready(out)
+	if t := c.src.BackedUp(); !t.IsZero() {
+		out.put(backupDone, float64(t.UnixNano())/1e9)
 	}
 	counts, ended := c.src.Counters(), c.src.Procedures()
 	c.mu.Lock()
@@ -156,11 +170,24 @@ func (s sink) node(n Node) {
 	if n.DiskUsed >= 0 {
 		s.put(diskUsed, float64(n.DiskUsed)/100)
 	}
+	s.put(diskStops, float64(n.DiskStops)/100)
 	s.put(clockOffset, n.ClockAhead.Seconds())
 	for _, a := range n.Addresses {
 		s.put(addressHeld, truth(a.Held), a.Name)
 		s.put(addressEpoch, float64(a.Epoch), a.Name)
 		s.put(addressRestart, float64(a.Restart), a.Name)
+	}
+}
+
+// ready puts the checks of readiness. What didn't come to an end isn't met.
+func (c *collector) ready(out sink) {
+	met := map[string]bool{}
+	states, _ := c.health.look(context.Background()) // the error says that there are none
+	for _, s := range states {
+		met[s.name] = s.err == nil
+	}
+	for _, check := range c.health.checks {
+		out.put(ready, truth(met[check.Name]), check.Name)
 	}
 }
 
@@ -173,6 +200,11 @@ func (c *collector) counters(out sink, all map[string]uint64) {
 	keys := slices.Sorted(maps.Keys(all))
 	for _, p := range parts {
 		var rest uint64
+		for _, event := range p.watched {
+			if _, counted := all[p.name+"."+event]; !counted {
+				out.put(p.events, 0, event)
+			}
+		}
 		for _, key := range keys {
 			event, ok := cutPart(key, p.name)
 			if !ok {

@@ -117,7 +117,7 @@ func row(b *strings.Builder, name, kind string, labels []string, help, when stri
 
 // Names follow Prometheus's conventions, and labels are of those known to be bounded.
 func TestDefinitions(t *testing.T) {
-	bounded := []string{"version", "go_version", "role", "state", "gateway", "path", "event", "direction", "certificate", "outcome", "protocol", "procedure", "cause", "carrier"}
+	bounded := []string{"version", "go_version", "role", "state", "gateway", "path", "event", "direction", "certificate", "outcome", "protocol", "procedure", "cause", "carrier", "check"}
 	seen := map[string]bool{}
 	for _, m := range definitions {
 		if seen[m.name] {

@@ -30,12 +30,25 @@ func NewDurations() *Durations {
 	several := func(m *metric) *prometheus.HistogramVec {
 		return prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: prefix + m.name, Help: m.help, Buckets: m.buckets}, m.labels)
 	}
-	return &Durations{
+	d := &Durations{
 		append: one(appendTime), apply: one(applyTime),
 		propose: several(proposeTime), procedure: several(procedureTime), use: several(useTime),
 		seen: map[[2]string]bool{},
 	}
+	// An increase from nothing at all is none to Prometheus, and alerts wait for these.
+	for _, outcome := range []string{"done", "no-quorum", "unknown", "refused"} {
+		d.propose.WithLabelValues(outcome)
+	}
+	for _, outcome := range watchedUses {
+		_, outcome = d.pair("", outcome)
+		d.use.WithLabelValues(outcome)
+	}
+	return d
 }
+
+// watchedUses are the outcomes of requests for a use that are no verdict on the
+// request, and success.
+var watchedUses = []string{"granted", "server-unreachable", "no-quorum", "no-room", "outcome-unknown", "internal"}
 
 // Append took this long to make log entries durable.
 func (d *Durations) Append(took time.Duration) { d.append.Observe(took.Seconds()) }

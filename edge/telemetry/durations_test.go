@@ -39,13 +39,13 @@ func TestDurations(t *testing.T) {
 	d.Procedure("create-session", "request accepted (16)", 20*time.Millisecond)
 	d.Procedure("type-99", "none", time.Millisecond)
 	d.Use("granted", 2*time.Second)
-	all := gather(t, registry(quiet(), d))
+	all := gather(t, registry(quiet(), d, new(health)))
 	for family, want := range map[string]string{
 		"raft_append_duration_seconds":      "map[:1]",
 		"raft_apply_duration_seconds":       "map[:1]",
 		"propose_duration_seconds":          "map[outcome=done:2 outcome=no-quorum:1 outcome=refused:1 outcome=unknown:1]",
 		"gtp_procedure_duration_seconds":    "map[cause=none procedure=other:1 cause=request accepted (16) procedure=create-session:1]",
-		"seal_use_request_duration_seconds": "map[outcome=granted:1]",
+		"seal_use_request_duration_seconds": "map[outcome=granted:1 outcome=internal:0 outcome=no-quorum:0 outcome=no-room:0 outcome=outcome-unknown:0 outcome=server-unreachable:0]",
 	} {
 		if got := fmt.Sprint(samples(all[prefix+family])); got != want {
 			t.Errorf("%s: %s, want %s", family, got, want)
@@ -64,7 +64,7 @@ func TestSeriesOfDurationsAreBounded(t *testing.T) {
 	}
 	d.Procedure("create-session", "001010000000001", 0)
 	d.Use("imsi-001010000000001", 0)
-	all := gather(t, registry(quiet(), d))
+	all := gather(t, registry(quiet(), d, new(health)))
 	series, total := 0, uint64(0)
 	for _, family := range []string{"sealedge_gtp_procedure_duration_seconds", "sealedge_seal_use_request_duration_seconds"} {
 		for labels, n := range samples(all[family]) {
@@ -95,7 +95,7 @@ func TestProcedures(t *testing.T) {
 	add("create-session", "imsi 001010000000001", "alpha")
 	src := quiet()
 	src.Procedures = func() []adminapi.Procedure { return all }
-	r := registry(src, nil)
+	r := registry(src, nil, new(health))
 	got := map[string]float64{}
 	for _, m := range gather(t, r)["sealedge_gtp_procedures_total"].GetMetric() {
 		var labels []string

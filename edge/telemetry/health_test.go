@@ -22,7 +22,7 @@ func quiet() Source {
 	return Source{
 		Version: "test", Node: func() Node { return Node{Role: "follower", DiskUsed: -1} },
 		Counters: func() map[string]uint64 { return nil }, State: state.New, Certificates: func() []Certificate { return nil },
-		Procedures: func() []adminapi.Procedure { return nil },
+		Procedures: func() []adminapi.Procedure { return nil }, BackedUp: func() time.Time { return time.Time{} },
 	}
 }
 

@@ -52,6 +52,9 @@ func histogram(when, name, help string, buckets []float64, labels ...string) *me
 	return define(metric{name: name, kind: "histogram", help: help, labels: labels, when: when, buckets: buckets})
 }
 
+// once is when most of what happens seldom is exported.
+const once = "once there was one"
+
 // The families. A truth is 1 or 0.
 var (
 	buildInfo = gauge("build_info", "1, with what runs.", "version", "go_version")
@@ -72,7 +75,11 @@ var (
 	auditSequence   = gauge("audit_sequence", "Sequence of the last entry of the audit chain.")
 	auditGaps       = gauge("audit_gaps", "Ranges of the audit chain that are not on this node.")
 	diskUsed        = gaugeWhen("where it can be told", "data_disk_used_ratio", "Used part of the file system that holds the data directory, 0 to 1.")
+	diskStops       = gauge("data_disk_admission_stop_ratio", "Used part of the file system at which the cluster admits nothing new, as configured, 0 to 1.")
 	clockOffset     = gauge("clock_offset_seconds", "How far this node's clock is ahead of the median of the nodes' clocks.")
+
+	ready      = gauge("ready", "Whether the node meets a check of readiness, by the check's name in /readyz.", "check")
+	backupDone = gaugeWhen(once, "backup_last_success_timestamp_seconds", "When this node last gave out a whole backup, in Unix time, since it started.")
 
 	addressHeld    = gauge("gateway_address_held", "Whether this node holds the gateway address, by its name in the configuration.", "gateway")
 	addressEpoch   = gauge("gateway_address_epoch", "Epoch of the gateway address. It rises with every change of holder.", "gateway")
@@ -101,13 +108,12 @@ var (
 var (
 	diskBuckets    = []float64{.000_25, .000_5, .001, .002_5, .005, .01, .025, .05, .1, .25, .5, 1}
 	requestBuckets = []float64{.001, .002_5, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 20}
-	once           = "once there was one"
 
 	appendTime    = histogram("", "raft_append_duration_seconds", "Time to make entries durable in this node's log.", diskBuckets)
 	applyTime     = histogram("", "raft_apply_duration_seconds", "Time to apply entries that were committed together, and to write their audit.", diskBuckets)
-	proposeTime   = histogram(once, "propose_duration_seconds", "Time from a change's proposal on this node to its result, by outcome: done, no-quorum (not carried out), unknown (perhaps), or refused.", requestBuckets, "outcome")
+	proposeTime   = histogram("", "propose_duration_seconds", "Time from a change's proposal on this node to its result, by outcome: done, no-quorum (not carried out), unknown (perhaps), or refused.", requestBuckets, "outcome")
 	procedureTime = histogram(once, "gtp_procedure_duration_seconds", "Time from a carrier's request to its answer, by procedure and by the answer's cause.", requestBuckets, "procedure", "cause")
-	useTime       = histogram(once, "seal_use_request_duration_seconds", "Time of a terminal's request for a use, by outcome: granted, or the code of the refusal.", requestBuckets, "outcome")
+	useTime       = histogram("", "seal_use_request_duration_seconds", "Time of a terminal's request for a use, by outcome: granted, or the code of the refusal; other refusals than the gateway's or the seal server's own failures once there was one.", requestBuckets, "outcome")
 
 	procedures = counterWhen(once, "gtp_procedures_total", "Procedures with carriers, theirs and ours, by how they ended. The carrier is called as in the policy, or unnamed.", "protocol", "procedure", "cause", "carrier")
 )
@@ -118,6 +124,14 @@ type part struct {
 	events  *metric
 	packets *metric // nil: it counts none
 	bytes   *metric
+	// watched are events that are exported as 0 before the first: an increase from
+	// nothing at all is none to Prometheus, and alerts wait for them.
+	watched []string
+}
+
+func (p *part) watch(events ...string) *part {
+	p.watched = events
+	return p
 }
 
 // merged is the event that stands for all whose name can't be a label's value.
@@ -136,17 +150,18 @@ func newPacketPart(when, name, what, packets string) *part {
 
 // parts are all that count.
 var parts = []*part{
-	newPart("gtpc", "What became of GTP-C messages, by event or by the reason for which one was dropped."),
+	newPart("gtpc", "What became of GTP-C messages, by event or by the reason for which one was dropped.").watch("path-failed", "path-restored"),
 	newPacketPart("", "gtpu", "GTP-U signalling, and packets dropped, by reason.", "carried through GTP-U tunnels: uplink or downlink"),
 	newPacketPart("with the fallback path", "wireguard", "Handshakes of the fallback path, and packets dropped, by reason.", "carried by the fallback path: uplink or downlink"),
 	newPart("paths", "Moves of sessions between carrier and fallback, and those not made, by reason."),
 	newPart("connection", "Requests for the fallback path, by the code of the answer."),
 	newPacketPart("", "inner", "Packets dropped at the inner network, and what its IP stack refused, by reason.", "between terminals and the gateway's inner addresses: in or out"),
-	newPart("phoneapi", "Requests of terminals, by the code of the answer."),
+	newPart("phoneapi", "Requests of terminals, by the code of the answer.").watch("server-unreachable"),
 	newPart("barrel", "Messages of barrels: answers by code, locks, and what was dropped, by reason."),
 	newPart("hotspot", "Alarms of devices on a hotspot that are not on the list."),
 	newPart("radius", "Requests of travel routers, by what became of them."),
-	newPart("cluster", "Changes that the cluster refused, by reason."),
+	newPart("restoration", "Carriers' nodes whose sessions were released, by why, and how many sessions those were."),
+	newPart("cluster", "Changes that the cluster refused, by reason, and comparisons that found the nodes' states to differ."),
 }
 
 var (

@@ -50,19 +50,19 @@ const (
 // New returns a Server that doesn't serve yet.
 func New(cfg Config) *Server {
 	s := &Server{log: cfg.Logger, mux: http.NewServeMux()}
-	s.mux.Handle("GET /metrics", promhttp.HandlerFor(registry(cfg.Source, cfg.Durations), promhttp.HandlerOpts{
+	h := &health{checks: cfg.Checks}
+	s.mux.Handle("GET /metrics", promhttp.HandlerFor(registry(cfg.Source, cfg.Durations, h), promhttp.HandlerOpts{
 		ErrorLog: slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelError), MaxRequestsInFlight: scrapes, Timeout: scrapeTime,
 	}))
-	h := &health{checks: cfg.Checks}
 	s.mux.HandleFunc("GET /livez", livez)
 	s.mux.HandleFunc("GET /readyz", h.readyz)
 	return s
 }
 
 // registry holds all that is exported, under one prefix.
-func registry(src Source, d *Durations) *prometheus.Registry {
+func registry(src Source, d *Durations, h *health) *prometheus.Registry {
 	r := prometheus.NewRegistry()
-	r.MustRegister(newCollector(src), processCollector())
+	r.MustRegister(newCollector(src, h), processCollector())
 	if d != nil {
 		r.MustRegister(d.append, d.apply, d.propose, d.procedure, d.use)
 	}
