@@ -11,11 +11,11 @@ import (
 // Driver moves a gateway address to this machine and away from it. One driver
 // may carry several addresses. A [Keeper] calls it in the course of a tenure.
 type Driver interface {
-	// Up makes a this machine's. It returns when packets for a arrive here as far as
-	// that is for the driver to bring about, or with an error and nothing changed.
-	// The sockets at a are open already: what arrived before them would be answered
-	// with "port unreachable".
-	Up(ctx context.Context, a netip.Addr) error
+	// Up makes a this machine's in a tenure of that epoch. It returns when packets for a
+	// arrive here as far as that is for the driver to bring about, or with an error and
+	// nothing changed. The sockets at a are open already: what arrived before them would
+	// be answered with "port unreachable".
+	Up(ctx context.Context, a netip.Addr, epoch uint64) error
 	// Down undoes Up. When it returns, this machine answers for a no more.
 	Down(a netip.Addr) error
 }
@@ -36,33 +36,50 @@ const (
 	// bring packets to the holder. The sockets are open on the holder, whether its
 	// machine has the address or not.
 	External Kind = "external"
+	// Service tells a Service of Kubernetes which pod the holder is, by its EndpointSlice.
+	// The address is the load balancer's, the sockets are at the pod's own.
+	Service Kind = "service"
 )
 
 // UnmarshalText wants the name of a driver.
 func (k *Kind) UnmarshalText(b []byte) error {
 	switch kind := Kind(b); kind {
-	case Loopback, Netlink, External:
+	case Loopback, Netlink, External, Service:
 		*k = kind
 		return nil
 	}
-	return fmt.Errorf("%q is no way to move an address; write loopback, netlink or external", b)
+	return fmt.Errorf("%q is no way to move an address; write loopback, netlink, external or service", b)
 }
 
-// NewDriver makes the driver of a kind for addresses, which this node doesn't hold
-// yet: what a process before left on the machine is taken away. holds tells whether this
-// node may use an address right now; iface is Netlink's. The driver of the kinds
-// that have nothing to do is nil, which a Keeper takes.
-func NewDriver(kind Kind, iface string, addresses []netip.Addr, holds func(netip.Addr) bool, log *slog.Logger) (Driver, error) {
-	if kind != Netlink {
-		return nil, nil
+// Settings are what drivers need.
+type Settings struct {
+	Addresses []netip.Addr          // of the cluster; this node holds none yet
+	Holds     func(netip.Addr) bool // whether this node may use an address right now
+	Interface string                // Netlink's
+	Endpoint  Endpoint              // Service's
+	// Life tells the lives of a cluster apart, in which epochs may begin anew: it is
+	// greater after each restore and forced recovery. Service's.
+	Life   func() int64
+	Logger *slog.Logger
+}
+
+// NewDriver makes the driver of a kind. What a process before left on the machine is
+// taken away. The driver of the kinds that have nothing to do is nil, which a Keeper
+// takes.
+func NewDriver(kind Kind, s Settings) (Driver, error) {
+	switch kind {
+	case Netlink:
+		return newNetlink(s.Interface, s.Addresses, s.Holds, s.Logger)
+	case Service:
+		return newService(s)
 	}
-	return newNetlink(iface, addresses, holds, log)
+	return nil, nil
 }
 
 // ListenConfig opens sockets as a driver of the kind needs them: before the address
-// is there, except on loopback.
+// is there, except on loopback and at a pod's address.
 func ListenConfig(kind Kind) net.ListenConfig {
-	if kind == Loopback {
+	if kind == Loopback || kind == Service {
 		return net.ListenConfig{}
 	}
 	return net.ListenConfig{Control: freeBind}

@@ -153,13 +153,15 @@ func beHolder(iface, what string) error {
 	}
 	var holds atomic.Bool
 	holds.Store(true)
-	d, err := NewDriver(Netlink, iface, floating, func(netip.Addr) bool { return holds.Load() }, slog.New(slog.NewTextHandler(os.Stderr, nil)))
+	d, err := NewDriver(Netlink, Settings{
+		Interface: iface, Addresses: floating, Holds: func(netip.Addr) bool { return holds.Load() }, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+	})
 	if err != nil {
 		return err
 	}
 	if what == "hold" {
 		for _, a := range floating {
-			if err := d.Up(context.Background(), a); err != nil {
+			if err := d.Up(context.Background(), a, 1); err != nil {
 				return err
 			}
 		}

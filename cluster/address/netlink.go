@@ -109,7 +109,7 @@ func interfaces() string {
 }
 
 // Up implements Driver.
-func (d *netlink) Up(ctx context.Context, a netip.Addr) error {
+func (d *netlink) Up(ctx context.Context, a netip.Addr, _ uint64) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err := ctx.Err(); err != nil {

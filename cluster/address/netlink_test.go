@@ -73,7 +73,7 @@ func TestAddressIsRenewedAndAnnounced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := &fakeLink{removes: errAbsent}
 		d, _ := fakeDriver(t, l)
-		if err := d.Up(t.Context(), here); err != nil {
+		if err := d.Up(t.Context(), here, 1); err != nil {
 			t.Fatal(err)
 		}
 		l.expect(t, "remove 192.0.2.1", "add 192.0.2.1 for 3s", "announce 192.0.2.1")
@@ -99,7 +99,7 @@ func TestAddressIsNotRenewedByAFormerHolder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := &fakeLink{removes: errAbsent}
 		d, holds := fakeDriver(t, l)
-		if err := d.Up(t.Context(), here); err != nil {
+		if err := d.Up(t.Context(), here, 1); err != nil {
 			t.Fatal(err)
 		}
 		holds.Store(false)
@@ -121,14 +121,14 @@ func TestDriverThatFails(t *testing.T) {
 	l := &fakeLink{removes: errAbsent, announces: errors.New("no buffer space available")}
 	d, _ := fakeDriver(t, l)
 	l.forget()
-	if err := d.Up(t.Context(), here); err == nil || !strings.Contains(err.Error(), "announce 192.0.2.1: no buffer space") {
+	if err := d.Up(t.Context(), here, 1); err == nil || !strings.Contains(err.Error(), "announce 192.0.2.1: no buffer space") {
 		t.Errorf("Up: %v", err)
 	}
 	if n := l.count("remove 192.0.2.1"); n != 1 {
 		t.Errorf("an address that nobody was told of is removed %d times", n)
 	}
 	l.announces, l.adds = nil, fmt.Errorf("%w: operation not permitted", errForbidden)
-	if err := d.Up(t.Context(), here); err == nil || !strings.Contains(err.Error(), "CAP_NET_ADMIN") {
+	if err := d.Up(t.Context(), here, 1); err == nil || !strings.Contains(err.Error(), "CAP_NET_ADMIN") {
 		t.Errorf("Up without the capability: %v", err)
 	}
 }
@@ -157,7 +157,7 @@ func TestDriverBegins(t *testing.T) {
 }
 
 func TestDriverOnNoInterface(t *testing.T) {
-	_, err := NewDriver(Netlink, "eth99", []netip.Addr{here}, nil, slog.New(slog.DiscardHandler))
+	_, err := NewDriver(Netlink, Settings{Interface: "eth99", Addresses: []netip.Addr{here}, Logger: slog.New(slog.DiscardHandler)})
 	if err == nil || !strings.Contains(err.Error(), `interface "eth99"`) || !strings.Contains(err.Error(), "this machine has lo") {
 		t.Errorf("error %v", err)
 	}
@@ -173,9 +173,9 @@ func TestDriverWithinTheSockets(t *testing.T) {
 		defer run(cfg, c)()
 		c.lead(true)
 		time.Sleep(time.Second)
-		d.expect(t, "up 1", "fail 192.0.2.1", "down", "up 1", "fail 192.0.2.1", "down", "up 1", "move 192.0.2.1")
+		d.expect(t, "up 1", "fail 192.0.2.1", "down", "up 1", "fail 192.0.2.1", "down", "up 1", "move 192.0.2.1 at 1")
 		c.lead(false)
-		d.expect(t, "up 1", "fail 192.0.2.1", "down", "up 1", "fail 192.0.2.1", "down", "up 1", "move 192.0.2.1", "remove 192.0.2.1", "down")
+		d.expect(t, "up 1", "fail 192.0.2.1", "down", "up 1", "fail 192.0.2.1", "down", "up 1", "move 192.0.2.1 at 1", "remove 192.0.2.1", "down")
 	})
 }
 
@@ -184,12 +184,12 @@ type fakeMover struct {
 	fails int // so often at first
 }
 
-func (m *fakeMover) Up(_ context.Context, a netip.Addr) error {
+func (m *fakeMover) Up(_ context.Context, a netip.Addr, epoch uint64) error {
 	if m.fails--; m.fails >= 0 {
 		m.note("fail %s", a)
 		return errors.New("no such device")
 	}
-	m.note("move %s", a)
+	m.note("move %s at %d", a, epoch)
 	return nil
 }
 

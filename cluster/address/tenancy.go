@@ -97,7 +97,7 @@ func (t *tenancy) up(ctx context.Context, epoch uint64) error {
 	if err := t.address.OnUp(ctx, epoch); err != nil || d == nil {
 		return err
 	}
-	err := d.Up(ctx, t.address.IP)
+	err := d.Up(ctx, t.address.IP, epoch)
 	if err != nil {
 		t.address.OnDown()
 	}

@@ -82,10 +82,10 @@ type Gateway struct {
 	Driver    address.Kind `key:"address_driver"`
 	Interface string       `key:"interface"` // of address.Netlink
 	// Bind is where the sockets are; invalid: at the addresses themselves.
-	Bind      netip.Addr   `key:"bind" range:"IPv4"`
-	Service   Service      `key:"service"` // of address.Service
-	GTP       GTP          `key:"gtp"`
-	WireGuard WireGuard    `key:"wireguard"`
+	Bind      netip.Addr `key:"bind" range:"IPv4"`
+	Service   Service    `key:"service"` // of address.Service
+	GTP       GTP        `key:"gtp"`
+	WireGuard WireGuard  `key:"wireguard"`
 }
 
 // All lists the addresses, the first first.

@@ -165,8 +165,6 @@ func TestMistakes(t *testing.T) {
 		{"driver of that name", "  address_driver: loopback", "  address_driver: arp", `gateway.address_driver: "arp" is no way to move an address; write loopback, netlink, external or service`},
 		{"netlink on no interface", "  address_driver: loopback", "  address_driver: netlink", "gateway.interface: is missing, which gateway.address_driver netlink needs; name the one towards the carrier, such as eth0"},
 		{"netlink on loopback", "  address_driver: loopback\n  # The interface that netlink puts the address on, such as eth0.\n  interface: \"\"", "  address_driver: netlink\n  interface: lo", "gateway.address_driver: is netlink, but 127.0.10.1 is on every machine by itself"},
-		{"service at no address", "  address_driver: loopback", "  address_driver: service", "gateway.bind: is missing, which gateway.address_driver service needs; make it the pod's address (status.podIP)"},
-		{"service by no slice", "  address_driver: loopback", "  address_driver: service", "gateway.service.endpoint_slice: is missing, which gateway.address_driver service needs; name the EndpointSlice of the Service"},
 		{"a slice for nothing", `    endpoint_slice: ""`, "    endpoint_slice: gw", "gateway.address_driver: is loopback, but gateway.service says which Service brings packets; make it service, or remove gateway.service"},
 		{"bound to a name", `  bind: ""`, "  bind: pod1", `gateway.bind: "pod1" is no IPv4 address; write one such as 10.90.0.1`},
 		{"bound to IPv6", `  bind: ""`, "  bind: fd00::1", `gateway.bind: "fd00::1" is no IPv4 address; write one such as 10.90.0.1`},

@@ -65,6 +65,7 @@ func (g *gateway) openFace(o config.Outer, first, only bool) (*face, error) {
 		OnUplinkPath:      f.paths.backOnCarrier,
 		Answer:            answers.carrier,
 		AllowedPeers:      gtp.AllowedPeers,
+		Address:           o.Address,
 		Outer:             g.outside(),
 		Answers:           gtp.Answers,
 		MTU:               uint32(g.cfg.Inner.MTU),
@@ -133,21 +134,30 @@ func (g *gateway) openFace(o config.Outer, first, only bool) (*face, error) {
 		EchoInterval: gtp.EchoInterval, EchoPeers: f.restoration.peers,
 		OnPathFailed: f.restoration.pathFailed, OnPathRestored: f.restoration.pathRestored, OnPeerRestart: f.restoration.counterHeard,
 		OnRestartClaimed: f.restoration.counterClaimed,
-		Observe:          func(e gtpc.Event) { g.tracer.Observe(trace.Event(e)) },
+		Observe:          func(e gtpc.Event) { g.tracer.Observe(trace.Event(f.seen(e))) },
 		Answered:         g.monitoring.answered(),
 		Logger:           g.component(named("gtpc")),
 	}, procedures)
 	f.sockets = &outer{
-		address: f.ip, listen: listen, wireguard: g.cfg.Gateway.WireGuard.Port,
+		address: g.cfg.Gateway.BoundTo(o), listen: listen, wireguard: g.cfg.Gateway.WireGuard.Port,
 		control: f.control, plane: f.plane, fallback: f.fallback, ready: func() { g.tunnels.takeOver() }, log: g.component(named("outer")),
 	}
 	return f, nil
+}
+
+// seen is a message as the peer sees it, wherever the sockets are bound.
+func (f *face) seen(e gtpc.Event) gtpc.Event {
+	e.Local = netip.AddrPortFrom(f.ip, e.Local.Port())
+	return e
 }
 
 // outside lists the gateway addresses: nothing is sent to them from within.
 func (g *gateway) outside() (all []netip.Addr) {
 	for _, o := range g.cfg.Gateway.All() {
 		all = append(all, o.Address)
+	}
+	if b := g.cfg.Gateway.Bind; b.IsValid() {
+		all = append(all, b)
 	}
 	return all
 }
@@ -161,7 +171,9 @@ func (g *gateway) openKeeper() error {
 	holds := func(ip netip.Addr) bool {
 		return slices.ContainsFunc(g.faces, func(f *face) bool { return f.ip == ip && f.lease.Held() })
 	}
-	driver, err := address.NewDriver(g.cfg.Gateway.Driver, g.cfg.Gateway.Interface, g.outside(), holds, g.component("address"))
+	driver, err := address.NewDriver(g.cfg.Gateway.Driver, address.Settings{
+		Addresses: g.outside(), Holds: holds, Interface: g.cfg.Gateway.Interface, Endpoint: endpoint(g.cfg), Life: g.life, Logger: g.component("address"),
+	})
 	if err != nil {
 		return fmt.Errorf("gateway.address_driver: %w", err)
 	}
