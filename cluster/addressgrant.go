@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/hashicorp/raft"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/sealedge/sealedge/cluster/command"
@@ -276,21 +275,4 @@ func (n *Node) closeEpoch(r *command.GatewayAddress, to string) {
 func (n *Node) addressRecord(name string) (r *command.GatewayAddress) {
 	n.View(func(m *state.Machine) { r = m.Address(name) })
 	return r
-}
-
-// Living lists the names of the voters that this node, which must lead, has heard
-// of within a heartbeat timeout, itself included, and tells whether these are all.
-func (n *Node) Living() (names []string, all bool) {
-	all = true
-	for _, s := range n.members() {
-		if s.Suffrage != raft.Voter {
-			continue
-		}
-		if s.ID == n.id || n.lease.heardWithin(s.ID, n.cfg.HeartbeatTimeout) {
-			names = append(names, memberName(s.ID))
-		} else {
-			all = false
-		}
-	}
-	return names, all
 }

@@ -123,7 +123,7 @@ func (s *sim) spread(t *testing.T) (leader *simNode, followers []*simNode) {
 			return false
 		}
 		_, open := leader.running().leadsIn()
-		_, all := leader.running().Living()
+		_, _, all := leader.running().Living()
 		return open && all
 	})
 	for _, n := range s.nodes {

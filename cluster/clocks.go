@@ -198,8 +198,9 @@ func (n *Node) askClock(p Peer) bool {
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	question := n.greeting().question(1).append(nil)
 	began := time.Now()
-	if _, err := conn.Write(frame{kind: frameGreet, id: 1}.append(nil)); err != nil {
+	if _, err := conn.Write(question); err != nil {
 		return false
 	}
 	f, err := readFrame(bufio.NewReader(conn))
@@ -207,6 +208,9 @@ func (n *Node) askClock(p Peer) bool {
 	var g greeting
 	if err != nil || f.kind != frameGreeting || json.Unmarshal(f.body, &g) != nil || took > clockRoundTrip {
 		return false
+	}
+	if memberName(g.ID) == p.Name {
+		n.accounts.note(g, began)
 	}
 	if g.Clock == 0 { // a build from before, which there is no use in waiting for
 		n.clocks.silent(p.Name)

@@ -67,6 +67,10 @@ type Config struct {
 	// every node. By default it is four times HeartbeatTimeout.
 	AddressLease time.Duration
 
+	// PreferredLeader is the name of the node that leads when all is well; optional. It
+	// should be the same on every node. See Yields.
+	PreferredLeader string
+
 	SnapshotThreshold uint64        // log entries between snapshots, and kept after one
 	ApplyTimeout      time.Duration // the longest that Propose and Barrier take
 	DiskStall         time.Duration // the longest that a write to the log may take

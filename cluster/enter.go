@@ -37,6 +37,10 @@ type greeting struct {
 	Level uint32                   `json:"level,omitempty"` // of the commands that it applies; 0: 1
 	Full  bool                     `json:"full,omitempty"`  // see room
 	Clock int64                    `json:"clock,omitempty"` // its own, Unix nanoseconds; 0: a build that doesn't tell
+
+	Up      int64 `json:"up,omitempty"`      // how long its process has been running, in milliseconds; 0: a build that doesn't tell
+	Drained bool  `json:"drained,omitempty"` // see accounts
+	Yielded int64 `json:"yielded,omitempty"` // how long ago it handed the leadership to the preferred node, in milliseconds; 0: it didn't
 }
 
 func (n *Node) greeting() greeting {
@@ -51,15 +55,25 @@ func (n *Node) greeting() greeting {
 	}
 	g.Level = n.cfg.applies
 	g.Full = n.room.full.Load()
+	g.Up, g.Drained = max(1, time.Since(n.began).Milliseconds()), n.drained.Load()
+	if at := n.preferred.last(); !at.IsZero() {
+		g.Yielded = max(1, time.Since(at).Milliseconds())
+	}
 	return g
 }
 
-func (g greeting) frame(id uint64) frame {
+func (g greeting) frame(id uint64) frame { return g.in(frameGreeting, id) }
+
+// question asks another node who it is, and says who asks. A build from before
+// doesn't heed that.
+func (g greeting) question(id uint64) frame { return g.in(frameGreet, id) }
+
+func (g greeting) in(kind frameKind, id uint64) frame {
 	body, err := json.Marshal(g)
 	if err != nil {
-		panic(err) // strings and booleans
+		panic(err) // strings, numbers and booleans
 	}
-	return frame{kind: frameGreeting, id: id, body: body}
+	return frame{kind: kind, id: id, body: body}
 }
 
 // endFrame answers a question that is answered by an error or its absence.
@@ -206,12 +220,16 @@ func (n *Node) greetPeers() (map[string]greeting, error) {
 
 // greet asks a peer who it is.
 func (n *Node) greet(ctx context.Context, p Peer) (g greeting, err error) {
-	f, err := n.askPeer(ctx, p, frame{kind: frameGreet, id: 1})
+	asked := time.Now()
+	f, err := n.askPeer(ctx, p, n.greeting().question(1))
 	if err == nil {
 		err = json.Unmarshal(f.body, &g)
 	}
 	if err == nil && (f.kind != frameGreeting || memberName(g.ID) != p.Name) {
 		err = fmt.Errorf("%w: kind %d, node id %q", errFrame, f.kind, g.ID)
+	}
+	if err == nil {
+		n.accounts.note(g, asked)
 	}
 	return g, err
 }

@@ -290,6 +290,7 @@ func (n *Node) serveFrame(ctx context.Context, c *frameConn, peer string, f fram
 		n.serveAudit(c, f)
 		return
 	case frameGreet:
+		n.noteAsker(peer, f.body)
 		c.send(n.greeting().frame(f.id))
 		return
 	case frameJoin:

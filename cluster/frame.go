@@ -26,7 +26,7 @@ const (
 	framePropose frameKind = 1 // be32 milliseconds allowed, envelope of the command
 	frameBarrier frameKind = 2 // be32 milliseconds allowed; its top bit (readIndex): no entry in the log is needed
 	frameAudit   frameKind = 3 // be64 first, be64 last sequence number
-	frameGreet   frameKind = 4 // empty: who are you?
+	frameGreet   frameKind = 4 // greeting of who asks, JSON; empty in builds from before: who are you?
 	frameJoin    frameKind = 5 // id of the node that asks to become a member; answered by frameEnd
 	frameRenew   frameKind = 6 // renewalRequest; answered as a barrier is
 

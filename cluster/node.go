@@ -68,6 +68,10 @@ type Node struct {
 	checkpoints checkpoints
 	census      census
 	clocks      clocks
+	accounts    accounts
+	began       time.Time   // this process
+	drained     atomic.Bool // see accounts
+	preferred   preferred
 	changing    chan struct{} // holds one: this node changes the membership one step at a time
 
 	port  *port
@@ -100,7 +104,7 @@ func Open(cfg Config) (_ *Node, err error) {
 	}
 	n := &Node{
 		cfg: cfg, log: cfg.Logger, machine: state.New(), auditGap: make(signal, 1), filling: make(chan struct{}, 1), proving: make(chan struct{}, 1),
-		addresses: map[string]*AddressLease{},
+		addresses: map[string]*AddressLease{}, began: time.Now(),
 		proposals: make(chan *proposal), pending: make(chan inFlight, 4096),
 		checkpoints: checkpoints{work: make(signal, 1)},
 		changing:    make(chan struct{}, 1), settled: make(chan struct{}), ready: make(chan struct{}), failed: make(chan struct{}), down: make(chan struct{}),

@@ -1,9 +1,6 @@
 package cluster
 
 import (
-	"context"
-	"errors"
-	"fmt"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -70,46 +67,6 @@ func (n *Node) holdsIn(term uint64) bool {
 	}
 	return n.raft.CurrentTerm() == term && n.yielded.Load() != term && n.lease.held(term)
 }
-
-// lateTransfer is how long after a failed StepDown the order to stand for election
-// may still reach the follower, and its requests for votes the others.
-const lateTransfer = 2*raftIO + time.Second
-
-// StepDown hands leadership over to the most advanced follower and returns when
-// this node leads no more. Holds is false from the call on, and for some seconds
-// more if the call fails, because the follower may yet be elected; stop what
-// depends on it (the gateway's addresses) before. A node that doesn't lead does
-// nothing; a cluster's only node leads on, and says so.
-func (n *Node) StepDown(ctx context.Context) error {
-	if n.lease.sole.Load() {
-		return errSole
-	}
-	n.yielding.Store(true)
-	defer n.yielding.Store(false)
-	if !n.IsLeader() {
-		return nil
-	}
-	done := make(chan error, 1)
-	go func() { done <- n.raft.LeadershipTransfer().Error() }() // ends within the election timeout
-	var err error
-	select {
-	case err = <-done:
-	case <-ctx.Done():
-		err = context.Cause(ctx)
-	}
-	if err == nil {
-		err = n.roleChange.await(ctx, func() bool { return !n.IsLeader() })
-	}
-	if err == nil || errors.Is(err, raft.ErrNotLeader) {
-		return nil
-	}
-	term := n.raft.CurrentTerm()
-	n.yielded.Store(term)
-	time.AfterFunc(lateTransfer, func() { n.yielded.CompareAndSwap(term, 0) })
-	return fmt.Errorf("hand leadership over: %w", err)
-}
-
-var errSole = errors.New("this is the cluster's only node: there is none to hand leadership to")
 
 // Status is how a node sees the cluster, for people.
 type Status struct {

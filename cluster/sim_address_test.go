@@ -165,7 +165,7 @@ func (s *addressSim) assign(ctx context.Context, node *Node, r *command.GatewayA
 	if err != nil || free > 0 || mine && rng.IntN(10) > 0 {
 		return
 	}
-	living, _ := node.Living()
+	living, _, _ := node.Living()
 	to := living[rng.IntN(len(living))]
 	got, err := node.AssignAddress(ctx, name, to, r.GetEpoch())
 	if err == nil {

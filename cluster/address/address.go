@@ -26,7 +26,6 @@ package address
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net/netip"
 	"sync"
@@ -45,6 +44,9 @@ const (
 // stepDownTimeout bounds a planned handover: an election takes no longer.
 const stepDownTimeout = 2 * time.Second
 
+// yieldEvery is how often a leader looks whether it is to hand over.
+const yieldEvery = 100 * time.Millisecond
+
 // Cluster is what a keeper needs of its node.
 type Cluster interface {
 	Leadership() <-chan bool
@@ -56,7 +58,7 @@ type Cluster interface {
 // Leader is what it needs while its node leads; cluster.Node explains it.
 type Leader interface {
 	Authority(ctx context.Context) error
-	Living() (names []string, all bool)
+	Living() (names, drained []string, all bool)
 	AddressFree(name string) (time.Duration, error)
 	AssignAddress(ctx context.Context, name, node string, epoch uint64) (*command.GatewayAddress, error)
 }
@@ -91,9 +93,14 @@ type Config struct {
 	Addresses []Address // of the cluster, the same on every node
 	Driver    Driver    // nil: the addresses need no moving
 
-	// StepDown, if set, hands leadership over when Run is told to end, after
-	// OnDown.
-	StepDown func(ctx context.Context) error
+	// Leave, if set, says to the other nodes that this one is about to stop, before it
+	// gives anything up, so that nobody gives it any of that back.
+	Leave func(ctx context.Context)
+	// HandOver, if set, hands leadership over, to a node or, with an empty name, to
+	// whoever is best: when Run is told to end, and when Yields, which is asked while
+	// this node leads, says so. What is held because this node leads is down before.
+	HandOver func(ctx context.Context, to string) error
+	Yields   func() (to string, yields bool)
 
 	Logger *slog.Logger // default slog.Default()
 }
@@ -115,17 +122,21 @@ func New(cfg Config, c Cluster, l Leader) *Keeper {
 }
 
 // Run keeps the addresses until ctx ends. When it returns, all of them are down
-// here and surrendered and, with Config.StepDown, leadership has been handed over
+// here and surrendered and, with Config.HandOver, leadership has been handed over
 // as far as possible.
 func (k *Keeper) Run(ctx context.Context) {
-	var tenancies sync.WaitGroup
+	var running sync.WaitGroup
+	var tenancies []*tenancy
 	for _, a := range k.cfg.Addresses {
-		t := &tenancy{keeper: k, address: a, log: k.log.With("address", a.Name)}
-		tenancies.Go(func() { t.run(ctx) })
+		t := &tenancy{keeper: k, address: a, log: k.log.With("address", a.Name), pauses: make(chan pause)}
+		tenancies = append(tenancies, t)
+		running.Go(func() { t.run(ctx) })
 	}
 	leadership := k.cluster.Leadership()
 	resign := func() {}
 	led := false
+	look := time.NewTicker(yieldEvery)
+	defer look.Stop()
 	for {
 		select {
 		case led = <-leadership:
@@ -134,11 +145,25 @@ func (k *Keeper) Run(ctx context.Context) {
 			if led {
 				resign = begin(k.assign)
 			}
+		case <-look.C:
+			if !led || k.cfg.Yields == nil || k.cfg.HandOver == nil {
+				break
+			}
+			if to, yields := k.cfg.Yields(); yields {
+				resign()
+				resign = func() {}
+				if !k.yield(ctx, tenancies, to) {
+					resign = begin(k.assign)
+				}
+			}
 		case <-ctx.Done():
+			if k.cfg.Leave != nil {
+				k.cfg.Leave(context.WithoutCancel(ctx))
+			}
 			resign()
-			tenancies.Wait()
-			if led && k.cfg.StepDown != nil {
-				k.stepDown(context.WithoutCancel(ctx))
+			running.Wait()
+			if led && k.cfg.HandOver != nil {
+				_ = k.handOver(ctx, "")
 			}
 			return
 		}
@@ -160,10 +185,28 @@ func begin(do func(ctx context.Context)) (end func()) {
 	}
 }
 
-func (k *Keeper) stepDown(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, stepDownTimeout)
+// yield hands leadership over while the node goes on, and tells whether that
+// succeeded.
+func (k *Keeper) yield(ctx context.Context, tenancies []*tenancy, to string) bool {
+	for _, t := range tenancies {
+		t.pause(ctx, true)
+	}
+	err := k.handOver(ctx, to)
+	if err == nil {
+		return true // each tenancy goes on when its lease tells something new
+	}
+	for _, t := range tenancies {
+		t.pause(ctx, false)
+	}
+	return false
+}
+
+func (k *Keeper) handOver(ctx context.Context, to string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stepDownTimeout)
 	defer cancel()
-	if err := k.cfg.StepDown(ctx); err != nil && !errors.Is(err, context.Canceled) {
+	err := k.cfg.HandOver(ctx, to)
+	if err != nil {
 		k.log.Info("leadership was not handed over; the others elect when this node is gone", "error", err)
 	}
+	return err
 }

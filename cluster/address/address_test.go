@@ -29,6 +29,7 @@ type fakeCluster struct {
 	index   uint64
 	leads   bool
 	living  []string
+	drained []string
 	silent  bool  // the holders of other nodes' addresses renew no more
 	cut     bool  // no lease of node "a" is granted
 	fail    error // of AssignAddress, once
@@ -117,10 +118,10 @@ func (c *fakeCluster) Propose(_ context.Context, cmd *command.Command) (*command
 
 func (c *fakeCluster) Authority(ctx context.Context) error { return ctx.Err() }
 
-func (c *fakeCluster) Living() ([]string, bool) {
+func (c *fakeCluster) Living() (living, drained []string, all bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return slices.Clone(c.living), len(c.living) == 3
+	return slices.Clone(c.living), slices.Clone(c.drained), len(c.living)+len(c.drained) == 3
 }
 
 func (c *fakeCluster) AddressFree(name string) (time.Duration, error) {
@@ -222,7 +223,7 @@ func (d *diary) expect(t *testing.T, want ...string) {
 func (d *diary) config(c *fakeCluster) Config {
 	return Config{
 		Node: "a", Addresses: []Address{d.address(c, "gw", "")},
-		StepDown: func(context.Context) error { d.note("step down"); c.lead(false); return nil },
+		HandOver: func(_ context.Context, to string) error { d.note("step down%s", to); c.lead(false); return nil },
 		Logger:   slog.New(slog.NewTextHandler(io.Discard, nil)),
 	}
 }

@@ -34,14 +34,14 @@ func (k *Keeper) assign(ctx context.Context) {
 	since := began
 	for pause := lookEvery; ; {
 		changed := k.cluster.Changed()
-		now, all := k.leader.Living()
+		now, drained, all := k.leader.Living()
 		slices.Sort(now)
 		if !slices.Equal(now, living) {
 			living, since = now, time.Now()
 		}
 		// The only address is the leader's, whoever else lives.
 		if all || len(k.cfg.Addresses) == 1 || time.Since(began) >= introduction {
-			s, err := k.look(living, time.Since(since) >= calm)
+			s, err := k.look(living, drained, time.Since(since) >= calm)
 			if err == nil {
 				err = k.carryOut(ctx, plan(s))
 			}
@@ -60,8 +60,8 @@ func (k *Keeper) assign(ctx context.Context) {
 }
 
 // look gathers what there is to decide on.
-func (k *Keeper) look(living []string, settled bool) (situation, error) {
-	s := situation{leader: k.cfg.Node, living: living, settled: settled}
+func (k *Keeper) look(living, drained []string, settled bool) (situation, error) {
+	s := situation{leader: k.cfg.Node, living: living, drained: drained, settled: settled}
 	for _, a := range k.cfg.Addresses {
 		r := k.record(a.Name)
 		if r == nil {

@@ -9,7 +9,8 @@ import (
 // situation is what the leader decides on: who gets which address.
 type situation struct {
 	leader    string
-	living    []string // the leader included
+	living    []string // that addresses may be given to; the leader included, unless it is drained
+	drained   []string // these live, too, and are about to stop
 	settled   bool     // these have been living for a while: moves are worth their while
 	addresses []standing
 }
@@ -30,7 +31,7 @@ type decision struct {
 }
 
 // plan spreads the addresses over the living: to each as many as to the others, or
-// one more. Who lives keeps what it has, except that an address comes home where an
+// one more. Who is drained gets nothing, and what it has goes to others at once. Who lives keeps what it has, except that an address comes home where an
 // operator wants it, and that one moves to whoever has less by two: one at a time,
 // and nothing moves while an address is free or under way. The only address of a
 // cluster goes with the leader, for whom moving is fastest, unless it has a home.
@@ -55,7 +56,12 @@ func plan(s situation) []decision {
 		}
 		todo = append(todo, decision{address: a, to: to})
 	}
-	if under || !s.settled {
+	for _, a := range s.addresses {
+		if s.leaves(a) {
+			todo = append(todo, decision{address: a, to: s.refuge(a, load), move: true})
+		}
+	}
+	if under || !s.settled || len(todo) > 0 {
 		return todo
 	}
 	for _, a := range s.addresses {
@@ -70,6 +76,22 @@ func plan(s situation) []decision {
 		}
 	}
 	return nil
+}
+
+// leaves tells whether an address is to go away from a node that is drained. The
+// leader's goes with the leadership.
+func (s situation) leaves(a standing) bool {
+	return !a.free && a.MovingTo == "" && a.Holder != s.leader && slices.Contains(s.drained, a.Holder)
+}
+
+// refuge is where an address goes that leaves.
+func (s situation) refuge(a standing, load map[string]int) string {
+	to := s.wants(a)
+	if to == "" || slices.Contains(s.drained, to) {
+		to = s.least(load, a.Holder)
+	}
+	load[to]++
+	return to
 }
 
 // stays tells whether an address is free because the leader, who has it granted, is

@@ -2,7 +2,6 @@ package address
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 
@@ -11,7 +10,8 @@ import (
 
 // TestPlan writes an address as name@holder, with * if it is granted, ! if it is free, >node if it is
 // on its way there, ~node if that is its home and -node if that surrendered it. The
-// first of the living leads; + at the end tells that they have for a while.
+// first of the living leads, or, written (so), the one that is drained; + at the end
+// tells that they have for a while.
 func TestPlan(t *testing.T) {
 	for _, tc := range []struct{ name, living, addresses, want string }{
 		{"the only address goes to the leader", "n1 n2 n3", "a@!", "a:n1"},
@@ -37,13 +37,34 @@ func TestPlan(t *testing.T) {
 		{"unless nobody else is there", "n2", "c@!-n2", "c:n2"},
 		{"the leader keeps what it has granted", "n2 n1 n3", "a@! b@n2*! c@!", "a:n1 b:n2 c:n3"},
 		{"where it was going", "n1 n2 n3", "a@n1 b@n1 c@!>n1", "c:n1"},
+		{"who is drained gets nothing", "n1 n3 (n2)", "a@! b@! c@!", "a:n1 b:n3 c:n1"},
+		{"nor what comes home", "n1 n3 (n2) +", "a@n1 b@n3~n2 c@n1", ""},
+		{"nor what it led before", "n1 n3 (n2)", "a@n1 b@n2! c@n3", "b:n1"},
+		{"and what it has goes at once, to whoever has least", "n1 n3 (n2)", "a@n1 b@n2 c@n1", "b>n3"},
+		{"all of it", "n1 n3 (n2) +", "a@n2* b@n2 c@n2", "a>n1 b>n3 c>n1"},
+		{"unless it is under way", "n1 n3 (n2)", "a@n1 b@n2>n1 c@n3", ""},
+		{"the only one goes to the leader", "n1 n3 (n2)", "a@n2*~n2", "a>n1"},
+		{"the leader's own goes with the leadership", "(n1) n2 n3", "a@n1 b@n2 c@n3", ""},
+		{"also the only one", "(n1) n2 n3 +", "a@n1", ""},
+		{"which it takes while it leads", "(n1) n2 n3", "a@!", "a:n1"},
+		{"of several it takes none", "(n1) n2 n3", "a@! b@n2 c@n3", "a:n2"},
 		{"who it was going to died", "n1 n2", "a@n1 b@n2 c@n1!>n3", "c:n1"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			living := strings.Fields(tc.living)
-			s := situation{leader: living[0], living: living}
-			if i := slices.Index(living, "+"); i > 0 {
-				s.living, s.settled = living[:i], true
+			var s situation
+			for i, node := range strings.Fields(tc.living) {
+				name := strings.Trim(node, "()")
+				if i == 0 {
+					s.leader = name
+				}
+				switch {
+				case node == "+":
+					s.settled = true
+				case name != node:
+					s.drained = append(s.drained, name)
+				default:
+					s.living = append(s.living, name)
+				}
 			}
 			for _, text := range strings.Fields(tc.addresses) {
 				s.addresses = append(s.addresses, parseStanding(text))

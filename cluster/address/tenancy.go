@@ -17,6 +17,23 @@ type tenancy struct {
 	keeper  *Keeper
 	address Address
 	log     *slog.Logger
+	pauses  chan pause
+}
+
+// pause has the address taken down that this node has because it leads, until its
+// lease tells something new, or ends that.
+type pause struct {
+	down bool
+	done chan struct{} // closed when it is
+}
+
+func (t *tenancy) pause(ctx context.Context, down bool) {
+	p := pause{down, make(chan struct{})}
+	select {
+	case t.pauses <- p:
+		<-p.done
+	case <-ctx.Done(): // it goes down anyway
+	}
 }
 
 // run follows the lease until ctx ends.
@@ -24,11 +41,16 @@ func (t *tenancy) run(ctx context.Context) {
 	tenures := t.address.Lease.Tenures()
 	drop := func() {}
 	var epoch uint64
+	paused := false
+	hold := func() {
+		held := epoch
+		drop = begin(func(ctx context.Context) { t.hold(ctx, held) })
+	}
 	for {
 		changed := t.keeper.cluster.Changed()
 		if to := t.movingTo(epoch); to != "" {
 			drop()
-			drop = func() {}
+			drop, paused = func() {}, false
 			t.surrender(ctx, to)
 			epoch = 0
 		}
@@ -36,16 +58,26 @@ func (t *tenancy) run(ctx context.Context) {
 		case next := <-tenures:
 			before := epoch
 			epoch = next
-			if before != 0 && next == before+1 {
+			if before != 0 && next == before+1 && !paused {
 				// The leader has its own address led now, instead of granted.
 				t.log.Info("address stays up", "epoch", next)
 				break
 			}
 			drop() // also before the same once more, which means that it was lost meanwhile
-			drop = func() {}
+			drop, paused = func() {}, false
 			if epoch != 0 {
-				drop = begin(func(ctx context.Context) { t.hold(ctx, epoch) })
+				hold()
 			}
+		case p := <-t.pauses:
+			switch {
+			case p.down && epoch != 0 && !t.keeper.record(t.address.Name).GetGranted():
+				drop()
+				drop, paused = func() {}, true
+			case !p.down && paused:
+				paused = false
+				hold()
+			}
+			close(p.done)
 		case <-changed:
 		case <-ctx.Done():
 			drop()

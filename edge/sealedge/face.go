@@ -179,7 +179,7 @@ func (g *gateway) openKeeper() error {
 	}
 	g.keeper = address.New(address.Config{
 		Node: string(g.cfg.Node.Name), Driver: driver, Addresses: addresses,
-		StepDown: g.node.StepDown, Logger: g.component("address"),
+		Leave: g.leave, HandOver: g.node.HandOver, Yields: g.node.Yields, Logger: g.component("address"),
 	}, g.node, g.node)
 	return nil
 }

@@ -58,6 +58,7 @@ type gateway struct {
 	locks       *upstream.Listener
 	operators   *admin.Server
 	monitoring  monitoring
+	control     *net.UnixListener // for commands of this program
 
 	close []func() error // in reverse order
 }
@@ -75,7 +76,7 @@ func open(cfg *config.Config, log *slog.Logger) (_ *gateway, err error) {
 		return nil, fmt.Errorf("secrets: %w", err)
 	}
 	g.clusterLog = log.With("component", "cluster") // it names the node itself
-	for _, step := range []func() error{g.openCluster, g.openPlanes, g.openServices, g.openTelemetry} {
+	for _, step := range []func() error{g.openCluster, g.openControl, g.openPlanes, g.openServices, g.openTelemetry} {
 		if err := step(); err != nil {
 			return nil, err
 		}
@@ -295,6 +296,7 @@ func (g *gateway) run(ctx context.Context) error {
 		})
 	}
 	g.serveTelemetry(failed, part)
+	part("commands", g.serveControl)
 	part("tunnels", g.tunnels.run)
 	for _, f := range g.faces {
 		part("session timers of "+f.name, f.timers.run)

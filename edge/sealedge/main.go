@@ -77,7 +77,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 				Action: addOperator,
 			},
 			{Name: "check-config", Usage: "explain every mistake of a configuration", ArgsUsage: "FILE", Flags: []cli.Flag{set}, Action: checkConfig},
-			restoreCommand(), recoverCommand(),
+			drainCommand(), restoreCommand(), recoverCommand(),
 			{
 				Name: "reference", Usage: "print a configuration with every key explained",
 				Action: func(c *cli.Context) error { _, err := c.App.Writer.Write(config.Reference()); return err },
@@ -91,6 +91,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	err := app.RunContext(ctx, args)
 	if err == nil {
 		return exitOK
+	}
+	var said coded
+	if errors.As(err, &said) {
+		return said.code
 	}
 	fmt.Fprintln(stderr, "sealedge: "+err.Error())
 	var m mistake

@@ -109,6 +109,9 @@ func (g *gateway) openTelemetry() (err error) {
 				if m.stopping.Load() {
 					return errors.New("this node is stopping, and gives its addresses up")
 				}
+				if g.node.Drained() {
+					return errDraining
+				}
 				return nil
 			}},
 			{Name: "member", Run: func(context.Context) error { return votes(g.node.Status()) }},

@@ -1,0 +1,117 @@
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// TestAccountsKeepTheNewest: an answer that was on its way while a node said something
+// else by itself doesn't undo that.
+func TestAccountsKeepTheNewest(t *testing.T) {
+	t.Parallel()
+	var a accounts
+	id := raft.ServerID("n1-1")
+	asked := time.Now()
+	a.note(greeting{ID: id, Drained: true, Up: 90_000}, asked.Add(time.Second))
+	a.note(greeting{ID: id, Up: 90_000}, asked)
+	got := a.of(id)
+	if !got.drained || got.started.IsZero() || time.Since(got.started) < 90*time.Second {
+		t.Errorf("%+v", got)
+	}
+	a.note(greeting{ID: id}, asked.Add(2*time.Second)) // a build that says neither
+	if got = a.of(id); got.drained || !got.started.IsZero() {
+		t.Errorf("%+v", got)
+	}
+}
+
+// TestAskerSpeaksForItself: a node says of itself only how it is.
+func TestAskerSpeaksForItself(t *testing.T) {
+	t.Parallel()
+	n := new(Node)
+	other := newNodeID("n2")
+	body, err := json.Marshal(greeting{ID: other, Drained: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.noteAsker("n3", body)
+	n.noteAsker("n2", body[:len(body)-1])
+	n.noteAsker("n2", nil) // a build that says nothing
+	if n.isDrained(other) {
+		t.Error("n3 has said that n2 is drained, or half a sentence did")
+	}
+	n.noteAsker("n2", body)
+	if !n.isDrained(other) {
+		t.Error("n2 has said that it is drained")
+	}
+}
+
+// TestDrainedNode: it is given neither addresses nor the leadership, and gives the
+// latter away, for as long as another can have it.
+func TestDrainedNode(t *testing.T) {
+	t.Parallel()
+	c := newTestCluster(t, 3)
+	mustPropose(t, c.leader(), put("001010000000001", ""))
+	c.awaitJoined()
+	drain := func(n *Node, drained bool) {
+		t.Helper()
+		// The machine may be busy: a node that didn't hear it in time is told again.
+		insist(t, func() error { return n.SetDrained(context.Background(), drained) })
+	}
+	leader := c.leader()
+	var others []*Node
+	for _, name := range c.names {
+		if n := c.nodes[name]; n != leader {
+			others = append(others, n)
+		}
+	}
+	drain(others[0], true)
+	for _, n := range []*Node{leader, others[1]} {
+		if !n.isDrained(others[0].id) {
+			t.Fatalf("%s doesn't know that %s is drained", n.cfg.NodeName, others[0].cfg.NodeName)
+		}
+	}
+	c.await("the leader gives it nothing", func() bool {
+		living, drained, all := leader.Living()
+		return !leader.IsLeader() || all && len(living) == 2 && slices.Equal(drained, []string{others[0].cfg.NodeName})
+	})
+	if _, yields := leader.Yields(); yields {
+		t.Error("the leader isn't drained, and is to hand over")
+	}
+	if leader.NoSuccessor() != "" && leader.IsLeader() {
+		t.Errorf("the third node can lead: %s", leader.NoSuccessor())
+	}
+	insist(t, func() error {
+		if !leader.IsLeader() {
+			return nil
+		}
+		return leader.StepDown(context.Background())
+	})
+	if now := c.leader(); now == others[0] && others[1].raft.CurrentTerm() == leader.raft.CurrentTerm()+1 {
+		t.Error("the drained node was handed the leadership")
+	}
+	drain(others[1], true)
+	drain(leader, true)
+	c.await("whoever leads can't hand over", func() bool {
+		for _, n := range c.nodes {
+			if _, yields := n.Yields(); n.Holds() && !yields && n.NoSuccessor() != "" {
+				living, drained, _ := n.Living()
+				return len(living) == 3 && drained == nil
+			}
+		}
+		return false
+	})
+	drain(leader, false)
+	c.await("the one that isn't drained leads", func() bool {
+		for _, n := range c.nodes {
+			if _, yields := n.Yields(); yields {
+				_ = n.StepDown(t.Context())
+			}
+		}
+		return leader.Holds()
+	})
+}

@@ -1,0 +1,278 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// Who leads next is chosen so that a rollout, which stops the nodes one by one, costs
+// few changes of leadership. A leader that stops hands over to the node that was
+// started last, if that was well after itself: that one has been updated already, and
+// isn't stopped again. If there is none, it hands over to the preferred node
+// (Config.PreferredLeader), which the platform updates last; and else to the most
+// advanced.
+//
+// A leader that isn't the preferred node hands over to it, too, when every voter
+// answers, and has done so for a minute, and none is drained: so not in the middle of a
+// rollout, nor while a node is down. That is done at most once in ten minutes, whoever
+// led meanwhile: a node that comes and goes isn't followed each time.
+const (
+	// startedLater is by how much a node must have been started after another to count
+	// as updated: those that were started together differ by seconds.
+	startedLater = time.Minute
+	// calmBefore is how long all must have been well before the preferred node gets the
+	// leadership, and for how long their processes must have been running.
+	calmBefore = time.Minute
+	// yieldAgain is how long after that was done last it is done again.
+	yieldAgain = 10 * time.Minute
+	// near is how many entries a node may be behind what is committed to be handed the
+	// leadership: it gets them first, while nobody serves the addresses.
+	near = 256
+)
+
+// preferred is what this node knows of the preferred one's turn.
+type preferred struct {
+	mu      sync.Mutex
+	term    uint64    // in which this node leads
+	calm    time.Time // since when all has been well in term; zero: it isn't
+	yielded time.Time // when this node tried to hand over to the preferred one last
+}
+
+func (p *preferred) last() time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.yielded
+}
+
+// Yields tells whether this node leads and is to hand the leadership over: to a
+// certain node or, as it is drained, to whoever StepDown picks. It is to be asked
+// again and again.
+func (n *Node) Yields() (to string, yields bool) {
+	if !n.Holds() {
+		return "", false
+	}
+	if n.drained.Load() {
+		_, ok := n.successor()
+		return "", ok
+	}
+	if n.preferredsTurn() {
+		return n.cfg.PreferredLeader, true
+	}
+	return "", false
+}
+
+// preferredsTurn tells whether the preferred node is to get the leadership now.
+func (n *Node) preferredsTurn() bool {
+	name := n.cfg.PreferredLeader
+	if name == "" || name == n.cfg.NodeName {
+		return false
+	}
+	now, term := time.Now(), n.raft.CurrentTerm()
+	well, yielded := n.well(name, term), n.preferred.last()
+	for _, s := range n.members() {
+		if at := n.accounts.of(s.ID).yielded; at.After(yielded) {
+			yielded = at
+		}
+	}
+	p := &n.preferred
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !well || p.term != term {
+		p.calm = time.Time{}
+	}
+	p.term = term
+	if well && p.calm.IsZero() {
+		p.calm = now
+	}
+	return well && now.Sub(p.calm) >= calmBefore && (yielded.IsZero() || now.Sub(yielded) >= yieldAgain)
+}
+
+// well tells whether the node of a name could take the leadership, and all voters
+// answer, are not drained, and have been running for a while.
+func (n *Node) well(name string, term uint64) bool {
+	found := false
+	for _, s := range n.members() {
+		if s.Suffrage != raft.Voter {
+			continue
+		}
+		if s.ID != n.id && !n.lease.heardWithin(s.ID, n.cfg.HeartbeatTimeout) || n.isDrained(s.ID) {
+			return false
+		}
+		if at := n.startOf(s.ID); !at.IsZero() && time.Since(at) < calmBefore {
+			return false
+		}
+		found = found || memberName(s.ID) == name && n.isNear(s.ID, term)
+	}
+	return found
+}
+
+// startOf is when a node's process began; zero: it doesn't say.
+func (n *Node) startOf(id raft.ServerID) time.Time {
+	if id == n.id {
+		return n.began
+	}
+	return n.accounts.of(id).started
+}
+
+func (n *Node) isNear(id raft.ServerID, term uint64) bool {
+	return n.progress.of(id, term)+near >= n.raft.CommitIndex()
+}
+
+// unfit says why a node can't be handed the leadership of a term; empty: it can.
+func (n *Node) unfit(s raft.Server, term uint64) string {
+	switch {
+	case s.Suffrage != raft.Voter:
+		return "doesn't vote yet"
+	case !n.lease.heardWithin(s.ID, n.cfg.HeartbeatTimeout):
+		return "doesn't answer"
+	case n.isDrained(s.ID):
+		return "is drained, too"
+	case !n.isNear(s.ID, term):
+		return "is behind"
+	}
+	return ""
+}
+
+// NoSuccessor says why nobody can take over what this node has, in words for an
+// operator; empty: somebody can, as far as it is known here.
+func (n *Node) NoSuccessor() string {
+	if n.lease.sole.Load() {
+		return "this is the cluster's only node"
+	}
+	if !n.IsLeader() {
+		if leader, _ := n.Leader(); leader == "" {
+			return "no node leads: the cluster has lost its majority, or is electing"
+		}
+		return ""
+	}
+	if !n.lease.held(n.raft.CurrentTerm()) {
+		return "this node hears of no majority"
+	}
+	if _, ok := n.successor(); ok {
+		return ""
+	}
+	var why []string
+	for _, s := range n.members() {
+		if s.ID != n.id {
+			why = append(why, memberName(s.ID)+" "+n.unfit(s, n.raft.CurrentTerm()))
+		}
+	}
+	return strings.Join(why, ", ")
+}
+
+// Sole tells whether this node is the cluster's only voter.
+func (n *Node) Sole() bool { return n.lease.sole.Load() }
+
+// successor picks who is to lead when this node does no more; false: nobody can.
+func (n *Node) successor() (next raft.Server, ok bool) {
+	term := n.raft.CurrentTerm()
+	best := 0
+	for _, s := range n.members() {
+		if s.ID == n.id || n.unfit(s, term) != "" {
+			continue
+		}
+		rank, better := 1, false
+		switch started := n.startOf(s.ID); {
+		case started.After(n.began.Add(startedLater)):
+			rank, better = 3, started.After(n.startOf(next.ID))
+		case memberName(s.ID) == n.cfg.PreferredLeader:
+			rank = 2
+		default:
+			better = n.progress.of(s.ID, term) > n.progress.of(next.ID, term)
+		}
+		if rank > best || rank == best && better {
+			best, next, ok = rank, s, true
+		}
+	}
+	return next, ok
+}
+
+// lateTransfer is how long after a failed StepDown the order to stand for election
+// may still reach the follower, and its requests for votes the others.
+const lateTransfer = 2*raftIO + time.Second
+
+// StepDown hands leadership over to the node that is best, see successor, and returns
+// when this node leads no more. If that node doesn't take it, it is offered to the most
+// advanced one. Holds is false from the call on, and for some seconds more if the call
+// fails, because the follower may yet be elected; stop what depends on it (the gateway's
+// addresses) before. A node that doesn't lead does nothing; a cluster's only node leads
+// on, and says so.
+func (n *Node) StepDown(ctx context.Context) error { return n.HandOver(ctx, "") }
+
+// HandOver is StepDown to the node of a name, unless that is empty.
+func (n *Node) HandOver(ctx context.Context, to string) error {
+	if n.lease.sole.Load() {
+		return errSole
+	}
+	n.yielding.Store(true)
+	defer n.yielding.Store(false)
+	if !n.IsLeader() {
+		return nil
+	}
+	if to != "" && to == n.cfg.PreferredLeader {
+		n.preferred.mu.Lock()
+		n.preferred.yielded = time.Now()
+		n.preferred.mu.Unlock()
+	}
+	done := make(chan error, 1)
+	next, known := n.heir(to)
+	go func() { done <- n.transfer(ctx, next, known) }()
+	var err error
+	select {
+	case err = <-done:
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	}
+	if err == nil {
+		err = n.roleChange.await(ctx, func() bool { return !n.IsLeader() })
+	}
+	if err == nil || errors.Is(err, raft.ErrNotLeader) {
+		return nil
+	}
+	term := n.raft.CurrentTerm()
+	n.yielded.Store(term)
+	time.AfterFunc(lateTransfer, func() { n.yielded.CompareAndSwap(term, 0) })
+	return fmt.Errorf("hand leadership over: %w", err)
+}
+
+// heir is the voter of a name, or the best.
+func (n *Node) heir(to string) (raft.Server, bool) {
+	for _, s := range n.members() {
+		if to != "" && memberName(s.ID) == to && s.Suffrage == raft.Voter {
+			return s, true
+		}
+	}
+	return n.successor()
+}
+
+// transfer has Raft hand over to a node, and to the most advanced if that one fails or
+// none is known. Each attempt ends within the election timeout.
+func (n *Node) transfer(ctx context.Context, next raft.Server, known bool) error {
+	if known {
+		err := n.raft.LeadershipTransferToServer(next.ID, next.Address).Error()
+		if err == nil || errors.Is(err, raft.ErrNotLeader) {
+			return err
+		}
+		n.log.Warn("the leadership was not taken over; another node is asked", "node", next.ID, "error", err)
+	}
+	for {
+		err := n.raft.LeadershipTransfer().Error()
+		// Raft says how the last attempt ended a moment before it takes another.
+		if !known || !errors.Is(err, raft.ErrLeadershipTransferInProgress) {
+			return err
+		}
+		select {
+		case <-time.After(n.cfg.HeartbeatTimeout / 20):
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+var errSole = errors.New("this is the cluster's only node: there is none to hand leadership to")
