@@ -25,6 +25,7 @@ func clusterCommand() *cli.Command {
 				Flags:  []cli.Flag{&cli.StringFlag{Name: "reason", Usage: "`why`, for the audit chain", Required: true}},
 				Action: clusterRemove,
 			},
+			retireCommand(),
 			{Name: "addresses", Usage: "show the gateway addresses and who holds them", Action: clusterAddresses},
 			{
 				Name: "move-address", Usage: "have a gateway address go to a node and stay there, or without NODE where the cluster puts it", ArgsUsage: "ADDRESS [NODE]",

@@ -36,6 +36,7 @@ var examples = map[string][]string{
 	"cluster status":       {"sealctl cluster status", "sealctl cluster status -o json | jq '.[].status.node'"},
 	"cluster members":      {"sealctl cluster members"},
 	"cluster remove":       {"sealctl cluster remove node2_0b --reason 'its disk was replaced'"},
+	"cluster retire":       {"sealctl cluster retire node4 node5 --reason 'back to three nodes'"},
 	"cluster addresses":    {"sealctl cluster addresses"},
 	"cluster move-address": {"sealctl cluster move-address gw2 node1 --reason maintenance", "sealctl cluster move-address gw2 --reason 'maintenance is over'"},
 	"cluster drain":        {"sealctl cluster drain node2 --reason 'a new kernel'"},
