@@ -15,6 +15,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -115,6 +116,7 @@ func (a *authority) secret(t *testing.T, o *objects, name string, nodes []string
 	data["grant-key.pem"] = private(t, grant)
 	data["secrets.key"] = []byte(base64.StdEncoding.EncodeToString([]byte("0123456789abcdef0123456789abcdef")))
 	data["ca.pem"], data["ca.crt"] = a.pem(), a.pem()
+	data["headers"] = []byte("Authorization: Bearer abc\n")
 	return data
 }
 
@@ -194,6 +196,10 @@ func mount(t *testing.T, a *authority, o *objects, root string, nodes []string) 
 		for _, v := range pod.Volumes {
 			switch {
 			case v.Name != m.Name:
+			case v.Secret != nil && len(v.Secret.Items) > 0:
+				for _, item := range v.Secret.Items {
+					write(m.MountPath, item.Path, of(v.Secret.SecretName)[item.Key])
+				}
 			case v.Secret != nil:
 				for _, file := range []string{"ca.crt", "tls.crt", "tls.key"} {
 					write(m.MountPath, file, of(v.Secret.SecretName)[file])
@@ -208,7 +214,7 @@ func mount(t *testing.T, a *authority, o *objects, root string, nodes []string) 
 		}
 	}
 	text := strings.NewReplacer("/etc/sealedge", root+"/etc/sealedge", "/var/lib/sealedge", root+"/var/lib/sealedge").Replace(o.Config.Data["sealedge.yaml"])
-	write("/etc/sealedge", "sealedge.yaml", []byte(text))
+	write("/etc/sealedge/config", "sealedge.yaml", []byte(text))
 }
 
 // environ sets a container's variables as the kubelet does.
@@ -255,7 +261,7 @@ func TestDaemonAcceptsTheConfiguration(t *testing.T) {
 		if _, err := os.Stat("/dev/net/tun"); err != nil {
 			flags["inner.driver"] = "netstack"
 		}
-		file := filepath.Join(root, "etc/sealedge/sealedge.yaml")
+		file := filepath.Join(root, "etc/sealedge/config/sealedge.yaml")
 		for _, node := range nodes {
 			environ(t, c, node, root)
 			if problems := config.Check(file, flags, time.Now()); len(problems) > 0 {
@@ -277,13 +283,67 @@ func TestDaemonAcceptsTheConfiguration(t *testing.T) {
 	})
 }
 
-// The image is run as tools/image says that its command is.
-func TestCommandIsTheImages(t *testing.T) {
+// The image is run as tools/image says that its command is, with the file where the
+// ConfigMap is: as a directory, since a file that is mounted by its subPath never
+// changes.
+func TestCommandReadsTheConfigMap(t *testing.T) {
 	each(t, func(t *testing.T, name, _ string) {
 		o := decoded(t, name)
-		c := o.Nodes.Spec.Template.Spec.Containers[0]
-		if len(c.Command) > 0 || strings.Join(c.Args, " ") != "run /etc/sealedge/sealedge.yaml" {
-			t.Errorf("%q %q", c.Command, c.Args)
+		pod := o.Nodes.Spec.Template.Spec
+		c := pod.Containers[0]
+		if len(c.Command) > 0 || len(c.Args) != 2 || c.Args[0] != "run" {
+			t.Fatalf("%q %q", c.Command, c.Args)
+		}
+		for _, m := range c.VolumeMounts {
+			if m.SubPath != "" || m.SubPathExpr != "" {
+				t.Errorf("%s never changes", m.MountPath)
+			}
+			// The kubelet can't make a place for a volume within another that is read-only.
+			for _, other := range c.VolumeMounts {
+				if other.MountPath != m.MountPath && strings.HasPrefix(m.MountPath+"/", other.MountPath+"/") {
+					t.Errorf("%s is inside of %s", m.MountPath, other.MountPath)
+				}
+			}
+			if m.Name == "config" && filepath.Join(m.MountPath, "sealedge.yaml") != c.Args[1] {
+				t.Errorf("it reads %s, and the ConfigMap is at %s", c.Args[1], m.MountPath)
+			}
+		}
+		if o.Config.Data["sealedge.yaml"] == "" {
+			t.Error("the ConfigMap has no sealedge.yaml")
+		}
+	})
+}
+
+// Before a pod's process is told to end it is drained, by the program that the image
+// has, of the data that it runs on, and with time left.
+func TestPodsAreDrained(t *testing.T) {
+	each(t, func(t *testing.T, name, _ string) {
+		o := decoded(t, name)
+		pod := o.Nodes.Spec.Template.Spec
+		c := pod.Containers[0]
+		if c.Lifecycle == nil || c.Lifecycle.PreStop == nil || c.Lifecycle.PreStop.Exec == nil {
+			t.Fatal("no preStop")
+		}
+		command := c.Lifecycle.PreStop.Exec.Command
+		flags := map[string]string{}
+		for _, f := range command[2:] {
+			k, v, _ := strings.Cut(f, "=")
+			flags[k] = v
+		}
+		takes, err := time.ParseDuration(flags["--timeout"])
+		if err != nil || takes < 5*time.Second || takes > time.Duration(*pod.TerminationGracePeriodSeconds)*time.Second/2 {
+			t.Errorf("it takes %s of %d s: %v", takes, *pod.TerminationGracePeriodSeconds, err)
+		}
+		var file struct {
+			Node struct {
+				DataDir string `json:"data_dir"`
+			} `json:"node"`
+		}
+		if err := yaml.Unmarshal([]byte(o.Config.Data["sealedge.yaml"]), &file); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(command[:2], []string{"/usr/bin/sealedge", "drain"}) || flags["--data-dir"] != file.Node.DataDir || len(flags) != 2 {
+			t.Errorf("%q, and the data is in %s", command, file.Node.DataDir)
 		}
 	})
 }

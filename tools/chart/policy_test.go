@@ -275,7 +275,7 @@ func TestNetworkPolicyFitsThePorts(t *testing.T) {
 func TestSecretsComeFromSomewhere(t *testing.T) {
 	named := map[string][]string{
 		"minimal": {"sealedge-pki"}, "scaling": {"sealedge-pki"}, "single": {"sealedge-pki"},
-		"full":     {"sealedge-keys", "seal-server"},
+		"full":     {"sealedge-keys", "seal-server", "collector"},
 		"external": {"edge-pki", "edge-keys", "edge-fallback", "edge-backup"},
 	}
 	each(t, func(t *testing.T, name, _ string) {

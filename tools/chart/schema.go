@@ -26,7 +26,7 @@ var managed = []string{
 	"upstream.ca", "upstream.cert", "upstream.key",
 	"intranet.listen", "intranet.ca", "intranet.cert", "intranet.key",
 	"admin.listen", "admin.ca", "admin.cert", "admin.key",
-	"telemetry.listen",
+	"telemetry.listen", "telemetry.traces.",
 }
 
 func isManaged(path string) bool {

@@ -31,8 +31,25 @@ sealedge.environment.
   "intranet" (dict "listen" ":7444" "ca" $ca)
   "admin" (dict "listen" ":7443" "ca" $ca)
 -}}
+{{- $telemetry := dict -}}
 {{- if .Values.metrics.enabled -}}
-{{- $_ := set $chart "telemetry" (dict "listen" ":9090") -}}
+{{- $_ := set $telemetry "listen" ":9090" -}}
+{{- end -}}
+{{- with .Values.tracing -}}
+{{- if .endpoint -}}
+{{- $traces := dict "endpoint" .endpoint "ratio" .ratio -}}
+{{- if .existingSecret -}}
+{{- range $file, $key := dict "ca.crt" "ca" "tls.crt" "cert" "tls.key" "key" "headers" "headers_file" -}}
+{{- if has $file $.Values.tracing.secretKeys -}}
+{{- $_ := set $traces $key (printf "/etc/sealedge/tracing/%s" $file) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- $_ := set $telemetry "traces" $traces -}}
+{{- end -}}
+{{- end -}}
+{{- if $telemetry -}}
+{{- $_ := set $chart "telemetry" $telemetry -}}
 {{- end -}}
 {{- if .Values.fallback.enabled -}}
 {{- $fallback := dict "listen" ":7448" -}}

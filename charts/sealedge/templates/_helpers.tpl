@@ -100,3 +100,14 @@ imagePullSecrets:
 {{- define "sealedge.tun" -}}
 {{- if eq (include "sealedge.config" (dict "root" . "path" "inner.driver")) "tun" }}true{{ end -}}
 {{- end -}}
+
+{{/* The port of a URL. */}}
+{{- define "sealedge.port" -}}
+{{- $url := urlParse . -}}
+{{- regexFind ":[0-9]+$" $url.host | trimPrefix ":" | default (ternary "80" "443" (eq $url.scheme "http")) -}}
+{{- end -}}
+
+{{/* The Secret for the collector of traces, if there is a collector. */}}
+{{- define "sealedge.tracingSecret" -}}
+{{- if .Values.tracing.endpoint }}{{ .Values.tracing.existingSecret }}{{ end -}}
+{{- end -}}
