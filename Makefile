@@ -10,7 +10,7 @@ FUZZTIME ?= 500x
 STAY    ?=
 SOAK    ?= 10m
 
-.PHONY: all build chart demo test race verify lint fuzz bench conformance simulate soak soak-cluster soak-faults reliability image clean
+.PHONY: all build chart k8s-e2e demo test race verify lint fuzz bench conformance simulate soak soak-cluster soak-faults reliability image clean
 
 all: build
 
@@ -62,7 +62,7 @@ soak: build soak-cluster soak-faults
 
 # Simulated clusters under 10,000 schedules of faults, in about five minutes of two
 # cores, and the mutants that they have to catch. `make simulate SCHEDULES=500`
-# says how many. A failure names its seed.
+# says how many, `make simulate SIM_TIME=1m` for how long. A failure names its seed.
 SCHEDULES ?= 10000
 simulate:
 	SIM_SCHEDULES=$(SCHEDULES) $(GO) test -count=1 -timeout 0 -v -run '^TestSimulation(CatchesMutants)?$$' ./cluster
@@ -81,6 +81,11 @@ soak-faults:
 # some minutes.
 chart:
 	SEALEDGE_CHART=1 $(GO) test -count=1 -timeout 30m ./tools/chart
+
+# The chart and the images on a Kubernetes that runs on this machine, as root; not in CI.
+# The first time it is built, in half an hour: see docs/kubernetes-lab.md.
+k8s-e2e:
+	SEALEDGE_K8S=1 $(GO) test -count=1 -timeout 0 -v ./tools/e2e/k8s
 
 verify: lint race demo conformance simulate fuzz test
 

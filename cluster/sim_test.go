@@ -98,6 +98,19 @@ func envNumber(t *testing.T, name string, otherwise uint64) uint64 {
 	return n
 }
 
+// envTime reads a span of time from the environment; without it there is no end to it.
+func envTime(t *testing.T, name string) time.Duration {
+	text := os.Getenv(name)
+	if text == "" {
+		return time.Duration(1<<63 - 1)
+	}
+	span, err := time.ParseDuration(text)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return span
+}
+
 // TestSimulation runs schedules of faults. A schedule is a cluster of its own, of
 // three nodes or (one in eight) five, with empty disks, in about six seconds of
 // its own time. The nodes begin it, three terminals with their barrels reserve,
@@ -127,12 +140,8 @@ func TestSimulation(t *testing.T) {
 	if os.Getenv("SIM_SEED") != "" {
 		schedules = 1
 	}
-	limit := time.Duration(1<<63 - 1)
-	if text := os.Getenv("SIM_TIME"); text != "" {
-		var err error
-		if limit, err = time.ParseDuration(text); err != nil {
-			t.Fatal(err)
-		}
+	limit := envTime(t, "SIM_TIME")
+	if os.Getenv("SIM_TIME") != "" {
 		schedules = 1 << 62
 	}
 	schedules = envNumber(t, "SIM_SCHEDULES", schedules)
