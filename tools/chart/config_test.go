@@ -116,7 +116,7 @@ func (a *authority) secret(t *testing.T, o *objects, name string, nodes []string
 	data["grant-key.pem"] = private(t, grant)
 	data["secrets.key"] = []byte(base64.StdEncoding.EncodeToString([]byte("0123456789abcdef0123456789abcdef")))
 	data["ca.pem"], data["ca.crt"] = a.pem(), a.pem()
-	data["headers"] = []byte("Authorization: Bearer abc\n")
+	data["headers"], data["identity.txt"] = []byte("Authorization: Bearer abc\n"), []byte("AGE-SECRET-KEY-1\n")
 	return data
 }
 
@@ -170,9 +170,8 @@ func requested(t *testing.T, c *certificate) *x509.Certificate {
 }
 
 // mount lays out below root the files that a container sees.
-func mount(t *testing.T, a *authority, o *objects, root string, nodes []string) {
+func mount(t *testing.T, a *authority, o *objects, pod *corev1.PodSpec, root string, nodes []string) {
 	t.Helper()
-	pod := o.Nodes.Spec.Template.Spec
 	secrets := map[string]map[string][]byte{}
 	of := func(name string) map[string][]byte {
 		if secrets[name] == nil {
@@ -253,7 +252,7 @@ func TestDaemonAcceptsTheConfiguration(t *testing.T) {
 			nodes = append(nodes, fmt.Sprintf("%s-%d", full, i))
 		}
 		root := t.TempDir()
-		mount(t, a, o, root, nodes)
+		mount(t, a, o, &o.Nodes.Spec.Template.Spec, root, nodes)
 		flags := map[string]string{}
 		if strings.Contains(o.Config.Data["sealedge.yaml"], "address_driver: netlink") {
 			flags["gateway.interface"] = "lo" // this machine may have no other

@@ -23,6 +23,7 @@ type objects struct {
 	Account      *corev1.ServiceAccount
 	Config       *corev1.ConfigMap
 	Claim        *corev1.PersistentVolumeClaim
+	Jobs         map[string]*batchv1.Job
 	Monitor      *serviceMonitor
 	Rule         *prometheusRule
 	Dashboards   []*corev1.ConfigMap
@@ -68,7 +69,7 @@ type network struct {
 // decode reads manifests strictly: a field that its type hasn't, or that is there
 // twice, is an error, and so is a second object of a name.
 func decode(manifests string) (*objects, error) {
-	o := new(objects)
+	o := &objects{Jobs: map[string]*batchv1.Job{}}
 	seen := map[string]bool{}
 	for doc := range strings.SplitSeq(manifests, "\n---\n") {
 		var meta struct {
@@ -89,6 +90,9 @@ func decode(manifests string) (*objects, error) {
 		case "batch/v1 CronJob":
 			o.Backup = new(batchv1.CronJob)
 			into = o.Backup
+		case "batch/v1 Job":
+			j := new(batchv1.Job)
+			o.Jobs[meta.Name], into = j, j
 		case "policy/v1 PodDisruptionBudget":
 			o.Budget = new(policyv1.PodDisruptionBudget)
 			into = o.Budget

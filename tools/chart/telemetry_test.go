@@ -92,18 +92,12 @@ func TestMetricsCanBeLeftOut(t *testing.T) {
 	}
 }
 
-// withFiles renders a copy of the chart that has these files, and no other alerts and
-// dashboards.
-func withFiles(t *testing.T, files map[string]string) *objects {
+// copied is a copy of the chart with other files in it.
+func copied(t *testing.T, files map[string]string) (dir string) {
 	t.Helper()
-	dir := filepath.Join(t.TempDir(), "sealedge")
+	dir = filepath.Join(t.TempDir(), "sealedge")
 	if err := os.CopyFS(dir, os.DirFS(chartDir)); err != nil {
 		t.Fatal(err)
-	}
-	for _, kind := range []string{"alerts", "dashboards"} {
-		if err := os.RemoveAll(filepath.Join(dir, kind)); err != nil {
-			t.Fatal(err)
-		}
 	}
 	for name, content := range files {
 		path := filepath.Join(dir, name)
@@ -112,6 +106,27 @@ func withFiles(t *testing.T, files map[string]string) *objects {
 		}
 		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
 			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// withFiles renders a copy of the chart that has these files, and no other alerts and
+// dashboards.
+func withFiles(t *testing.T, files map[string]string) *objects {
+	t.Helper()
+	dir := copied(t, files)
+	for _, kind := range []string{"alerts", "dashboards"} {
+		all, err := os.ReadDir(filepath.Join(dir, kind))
+		if err != nil && !os.IsNotExist(err) {
+			t.Fatal(err)
+		}
+		for _, f := range all {
+			if name := filepath.Join(kind, f.Name()); files[name] == "" {
+				if err := os.Remove(filepath.Join(dir, name)); err != nil {
+					t.Fatal(err)
+				}
+			}
 		}
 	}
 	stdout, stderr, ok := call(t, "template", "seals", dir, "-n", "seals", "--kube-version", kubernetes, "-f", valuesFile("full"))

@@ -66,12 +66,20 @@ sealedge.environment.
 {{- toYaml $config -}}
 {{- end -}}
 
-{{/* A node is called as its pod, and shows its own certificates. */}}
+{{/*
+A node shows its own certificates. It is called as its pod, or as {root, node} says,
+where another pod works on its data.
+*/}}
 {{- define "sealedge.environment" -}}
 - name: SEALEDGE_NODE_NAME
+  {{- if .node }}
+  value: {{ .node }}
+  {{- else }}
   valueFrom: {fieldRef: {fieldPath: metadata.name}}
+  {{- end }}
 {{- $parts := list (list "TLS" "") (list "ADMIN" "-admin") (list "INTRANET" "-intranet") -}}
-{{- if and .Values.fallback.enabled (not .Values.fallback.existingSecret) -}}
+{{- $fallback := .root.Values.fallback -}}
+{{- if and $fallback.enabled (not $fallback.existingSecret) -}}
 {{- $parts = append $parts (list "FALLBACK" "-fallback") -}}
 {{- end -}}
 {{- range $parts }}

@@ -26,6 +26,8 @@
 {{- if and .Release.IsInstall (ne (int $v.replicas) $peers) -}}
 {{- fail (printf "peers is %d and replicas %d: a new cluster begins only when every node that is listed is there; leave peers 0" $peers (int $v.replicas)) -}}
 {{- end -}}
+{{- include "sealedge.validateRestore" . -}}
+{{- include "sealedge.validateScaling" . -}}
 {{- if ge (len (default list $v.config.gateway.addresses)) $peers -}}
 {{- fail (printf "config.gateway.addresses makes %d gateway addresses, but there are %d nodes to hold them" (len $v.config.gateway.addresses | add1) $peers) -}}
 {{- end -}}
@@ -45,6 +47,12 @@
 {{- if and $v.fallback.enabled (not $v.fallback.existingSecret) (not $v.fallback.hostnames) -}}
 {{- fail "fallback.hostnames is missing: the names that terminals know the listener by; or fallback.existingSecret" -}}
 {{- end -}}
+{{- end -}}
+{{- if and $v.operator.certManager (not $v.pki.certManager.enabled) -}}
+{{- fail "operator.certManager takes pki.certManager.enabled; else operator.existingSecret" -}}
+{{- end -}}
+{{- if and $v.operator.certManager $v.operator.existingSecret -}}
+{{- fail "operator.certManager and operator.existingSecret exclude each other" -}}
 {{- end -}}
 {{- if and $v.fallback.enabled (not (include "sealedge.wireguard" .)) -}}
 {{- fail "fallback.enabled takes config.gateway.wireguard.enabled: there is no fallback path to ask for" -}}

@@ -1,0 +1,59 @@
+{{/*
+How many nodes there are before an upgrade. 0: it is none, or they are all stopped, as
+for a restoration.
+*/}}
+{{- define "sealedge.was" -}}
+{{- $found := dict -}}
+{{- if .Release.IsUpgrade -}}
+{{- $found = include "sealedge.found" (dict "root" . "apiVersion" "apps/v1" "kind" "StatefulSet" "name" (include "sealedge.fullname" .)) | fromJson -}}
+{{- end -}}
+{{- dig "spec" "replicas" 0 $found | int -}}
+{{- end -}}
+
+{{/* The nodes that an upgrade takes away, separated by spaces. */}}
+{{- define "sealedge.leaving" -}}
+{{- $full := include "sealedge.fullname" . -}}
+{{- $names := list -}}
+{{- if not .Values.restore.enabled -}}
+{{- range $i := untilStep (int .Values.replicas) (include "sealedge.was" . | int) 1 -}}
+{{- $names = append $names (printf "%s-%d" $full $i) -}}
+{{- end -}}
+{{- end -}}
+{{- join " " $names -}}
+{{- end -}}
+
+{{/* The Secret of the operator that removes them; empty: they are removed by hand. */}}
+{{- define "sealedge.operatorSecret" -}}
+{{- .Values.operator.existingSecret | default (ternary (printf "%s-operator-tls" (include "sealedge.fullname" .)) "" .Values.operator.certManager) -}}
+{{- end -}}
+
+{{/* Refuses a change of the number of nodes that would come to nothing, or to harm. */}}
+{{- define "sealedge.validateScaling" -}}
+{{- $full := include "sealedge.fullname" . -}}
+{{- $namespace := .Release.Namespace -}}
+{{- $was := include "sealedge.was" . | int -}}
+{{- $replicas := int .Values.replicas -}}
+{{- if and $was (not .Values.restore.enabled) -}}
+{{- if lt $replicas $was -}}
+{{- if not (include "sealedge.operatorSecret" .) -}}
+{{- fail (printf "replicas goes from %d to %d, and operator.existingSecret is missing, with which the nodes that go would be removed from the cluster. Set it, or do it by hand:\n  sealctl cluster retire %s --reason WHY\n  kubectl -n %s scale statefulset/%s --replicas %d\nand upgrade then" $was $replicas (include "sealedge.leaving" .) $namespace $full $replicas) -}}
+{{- end -}}
+{{- else if gt $replicas $was -}}
+{{- $file := include "sealedge.found" (dict "root" . "apiVersion" "v1" "kind" "ConfigMap" "name" $full) | fromJson | dig "data" "sealedge.yaml" "{}" | fromYaml -}}
+{{- $listed := dig "cluster" "peers" list $file | len -}}
+{{- if lt $listed $replicas -}}
+{{- fail (printf "replicas goes from %d to %d, but the nodes that run know of %d: upgrade with replicas=%d and peers=%d, wait until all nodes are ready, and raise replicas then" $was $replicas $listed $was $replicas) -}}
+{{- end -}}
+{{- $status := include "sealedge.found" (dict "root" . "apiVersion" "apps/v1" "kind" "StatefulSet" "name" $full) | fromJson | dig "status" dict -}}
+{{- if ne (dig "currentRevision" "" $status) (dig "updateRevision" "" $status) -}}
+{{- fail (printf "replicas goes from %d to %d, but not all nodes run with the list of %d yet. See that they do, and try again:\n  kubectl -n %s rollout status statefulset/%s" $was $replicas $listed $namespace $full) -}}
+{{- end -}}
+{{- range $i := untilStep $was $replicas 1 -}}
+{{- $node := printf "%s-%d" $full $i -}}
+{{- if include "sealedge.found" (dict "root" $ "apiVersion" "v1" "kind" "PersistentVolumeClaim" "name" (printf "data-%s" $node)) | fromJson -}}
+{{- fail (printf "%s would start with the volume of the claim data-%s, which is there already. If the node was removed (\"sealctl cluster members\" has it no more), its data can't be used again:\n  kubectl -n %s delete pvc data-%s\nIf it is a member, start it before the upgrade:\n  kubectl -n %s scale statefulset/%s --replicas %d" $node $node $namespace $node $namespace $full $replicas) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}

@@ -1,0 +1,169 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+
+	"github.com/sealedge/sealedge/edge/config"
+)
+
+const restoring = "restore.enabled=true,restore.backup=a.backup,restore.existingSecret=identity,restore.existingClaim=backups"
+
+// While a volume is restored no node runs, no node's volume is thrown away, and no
+// backup is made of nothing.
+func TestNothingRunsWhileAVolumeIsRestored(t *testing.T) {
+	o, refused := upgrade(t, release(3, 3), "--set", restoring+",persistence.whenScaled=Delete,replicas=1,backup.enabled=true,backup.recipients={age1abc},backup.existingSecret=b")
+	if refused != "" {
+		t.Fatal(refused)
+	}
+	if n := *o.Nodes.Spec.Replicas; n != 0 {
+		t.Errorf("%d nodes run", n)
+	}
+	if policy := o.Nodes.Spec.PersistentVolumeClaimRetentionPolicy.WhenScaled; policy != "Retain" {
+		t.Errorf("volumes of nodes that are stopped: %s", policy)
+	}
+	if !*o.Backup.Spec.Suspend {
+		t.Error("backups are taken")
+	}
+	if o.Jobs["seals-sealedge-scale-down"] != nil {
+		t.Error("members are removed of a cluster that doesn't run")
+	}
+	// The nodes start afterwards, with the policy that was asked for.
+	job := map[string]any{"status": map[string]any{"succeeded": 1}}
+	there := release(0, 3)
+	there["Job/seals-sealedge-restore"] = job
+	o, refused = upgrade(t, there, "--set", "persistence.whenScaled=Delete")
+	if refused != "" || *o.Nodes.Spec.Replicas != 3 || o.Nodes.Spec.PersistentVolumeClaimRetentionPolicy.WhenScaled != "Delete" || len(o.Jobs) > 0 {
+		t.Errorf("afterwards: %s %+v", refused, o)
+	}
+}
+
+// The Job works on the claim that the StatefulSet gives to its first pod, which is
+// made if it isn't there: as the StatefulSet would make it, and to stay.
+func TestTheFirstNodesVolumeIsRestored(t *testing.T) {
+	for name, c := range map[string]struct {
+		there found
+		args  []string
+		made  bool
+	}{
+		"an upgrade":                        {release(3, 3), []string{"--is-upgrade"}, false},
+		"an upgrade, the volume is deleted": {found{"StatefulSet/seals-sealedge": release(0, 3)["StatefulSet/seals-sealedge"]}, []string{"--is-upgrade"}, true},
+		"an installation":                   {found{}, nil, true},
+	} {
+		o, refused := renderOver(t, c.there, append(c.args, "--set", restoring)...)
+		if refused != "" {
+			t.Fatal(refused)
+		}
+		template := o.Nodes.Spec.VolumeClaimTemplates[0]
+		claim := fmt.Sprintf("%s-%s-0", template.Name, o.Nodes.Name)
+		job := o.Jobs["seals-sealedge-restore"]
+		volumes := map[string]string{}
+		for _, v := range job.Spec.Template.Spec.Volumes {
+			if v.PersistentVolumeClaim != nil {
+				volumes[v.Name] = v.PersistentVolumeClaim.ClaimName
+			}
+		}
+		if volumes["data"] != claim || volumes["backup"] != "backups" {
+			t.Errorf("%s: it mounts %v, and the first node has %s", name, volumes, claim)
+		}
+		if (o.Claim != nil) != c.made {
+			t.Fatalf("%s: a claim is made: %v", name, o.Claim != nil)
+		}
+		if c.made && (o.Claim.Name != claim || o.Claim.Annotations["helm.sh/resource-policy"] != "keep" || o.Claim.Spec.Resources.Requests.Storage().Cmp(*template.Spec.Resources.Requests.Storage()) != 0) {
+			t.Errorf("%s: %+v", name, o.Claim)
+		}
+		if *job.Spec.BackoffLimit != 0 || !strings.Contains(job.Annotations["helm.sh/hook"], "post-upgrade") || !strings.Contains(job.Annotations["helm.sh/hook"], "post-install") {
+			t.Errorf("%s: %+v", name, job)
+		}
+	}
+}
+
+// What the Job starts with is accepted, in a pod that has no interface of Multus and
+// no TUN device, as the first node's.
+func TestRestoreReadsTheConfiguration(t *testing.T) {
+	a := newAuthority(t)
+	for _, name := range []string{"minimal", "full", "external", "single"} {
+		t.Run(name, func(t *testing.T) {
+			stdout, stderr, ok := call(t, "template", "seals", chartDir, "-n", "seals", "--kube-version", kubernetes, "-f", valuesFile(name), "--set", restoring)
+			if !ok {
+				t.Fatal(stderr)
+			}
+			o, err := decode(stdout)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, what := range o.offences() {
+				t.Error(what)
+			}
+			var job *batchv1.Job
+			for _, job = range o.Jobs {
+			}
+			pod := &job.Spec.Template.Spec
+			c := pod.Containers[0]
+			if want := []string{"/usr/bin/sealedge"}; !slices.Equal(c.Command, want) || c.Args[0] != "restore" {
+				t.Fatalf("%q %q", c.Command, c.Args)
+			}
+			flags := map[string]string{}
+			for _, f := range c.Args[1:] {
+				k, v, _ := strings.Cut(f, "=")
+				flags[k] = v
+			}
+			var nodes []string
+			for i := range 5 {
+				nodes = append(nodes, fmt.Sprintf("%s-%d", o.Nodes.Name, i))
+			}
+			root := t.TempDir()
+			mount(t, a, o, pod, root, nodes)
+			environ(t, c, "seals-sealedge-restore-x7k2p", root)
+			if problems := config.Check(filepath.Join(root, flags["--config"]), nil, time.Now()); len(problems) > 0 {
+				t.Error(problems)
+			}
+			cfg, err := config.Load(filepath.Join(root, flags["--config"]), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if string(cfg.Node.Name) != nodes[0] || string(cfg.Node.DataDir) != root+"/var/lib/sealedge/data" {
+				t.Errorf("it restores %s of node %s", cfg.Node.DataDir, cfg.Node.Name)
+			}
+			if _, err := os.Stat(filepath.Join(root, flags["--identity"])); err != nil || flags["--from"] != "/backup/a.backup" {
+				t.Errorf("%v: %q", err, flags)
+			}
+		})
+	}
+}
+
+func TestRestoreIsRefused(t *testing.T) {
+	unfinished := release(0, 3)
+	unfinished["Job/seals-sealedge-restore"] = map[string]any{"status": map[string]any{"failed": 1}}
+	ending := release(0, 3)
+	ending["PersistentVolumeClaim/data-seals-sealedge-0"] = map[string]any{"metadata": map[string]any{"deletionTimestamp": "2026-11-23T07:00:00Z"}}
+	for name, c := range map[string]struct {
+		there found
+		set   string
+		says  string
+	}{
+		"no backup":                    {release(3, 3), "restore.enabled=true", "restore.backup is missing"},
+		"a path":                       {release(3, 3), restoring + ",restore.backup=../etc/passwd", "restore/backup"},
+		"no identity":                  {release(3, 3), "restore.enabled=true,restore.backup=a", "restore.existingSecret is missing"},
+		"no claim":                     {release(3, 3), "restore.enabled=true,restore.backup=a,restore.existingSecret=i", "restore.existingClaim is missing"},
+		"a claim that goes":            {ending, restoring, "is being deleted"},
+		"to begin, when it has failed": {unfinished, "replicas=3", "kubectl -n seals logs job/seals-sealedge-restore"},
+	} {
+		if _, refused := upgrade(t, c.there, "--set", c.set); !strings.Contains(refused, c.says) {
+			t.Errorf("%s: %q isn't in %q", name, c.says, refused)
+		}
+	}
+	// Once the nodes run, an old Job says nothing.
+	unfinished = release(3, 3)
+	unfinished["Job/seals-sealedge-restore"] = map[string]any{"status": map[string]any{"failed": 1}}
+	if _, refused := upgrade(t, unfinished); refused != "" {
+		t.Error(refused)
+	}
+}
