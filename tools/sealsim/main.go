@@ -1,9 +1,11 @@
 // Command sealsim plays the world around the gateway: `sealsim demo` takes one
-// seal through the whole story, with simulators of carrier, phone and barrel.
+// seal through the whole story, with simulators of carrier, phone and barrel, and
+// `sealsim check` asks a running gateway whether it works, and leaves nothing there.
 package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -11,6 +13,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/sealedge/sealedge/tools/sealsim/check"
 	"github.com/sealedge/sealedge/tools/sealsim/demo"
 )
 
@@ -31,13 +34,28 @@ func main() {
 			Action: func(c *cli.Context) error {
 				return demo.Run(c.Context, demo.Config{Bin: c.String("bin"), Dir: c.String("dir"), Stay: c.Bool("stay"), Out: c.App.Writer})
 			},
-		}},
+		}, checkCommand()},
 		ExitErrHandler: func(*cli.Context, error) {},
 	}
 	err := app.RunContext(ctx, os.Args)
 	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "sealsim: "+err.Error())
-		os.Exit(1)
+	os.Exit(code(err))
+}
+
+// code says what went wrong, unless that was said, and is the exit code.
+func code(err error) int {
+	var done exit
+	var wrong misused
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &done):
+		return int(done)
 	}
+	fmt.Fprintln(os.Stderr, "sealsim: "+err.Error())
+	if errors.As(err, &wrong) {
+		fmt.Fprintln(os.Stderr, "see sealsim check --help")
+		return check.ExitCode(check.Usage)
+	}
+	return 1
 }

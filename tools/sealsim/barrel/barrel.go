@@ -43,7 +43,8 @@ type Config struct {
 	Identity    Identity
 	MAC         ident.MAC
 	Credentials Credentials
-	// StateFile is the durable memory.
+	// StateFile is the durable memory. Without one the barrel forgets all when the
+	// power goes: it must never stamp.
 	StateFile string
 	// Gateway is where the CoAPs server is inside the tunnel. Where that is
 	// IPv6, the barrel needs a hotspot whose tunnel has it.

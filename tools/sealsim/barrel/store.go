@@ -9,13 +9,17 @@ import (
 	"path/filepath"
 )
 
-// store is the barrel's durable memory: one file that is replaced as a whole.
+// store is the barrel's durable memory: one file that is replaced as a whole; with an
+// empty path there is none.
 type store struct{ path string }
 
 // load reads the state; a barrel that never had one starts empty. Damaged
 // memory is an error: an empty one would forget the grants that were used.
 func (s store) load() (State, error) {
 	var st State
+	if s.path == "" {
+		return st, nil
+	}
 	b, err := os.ReadFile(s.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return st, nil
@@ -32,6 +36,9 @@ func (s store) load() (State, error) {
 // save makes the state durable: it is on the disk, under its name, when save
 // returns nil, and whatever happens before leaves the old one whole.
 func (s store) save(st State) error {
+	if s.path == "" {
+		return nil
+	}
 	b, err := json.Marshal(st)
 	if err != nil {
 		return fmt.Errorf("durable memory: %w", err)

@@ -74,6 +74,9 @@ func (b *Bearer) DNS() []netip.Addr { return b.granted.Load().DNS }
 // MTU is the inner link's, in bytes; 0 if the gateway didn't say.
 func (b *Bearer) MTU() int { return b.granted.Load().MTU }
 
+// UserPlane is the gateway's address in the user plane.
+func (b *Bearer) UserPlane() netip.Addr { return b.path.Load().user.addr }
+
 // GTPv1 tells whether the session is a PDP context now.
 func (b *Bearer) GTPv1() bool { return b.path.Load().v1 }
 

@@ -2,6 +2,7 @@ package phone
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -30,6 +31,8 @@ type AppConfig struct {
 	// ServerName is expected in the gateway's certificate; the inner address
 	// that is dialled if empty.
 	ServerName string
+	// Port of the phone API; 0 means wire.PhonePort.
+	Port uint16
 	// SealServer is the address of the seal server, told in use requests.
 	SealServer string
 	// AttemptTimeout bounds one try of a call; 0 means 5 s.
@@ -133,7 +136,7 @@ func (a *App) do(ctx context.Context, c call, out any) error {
 
 func (a *App) request(ctx context.Context, method, path string, body io.Reader) (*http.Request, error) {
 	_, gateway := a.phone.way()
-	r, err := http.NewRequestWithContext(ctx, method, "https://"+netip.AddrPortFrom(gateway, wire.PhonePort).String()+path, body)
+	r, err := http.NewRequestWithContext(ctx, method, "https://"+netip.AddrPortFrom(gateway, cmp.Or(a.cfg.Port, wire.PhonePort)).String()+path, body)
 	if err != nil {
 		return nil, err
 	}
@@ -214,6 +217,9 @@ func (a *App) Login(ctx context.Context, user, password string) (wire.LoginAnswe
 	}
 	return out, err
 }
+
+// UseToken makes later calls act for whom a token was issued to elsewhere.
+func (a *App) UseToken(token string) { a.token.Store(&token) }
 
 // Logout forgets the token.
 func (a *App) Logout() { a.token.Store(nil) }
