@@ -23,6 +23,7 @@ type objects struct {
 	Account      *corev1.ServiceAccount
 	Config       *corev1.ConfigMap
 	Claim        *corev1.PersistentVolumeClaim
+	Test         *corev1.Pod
 	Jobs         map[string]*batchv1.Job
 	Monitor      *serviceMonitor
 	Rule         *prometheusRule
@@ -90,6 +91,9 @@ func decode(manifests string) (*objects, error) {
 		case "batch/v1 CronJob":
 			o.Backup = new(batchv1.CronJob)
 			into = o.Backup
+		case "v1 Pod":
+			o.Test = new(corev1.Pod)
+			into = o.Test
 		case "batch/v1 Job":
 			j := new(batchv1.Job)
 			o.Jobs[meta.Name], into = j, j

@@ -21,6 +21,9 @@ func (o *objects) offences() (all []string) {
 	if o.Backup != nil {
 		pods["backup"] = &o.Backup.Spec.JobTemplate.Spec.Template.Spec
 	}
+	if o.Test != nil {
+		pods["test"] = &o.Test.Spec
+	}
 	for name, j := range o.Jobs {
 		pods[name] = &j.Spec.Template.Spec
 	}
@@ -298,7 +301,7 @@ func TestNetworkPolicyFitsThePorts(t *testing.T) {
 func TestSecretsComeFromSomewhere(t *testing.T) {
 	named := map[string][]string{
 		"minimal": {"sealedge-pki"}, "scaling": {"sealedge-pki"}, "single": {"sealedge-pki"},
-		"full":     {"sealedge-keys", "seal-server", "collector"},
+		"full":     {"sealedge-keys", "seal-server", "collector", "test-terminal"},
 		"external": {"edge-pki", "edge-keys", "edge-fallback", "edge-backup"},
 	}
 	each(t, func(t *testing.T, name, _ string) {
@@ -314,6 +317,9 @@ func TestSecretsComeFromSomewhere(t *testing.T) {
 		volumes := o.Nodes.Spec.Template.Spec.Volumes
 		if o.Backup != nil {
 			volumes = append(volumes, o.Backup.Spec.JobTemplate.Spec.Template.Spec.Volumes...)
+		}
+		if o.Test != nil {
+			volumes = append(volumes, o.Test.Spec.Volumes...)
 		}
 		for _, v := range volumes {
 			if v.Secret != nil {

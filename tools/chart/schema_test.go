@@ -38,6 +38,9 @@ var refused = []struct{ name, set, says string }{
 	{"the chart's own key: the listener of metrics", "config.telemetry.listen=:1", "listen"},
 	{"a relabeling with a typo", "metrics.serviceMonitor.relabelings[0].sourcelabels={a}", "sourcelabels"},
 	{"a dashboard that nobody finds", "metrics.dashboards.labels.grafana_dashboard=null", "labels"},
+	{"an IMSI that is none", "test.imsi=abc", "imsi"},
+	{"an option of the test that is none", "test.options.IMEI=1", "options"},
+	{"a file that the collector doesn't ask for", "tracing.secretKeys={ca.pem}", "secretKeys"},
 	{"no memory limit", "resources.limits.memory=null", "memory"},
 	{"a resource that there isn't", "resources.limits.ram=1Gi", "ram"},
 }
@@ -74,6 +77,10 @@ var contradictions = []struct{ name, set, says string }{
 	{"a listener for a fallback path that there isn't", "fallback.enabled=true", "no fallback path"},
 	{"a monitor of nothing", "metrics.enabled=false,metrics.serviceMonitor.enabled=true", "takes metrics.enabled"},
 	{"a monitor that is kept out", "metrics.serviceMonitor.enabled=true", "networkPolicy.metricsFrom is missing"},
+	{"a test without a terminal", "test.enabled=true", "test.imsi is missing"},
+	{"a test without an access point", "test.enabled=true,test.imsi=460019999999999", "test.apn is missing"},
+	{"a test from a network at no address", "test.enabled=true,test.imsi=460019999999999,test.apn=a,test.network.name=n", "name and address"},
+	{"a test with a Secret of nothing", "test.enabled=true,test.imsi=460019999999999,test.apn=a,test.existingSecret=s", "test.secretKeys"},
 	{"backups for nobody", "backup.enabled=true", "backup.recipients is missing"},
 	{"backups by nobody", "backup.enabled=true,backup.recipients={age1abc}", "backup.existingSecret is missing"},
 }
@@ -91,7 +98,14 @@ func TestContradictionsAreRefused(t *testing.T) {
 }
 
 func overMinimal(t *testing.T, set string) (stdout, stderr string, ok bool) {
-	return call(t, "template", "seals", chartDir, "--kube-version", kubernetes, "-f", valuesFile("minimal"), "--set", set)
+	args := []string{"template", "seals", chartDir, "--kube-version", kubernetes, "-f", valuesFile("minimal")}
+	set, imsi, ok := strings.Cut(set, ",test.imsi=") // all digits, and a text
+	if ok {
+		imsi, rest, _ := strings.Cut(imsi, ",")
+		args = append(args, "--set-string", "test.imsi="+imsi)
+		set += "," + rest
+	}
+	return call(t, append(args, "--set", set)...)
 }
 
 // What is an object in the schema says what may be in it, and every key is

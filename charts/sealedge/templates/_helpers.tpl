@@ -107,6 +107,12 @@ imagePullSecrets:
 {{- regexFind ":[0-9]+$" $url.host | trimPrefix ":" | default (ternary "80" "443" (eq $url.scheme "http")) -}}
 {{- end -}}
 
+{{/* HOST:PORT of a URL. */}}
+{{- define "sealedge.hostPort" -}}
+{{- $host := (urlParse .).host -}}
+{{- if regexMatch ":[0-9]+$" $host }}{{ $host }}{{ else }}{{ $host }}:{{ include "sealedge.port" . }}{{ end -}}
+{{- end -}}
+
 {{/* The Secret for the collector of traces, if there is a collector. */}}
 {{- define "sealedge.tracingSecret" -}}
 {{- if .Values.tracing.endpoint }}{{ .Values.tracing.existingSecret }}{{ end -}}

@@ -63,6 +63,22 @@
 {{- if and $v.metrics.serviceMonitor.enabled $v.networkPolicy.enabled (not $v.networkPolicy.metricsFrom) -}}
 {{- fail "networkPolicy.metricsFrom is missing: where Prometheus runs, as in [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: monitoring}}}]" -}}
 {{- end -}}
+{{- with $v.test -}}
+{{- if .enabled -}}
+{{- if not .imsi -}}
+{{- fail "test.imsi is missing: a terminal of its own, on the allow-list: sealctl device add IMSI --apn APN" -}}
+{{- end -}}
+{{- if not .apn -}}
+{{- fail "test.apn is missing: the access point that the terminal is admitted to" -}}
+{{- end -}}
+{{- if ne (empty .network.name) (empty .network.address) -}}
+{{- fail "test.network takes name and address, or none of them" -}}
+{{- end -}}
+{{- if ne (empty .existingSecret) (empty .secretKeys) -}}
+{{- fail "test.existingSecret takes test.secretKeys, which say what is in it, and they take it" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- if $v.backup.enabled -}}
 {{- if not $v.backup.recipients -}}
 {{- fail "backup.recipients is missing: whose age identity can read the backups" -}}
