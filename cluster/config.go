@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/sealedge/sealedge/cluster/command"
 )
@@ -85,6 +86,9 @@ type Config struct {
 	Fatal   func(error)
 	Logger  *slog.Logger // default slog.Default()
 	Timings Timings
+	// Tracer makes spans of proposals that are part of a trace; nil: none. It must not
+	// block.
+	Tracer trace.Tracer
 
 	// Seams for tests.
 	diskUsed   func(dir string) (percent int, err error)                   // of the file system of dir
@@ -99,6 +103,7 @@ type Config struct {
 	dial       func(ctx context.Context, address string) (net.Conn, error) // instead of TCP
 	prover     prover                                                      // instead of TLS
 	quiet      time.Duration                                               // instead of commitTimeout
+	untraced   bool                                                        // it is a build from before frameTraced
 }
 
 // Timings hear how long things took. They are called by who did them, must not block,

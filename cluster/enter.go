@@ -41,6 +41,7 @@ type greeting struct {
 	Up      int64 `json:"up,omitempty"`      // how long its process has been running, in milliseconds; 0: a build that doesn't tell
 	Drained bool  `json:"drained,omitempty"` // see accounts
 	Yielded int64 `json:"yielded,omitempty"` // how long ago it handed the leadership to the preferred node, in milliseconds; 0: it didn't
+	Traces  bool  `json:"traces,omitempty"`  // it takes frameTraced
 }
 
 func (n *Node) greeting() greeting {
@@ -59,6 +60,7 @@ func (n *Node) greeting() greeting {
 	if at := n.preferred.last(); !at.IsZero() {
 		g.Yielded = max(1, time.Since(at).Milliseconds())
 	}
+	g.Traces = !n.cfg.untraced
 	return g
 }
 

@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/sealedge/sealedge/cluster/command"
@@ -21,7 +23,8 @@ const maxForwarded = 1024
 
 // forwarder keeps one connection to each peer for questions.
 type forwarder struct {
-	port *port
+	port   *port
+	traces bool // who is asked is asked first whether it takes traces
 
 	mu    sync.Mutex
 	conns map[string]*peerConn // by node name
@@ -36,6 +39,8 @@ type peerConn struct {
 	ready chan struct{} // closed when conn or err is set
 	conn  *frameConn
 	err   error
+
+	traces atomic.Bool // the peer takes frameTraced
 
 	mu      sync.Mutex
 	last    uint64
@@ -70,6 +75,9 @@ func (f *forwarder) to(peer Peer) *peerConn {
 		c.conn = newFrameConn(conn)
 		close(c.ready)
 		go c.conn.write()
+		if f.traces {
+			c.askTraces()
+		}
 		c.read()
 	}()
 	return c
@@ -92,6 +100,9 @@ func (c *peerConn) read() {
 		var f frame
 		if f, err = readFrame(r); err != nil {
 			break
+		}
+		if c.told(f) {
+			continue
 		}
 		var a answer
 		if a, err = decodeAnswer(f); err == nil {
@@ -139,7 +150,14 @@ func (c *peerConn) unregister(id uint64) {
 
 // forward asks the leader over the network. Once a question is queued for the
 // wire, only the leader's answer makes the outcome certain.
-func (n *Node) forward(ctx context.Context, peer Peer, q question) answer {
+func (n *Node) forward(ctx context.Context, peer Peer, q question) (a answer) {
+	if q.raw != nil {
+		var span trace.Span
+		if ctx, span = n.span(ctx, spanForward); span.IsRecording() {
+			span.SetAttributes(keyLeader.String(peer.Name))
+			defer func() { ended(span, a.verdict.code()) }()
+		}
+	}
 	c := n.forwards.to(peer)
 	if err := n.whileLeading(ctx, peer, c.ready); err != nil {
 		return answer{verdict: notDone, err: err}
@@ -152,8 +170,12 @@ func (n *Node) forward(ctx context.Context, peer Peer, q question) answer {
 		return answer{verdict: notDone, err: fmt.Errorf("the connection to the leader %s broke", peer.Name)}
 	}
 	defer c.unregister(id)
+	f := q.frame(ctx, id)
+	if c.traces.Load() {
+		f = f.traced(ctx)
+	}
 	select {
-	case c.conn.out <- q.frame(ctx, id):
+	case c.conn.out <- f:
 	case <-c.conn.dead:
 		return answer{verdict: notDone, err: fmt.Errorf("the connection to the leader %s broke", peer.Name)}
 	case <-ctx.Done():
@@ -299,6 +321,13 @@ func (n *Node) serveFrame(ctx context.Context, c *frameConn, peer string, f fram
 	case frameRenew:
 		c.send(n.serveRenewal(peer, f.body).frame(f.id))
 		return
+	}
+	if f.kind == frameTraced && !n.cfg.untraced {
+		var ok bool
+		if ctx, f, ok = f.untraced(ctx); !ok {
+			c.kill()
+			return
+		}
 	}
 	q := question{}
 	switch {

@@ -29,6 +29,7 @@ const (
 	frameGreet   frameKind = 4 // greeting of who asks, JSON; empty in builds from before: who are you?
 	frameJoin    frameKind = 5 // id of the node that asks to become a member; answered by frameEnd
 	frameRenew   frameKind = 6 // renewalRequest; answered as a barrier is
+	frameTraced  frameKind = 7 // framePropose, with the ids of a trace and a span after the time; only for whom says it takes it
 
 	frameDone     frameKind = 16 // be64 log index, Result (empty for a barrier)
 	frameRefused  frameKind = 17 // verdict byte, reason

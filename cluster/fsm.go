@@ -23,6 +23,7 @@ type fsm struct {
 type applied struct {
 	index  uint64
 	result *command.Result
+	during *interval // nil: nobody traces
 }
 
 // Apply implements raft.FSM; Raft calls ApplyBatch instead.
@@ -36,6 +37,9 @@ func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 		defer func(begun time.Time) { took(time.Since(begun)) }(time.Now())
 	}
 	out := make([]any, len(logs))
+	if n.cfg.Tracer != nil {
+		defer func(begun time.Time) { during(out, begun) }(time.Now())
+	}
 	// The audit files are written on the way: a disk that hangs here would leave
 	// a leader that commits and never answers.
 	defer guard("apply entries and write their audit", n.cfg.DiskStall, n.fatal)()
@@ -81,7 +85,7 @@ func (f *fsm) applyOne(l *raft.Log) (any, error) {
 			return nil, fmt.Errorf("audit: %w", err)
 		}
 	}
-	return applied{l.Index, result}, nil
+	return applied{index: l.Index, result: result}, nil
 }
 
 // Snapshot implements raft.FSM.

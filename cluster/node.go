@@ -156,6 +156,7 @@ func Open(cfg Config) (_ *Node, err error) {
 		return nil, err
 	}
 	n.forwards, n.renewals = newForwarder(n.port), newForwarder(n.port)
+	n.forwards.traces = cfg.Tracer != nil
 	if err := n.startRaft(logger); err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/sealedge/sealedge/cluster/command"
 )
@@ -34,9 +35,13 @@ var (
 // carries it out once; one without is not. The leader sets the command's time. When Propose
 // returns a result, View on this node shows it, unless this node is too far
 // behind to catch up in the time allowed.
-func (n *Node) Propose(ctx context.Context, c *command.Command) (_ *command.Result, err error) {
+func (n *Node) Propose(ctx context.Context, c *command.Command) (r *command.Result, err error) {
 	if took := n.cfg.Timings.Propose; took != nil {
 		defer func(begun time.Time) { took(time.Since(begun), err) }(time.Now())
+	}
+	ctx, span := n.span(ctx, spanPropose)
+	if span.IsRecording() {
+		defer func() { proposed(span, c, r, err) }()
 	}
 	raw := command.Marshal(c)
 	if len(raw) > MaxCommandSize {
@@ -100,7 +105,8 @@ type answer struct {
 	verdict verdict
 	index   uint64 // of the log, up to which the asking node must apply
 	result  *command.Result
-	err     error // unless done
+	err     error     // unless done
+	applied *interval // when it was, on the leader; nil: nobody traces
 }
 
 // ask makes attempts until one ends for good or the time is up.
@@ -161,6 +167,8 @@ func (n *Node) attempt(ctx context.Context, q question) answer {
 	a := n.forward(ctx, peer, q)
 	if a.verdict == done {
 		// What was carried out stays so if this node doesn't catch up in time.
+		_, span := n.span(ctx, spanCatchUp)
+		defer span.End()
 		_ = n.position.changed.await(ctx, func() bool { return n.position.index.Load() >= a.index })
 	}
 	return a
@@ -173,9 +181,18 @@ type proposal struct {
 }
 
 // lead asks this node's own Raft, which must be the leader's.
-func (n *Node) lead(ctx context.Context, q question) answer {
+func (n *Node) lead(ctx context.Context, q question) (a answer) {
 	if q.read {
 		return n.leadRead(ctx)
+	}
+	if q.raw != nil {
+		var span trace.Span
+		if ctx, span = n.span(ctx, spanLead); span.IsRecording() {
+			defer func() {
+				n.tellApplied(ctx, a.applied)
+				ended(span, a.verdict.code())
+			}()
+		}
 	}
 	// An entry appended by a leader that lost its majority stays in its log, and
 	// may be committed whenever that node comes back. Refusing early is the only
@@ -297,7 +314,7 @@ func (n *Node) outcome(f raft.Future) answer {
 	}
 	switch r := af.Response().(type) {
 	case applied:
-		return answer{verdict: done, index: r.index, result: r.result}
+		return answer{verdict: done, index: r.index, result: r.result, applied: r.during}
 	case error: // committed, but this node must stop
 		return answer{verdict: unknown, err: r}
 	default:

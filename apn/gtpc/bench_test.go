@@ -40,7 +40,7 @@ func BenchmarkDuplicate(b *testing.B) {
 			l.arrive(now, a)
 			to, j := l.offer()
 			to.pop()
-			l.finish(now, outcome{j, s.handle(context.Background(), j)})
+			l.finish(now, outcome{job: j, reply: s.handle(context.Background(), j)})
 			for b.Loop() {
 				a, _ := s.admit(wall, nil, now, sgw, request)
 				l.arrive(now, a)

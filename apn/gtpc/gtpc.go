@@ -31,6 +31,8 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/sealedge/sealedge/apn/gtp"
 	"github.com/sealedge/sealedge/policy"
 )
@@ -126,7 +128,10 @@ type Config struct {
 	// and the answer's cause; not of one that gets no answer, or an update of ours first.
 	// It must not block. Nil: nobody measures.
 	Answered func(procedure, cause string, took time.Duration)
-	Logger   *slog.Logger
+	// Tracer makes a trace of a peer's request, whose span the Handler finds in its
+	// context; nil: none. It must not block.
+	Tracer trace.Tracer
+	Logger *slog.Logger
 }
 
 // Errors of requests that the gateway sends.

@@ -194,7 +194,7 @@ func (l *loop) tellHeaders(a arrival) {
 // begin starts a transaction of a peer's, or recognises one.
 func (l *loop) begin(now time.Time, a arrival) {
 	h := a.m.Head()
-	j := job{key{a.peer, h.Version, h.Seq, h.Digest}, a}
+	j := job{key: key{a.peer, h.Version, h.Seq, h.Digest}, arrival: a}
 	switch before, state := l.answers.get(now, j.key); state {
 	case inFlight:
 		l.s.counts.add(countInFlight, nil)
@@ -214,7 +214,8 @@ func (l *loop) begin(now time.Time, a arrival) {
 		l.beginCreate(now, j)
 		return
 	}
-	if !l.others.push(now, j) {
+	if j.span = l.s.request(a); !l.others.push(now, j) {
+		answered(j.span, 0)
 		// Nothing is kept of it, so the peer's retransmission has its chance.
 		l.s.drop(countOverload, a.peer, nil, fmt.Errorf("%d requests are waiting", len(l.others.jobs)))
 		l.arrived(a, imsiOf(a.m), "dropped: "+countOverload)
@@ -234,13 +235,22 @@ func (l *loop) finish(now time.Time, o outcome) {
 	switch {
 	case reply.Update != nil:
 		l.update(now, j, reply)
+		l.s.since(j.span, spanAnswer, o.done)
+		answered(j.span, gtp.CauseAccepted) // so far
 	case reply.Datagram != nil:
 		l.answers.done(now, j.key, answer{reply.Datagram, reply.IMSI})
-		l.send(j.key.peer, reply.Datagram, reply.IMSI, reply.Cause.String())
+		sent := l.send(j.key.peer, reply.Datagram, reply.IMSI, reply.Cause.String())
 		l.measured(j.arrival, reply.Cause)
+		if sent {
+			l.s.since(j.span, spanAnswer, o.done)
+			answered(j.span, reply.Cause)
+		} else {
+			answered(j.span, 0)
+		}
 	default:
 		l.answers.forget(j.key)
 		l.s.counts.add(countNoAnswer, nil)
+		answered(j.span, 0)
 	}
 }
 
@@ -251,20 +261,22 @@ func (l *loop) measured(a arrival, cause gtp.Cause) {
 	}
 }
 
-func (l *loop) send(to netip.AddrPort, b []byte, imsi, comment string) {
+// send is false for what was not sent.
+func (l *loop) send(to netip.AddrPort, b []byte, imsi, comment string) bool {
 	if b == nil {
-		return
+		return false
 	}
 	// What was decided upon a state that another node has left behind would undo
 	// sessions at the peer. It will ask again.
 	if !l.s.cfg.Holds() {
 		l.s.counts.add(countFenced, nil)
-		return
+		return false
 	}
 	if _, err := l.conn.WriteToUDPAddrPort(b, to); err != nil {
 		l.s.counts.add(countWriteError, func() { l.s.log.Warn("GTP-C write failed", "peer", to, "err", err) })
-		return
+		return false
 	}
 	l.s.counts.add(countSent, nil)
 	l.observe(Event{Time: time.Now(), Sent: true, Peer: to, Datagram: b, IMSI: imsi, Comment: comment})
+	return true
 }

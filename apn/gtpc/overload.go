@@ -38,6 +38,7 @@ func (l *loop) beginCreate(now time.Time, j job) {
 		l.send(j.key.peer, refusal(j, cause), imsiOf(j.arrival.m), "repeated")
 		return
 	}
+	j.span = l.s.request(j.arrival)
 	if l.s.cfg.Full() {
 		l.refuse(now, j, gtp.CauseNoResources)
 		return
@@ -75,6 +76,7 @@ func (l *loop) refuse(now time.Time, j job, cause gtp.Cause) {
 	l.refusals.put(now, j.key, cause)
 	l.send(a.peer, refusal(j, cause), imsiOf(a.m), cause.String())
 	l.measured(a, cause)
+	answered(j.span, cause)
 }
 
 // refusal is the same octets each time it is made for the same request.

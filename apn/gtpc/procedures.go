@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/time/rate"
 
 	"github.com/sealedge/sealedge/apn/gtp"
@@ -49,7 +50,9 @@ type ProceduresConfig struct {
 	// RecordsPerSecond bounds how many refusals a second go into the audit
 	// chain; the rest are only logged. 10.
 	RecordsPerSecond int
-	Logger           *slog.Logger
+	// Tracer makes spans of what is done for a request that is traced; nil: none.
+	Tracer trace.Tracer
+	Logger *slog.Logger
 }
 
 // Procedures is the Handler that carries out session procedures against the
@@ -127,8 +130,11 @@ func (p *Procedures) Handle(ctx context.Context, peer netip.AddrPort, m gtp.Mess
 			case a.More:
 				continue // the next part; the time bounds how many there can be
 			case !a.Again:
+				about(ctx, a.Session)
 				if a.Session != nil && p.cfg.Prepare != nil {
-					p.cfg.Prepare(bounded, a.Session)
+					within, span := p.span(bounded, spanProgram)
+					p.cfg.Prepare(within, a.Session)
+					span.End()
 				}
 				p.tell(peer, m, o, a.Cause)
 				return replyOf(o, a)
@@ -160,11 +166,13 @@ func (p *Procedures) decide(ctx context.Context, m gtp.Message, peer netip.AddrP
 	if err != nil {
 		return o, err
 	}
+	_, span := p.span(ctx, spanDecide)
 	p.cfg.Cluster.View(func(s *state.Machine) {
 		o = p.cfg.Gateway.Decide(m, peer, session.View{
 			State: s, Rules: rules, Authentication: shown, Now: time.Now(), NoTakeover: !p.budgets.astray.left(time.Now(), peer.Addr()),
 		}, attempt)
 	})
+	decided(span, attempt, o)
 	if o.Astray && attempt == 0 && !p.budgets.astray.spend(time.Now(), peer.Addr()) {
 		p.warn(peer, "GTP-C peer names session after session that isn't there; it takes over none for a while")
 	}
@@ -178,6 +186,8 @@ func (p *Procedures) authenticate(ctx context.Context, m gtp.Message) (shown ses
 	if !session.NeedsAuthentication(m) {
 		return shown, nil
 	}
+	ctx, span := p.span(ctx, spanAuthenticate)
+	defer span.End()
 	imsi := imsiOf(m)
 	var sub *command.Subscriber
 	p.cfg.Cluster.View(func(s *state.Machine) { sub = s.Subscriber(imsi) })
@@ -245,6 +255,9 @@ func (p *Procedures) record(ctx context.Context, o session.Outcome) {
 	}
 	go func() {
 		defer func() { <-p.slots }()
+		if p.cfg.Tracer != nil {
+			ctx = trace.ContextWithSpan(ctx, noSpan) // the request is over
+		}
 		ctx, cancel := context.WithTimeout(ctx, p.cfg.ProposeTime)
 		defer cancel()
 		if _, err := p.cfg.Cluster.Propose(ctx, o.Record); err != nil {

@@ -1,11 +1,16 @@
 package gtpc
 
-import "time"
+import (
+	"time"
+
+	"go.opentelemetry.io/otel/trace"
+)
 
 // job is a request that waits for a worker.
 type job struct {
 	key     key
 	arrival arrival
+	span    trace.Span // of the request; nil: it isn't traced
 }
 
 // queue holds jobs in the order of their arrival, bounded in number and in

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"time"
 
 	"github.com/sealedge/sealedge/apn/gtp"
 )
@@ -18,6 +19,7 @@ const reservedShare = 8
 type outcome struct {
 	job   job
 	reply Reply
+	done  time.Time // of the handler, if it is traced
 }
 
 // work runs the handler until the loop stops giving jobs out.
@@ -30,9 +32,12 @@ func (s *Server) work(ctx context.Context, l *loop, creates <-chan job) {
 		case <-ctx.Done():
 			return
 		}
-		reply := s.handle(ctx, j)
+		o := outcome{job: j, reply: s.handle(ctx, j)}
+		if j.span != nil {
+			o.done = time.Now()
+		}
 		select {
-		case l.outcomes <- outcome{j, reply}:
+		case l.outcomes <- o:
 		case <-ctx.Done():
 			return
 		}
@@ -52,7 +57,8 @@ func (s *Server) handle(ctx context.Context, j job) (reply Reply) {
 			})
 		}
 	}()
-	return s.handler.Handle(ctx, j.arrival.peer, j.arrival.m)
+	s.since(j.span, spanWait, j.arrival.at)
+	return s.handler.Handle(within(ctx, j.span), j.arrival.peer, j.arrival.m)
 }
 
 // excerpt is hex without passwords, made only when a line is written.
