@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"sync"
 	"time"
@@ -39,8 +40,9 @@ func (n *Node) isMember(id raft.ServerID) bool {
 // progress is how far members' logs are known to agree with this node's.
 type progress struct {
 	mu    sync.Mutex
-	term  uint64                   // in which this node led
-	match map[raft.ServerID]uint64 // index of the last entry that the member said it has
+	term  uint64                      // in which this node led
+	match map[raft.ServerID]uint64    // index of the last entry that the member said it has
+	at    map[raft.ServerID]time.Time // when it last took what is replicated to it; heartbeats are none of that
 }
 
 // acknowledged notes that a member took what req holds.
@@ -51,7 +53,10 @@ func (p *progress) acknowledged(id raft.ServerID, req *raft.AppendEntriesRequest
 		return
 	}
 	if req.Term > p.term || p.match == nil {
-		p.term, p.match = req.Term, map[raft.ServerID]uint64{}
+		p.term, p.match, p.at = req.Term, map[raft.ServerID]uint64{}, map[raft.ServerID]time.Time{}
+	}
+	if req.PrevLogEntry > 0 || len(req.Entries) > 0 {
+		p.at[id] = time.Now()
 	}
 	p.match[id] = max(p.match[id], req.PrevLogEntry+uint64(len(req.Entries)))
 }
@@ -63,6 +68,16 @@ func (p *progress) of(id raft.ServerID, term uint64) uint64 {
 		return 0
 	}
 	return p.match[id]
+}
+
+// since is how long ago a member last took what is replicated to it.
+func (p *progress) since(id raft.ServerID, term uint64) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.term != term {
+		return math.MaxInt64
+	}
+	return time.Since(p.at[id])
 }
 
 // tend looks after the membership: the leader gives a vote to who caught up and

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -74,9 +75,10 @@ func (n *Node) preferredsTurn() bool {
 		return false
 	}
 	now, term := time.Now(), n.raft.CurrentTerm()
-	well, yielded := n.well(name, term), n.preferred.last()
-	for _, s := range n.members() {
-		if at := n.accounts.of(s.ID).yielded; at.After(yielded) {
+	all := n.standings(term)
+	well, yielded := allWell(all, name), n.preferred.last()
+	for _, s := range all {
+		if at := n.accounts.of(s.id).yielded; at.After(yielded) {
 			yielded = at
 		}
 	}
@@ -90,101 +92,88 @@ func (n *Node) preferredsTurn() bool {
 	if well && p.calm.IsZero() {
 		p.calm = now
 	}
-	return well && now.Sub(p.calm) >= calmBefore && (yielded.IsZero() || now.Sub(yielded) >= yieldAgain)
+	return well && now.Sub(p.calm) >= calmBefore && !anyYoung(all, now) && (yielded.IsZero() || now.Sub(yielded) >= yieldAgain)
 }
 
-// well tells whether the node of a name could take the leadership, and all voters
-// answer, are not drained, and have been running for a while.
-func (n *Node) well(name string, term uint64) bool {
-	found := false
+// standing is a member as the leader sees it.
+type standing struct {
+	id      raft.ServerID
+	address raft.ServerAddress
+	self    bool
+	votes   bool
+	answers bool
+	drained bool
+	near    bool      // see near; and it takes what is replicated to it
+	match   uint64    // index up to which its log is known to be the leader's
+	started time.Time // its process; zero: it doesn't say
+}
+
+// standings lists the members, this node, which leads in term, included.
+func (n *Node) standings(term uint64) (all []standing) {
+	commit := n.raft.CommitIndex()
 	for _, s := range n.members() {
-		if s.Suffrage != raft.Voter {
-			continue
+		v := standing{id: s.ID, address: s.Address, self: s.ID == n.id, votes: s.Suffrage == raft.Voter, drained: n.isDrained(s.ID)}
+		if v.self {
+			v.answers, v.near, v.match, v.started = true, true, commit, n.began
+		} else {
+			v.answers, v.match, v.started = n.lease.heardWithin(s.ID, n.cfg.HeartbeatTimeout), n.progress.of(s.ID, term), n.accounts.of(s.ID).started
+			// Raft pauses replication to a node that was down, for as long as that was,
+			// while its heartbeats go on: it couldn't bring it up to date at once.
+			v.near = v.match+near >= commit && n.progress.since(s.ID, term) < n.cfg.HeartbeatTimeout+2*n.cfg.quiet
 		}
-		if s.ID != n.id && !n.lease.heardWithin(s.ID, n.cfg.HeartbeatTimeout) || n.isDrained(s.ID) {
+		all = append(all, v)
+	}
+	return all
+}
+
+// anyYoung tells whether a voter's process began a short time ago. It may have done so
+// without ever being missed.
+func anyYoung(all []standing, now time.Time) bool {
+	return slices.ContainsFunc(all, func(s standing) bool { return s.votes && now.Sub(s.started) < calmBefore })
+}
+
+// allWell tells whether the node of a name could take the leadership, and all voters
+// answer and are not drained.
+func allWell(all []standing, name string) bool {
+	found := false
+	for _, s := range all {
+		if s.votes && (!s.answers || s.drained) {
 			return false
 		}
-		if at := n.startOf(s.ID); !at.IsZero() && time.Since(at) < calmBefore {
-			return false
-		}
-		found = found || memberName(s.ID) == name && n.isNear(s.ID, term)
+		found = found || memberName(s.id) == name && s.unfit() == ""
 	}
 	return found
 }
 
-// startOf is when a node's process began; zero: it doesn't say.
-func (n *Node) startOf(id raft.ServerID) time.Time {
-	if id == n.id {
-		return n.began
-	}
-	return n.accounts.of(id).started
-}
-
-func (n *Node) isNear(id raft.ServerID, term uint64) bool {
-	return n.progress.of(id, term)+near >= n.raft.CommitIndex()
-}
-
-// unfit says why a node can't be handed the leadership of a term; empty: it can.
-func (n *Node) unfit(s raft.Server, term uint64) string {
+// unfit says why a node can't be handed the leadership; empty: it can.
+func (s standing) unfit() string {
 	switch {
-	case s.Suffrage != raft.Voter:
+	case !s.votes:
 		return "doesn't vote yet"
-	case !n.lease.heardWithin(s.ID, n.cfg.HeartbeatTimeout):
+	case !s.answers:
 		return "doesn't answer"
-	case n.isDrained(s.ID):
+	case s.drained:
 		return "is drained, too"
-	case !n.isNear(s.ID, term):
+	case !s.near:
 		return "is behind"
 	}
 	return ""
 }
 
-// NoSuccessor says why nobody can take over what this node has, in words for an
-// operator; empty: somebody can, as far as it is known here.
-func (n *Node) NoSuccessor() string {
-	if n.lease.sole.Load() {
-		return "this is the cluster's only node"
-	}
-	if !n.IsLeader() {
-		if leader, _ := n.Leader(); leader == "" {
-			return "no node leads: the cluster has lost its majority, or is electing"
-		}
-		return ""
-	}
-	if !n.lease.held(n.raft.CurrentTerm()) {
-		return "this node hears of no majority"
-	}
-	if _, ok := n.successor(); ok {
-		return ""
-	}
-	var why []string
-	for _, s := range n.members() {
-		if s.ID != n.id {
-			why = append(why, memberName(s.ID)+" "+n.unfit(s, n.raft.CurrentTerm()))
-		}
-	}
-	return strings.Join(why, ", ")
-}
-
-// Sole tells whether this node is the cluster's only voter.
-func (n *Node) Sole() bool { return n.lease.sole.Load() }
-
-// successor picks who is to lead when this node does no more; false: nobody can.
-func (n *Node) successor() (next raft.Server, ok bool) {
-	term := n.raft.CurrentTerm()
+// successorOf picks who is to lead when the leader, which was started at began, does no
+// more; false: nobody can.
+func successorOf(all []standing, began time.Time, preferred string) (next standing, ok bool) {
 	best := 0
-	for _, s := range n.members() {
-		if s.ID == n.id || n.unfit(s, term) != "" {
+	for _, s := range all {
+		if s.self || s.unfit() != "" {
 			continue
 		}
-		rank, better := 1, false
-		switch started := n.startOf(s.ID); {
-		case started.After(n.began.Add(startedLater)):
-			rank, better = 3, started.After(n.startOf(next.ID))
-		case memberName(s.ID) == n.cfg.PreferredLeader:
+		rank, better := 1, s.match > next.match
+		switch {
+		case s.started.After(began.Add(startedLater)):
+			rank, better = 3, s.started.After(next.started)
+		case memberName(s.id) == preferred:
 			rank = 2
-		default:
-			better = n.progress.of(s.ID, term) > n.progress.of(next.ID, term)
 		}
 		if rank > best || rank == best && better {
 			best, next, ok = rank, s, true
@@ -192,6 +181,42 @@ func (n *Node) successor() (next raft.Server, ok bool) {
 	}
 	return next, ok
 }
+
+func (n *Node) successor() (standing, bool) {
+	return successorOf(n.standings(n.raft.CurrentTerm()), n.began, n.cfg.PreferredLeader)
+}
+
+// NoSuccessor says why nobody can take over what this node has, in words for an
+// operator; empty: somebody can, as far as it is known here. soon tells that somebody
+// will be able to, if nothing else happens.
+func (n *Node) NoSuccessor() (why string, soon bool) {
+	if n.Sole() {
+		return "this is the cluster's only node", false
+	}
+	if !n.IsLeader() {
+		if leader, _ := n.Leader(); leader == "" {
+			return "no node leads: the cluster has lost its majority, or is electing", false
+		}
+		return "", true
+	}
+	term := n.raft.CurrentTerm()
+	if !n.lease.held(term) {
+		return "this node hears of no majority", false
+	}
+	if _, ok := n.successor(); ok {
+		return "", true
+	}
+	var all []string
+	for _, s := range n.standings(term) {
+		if !s.self {
+			all, soon = append(all, memberName(s.id)+" "+s.unfit()), soon || s.votes && s.answers && !s.drained
+		}
+	}
+	return strings.Join(all, ", "), soon
+}
+
+// Sole tells whether this node is the cluster's only voter.
+func (n *Node) Sole() bool { return n.lease.sole.Load() }
 
 // lateTransfer is how long after a failed StepDown the order to stand for election
 // may still reach the follower, and its requests for votes the others.
@@ -242,24 +267,25 @@ func (n *Node) HandOver(ctx context.Context, to string) error {
 }
 
 // heir is the voter of a name, or the best.
-func (n *Node) heir(to string) (raft.Server, bool) {
-	for _, s := range n.members() {
-		if to != "" && memberName(s.ID) == to && s.Suffrage == raft.Voter {
+func (n *Node) heir(to string) (standing, bool) {
+	all := n.standings(n.raft.CurrentTerm())
+	for _, s := range all {
+		if to != "" && memberName(s.id) == to && s.votes {
 			return s, true
 		}
 	}
-	return n.successor()
+	return successorOf(all, n.began, n.cfg.PreferredLeader)
 }
 
 // transfer has Raft hand over to a node, and to the most advanced if that one fails or
 // none is known. Each attempt ends within the election timeout.
-func (n *Node) transfer(ctx context.Context, next raft.Server, known bool) error {
+func (n *Node) transfer(ctx context.Context, next standing, known bool) error {
 	if known {
-		err := n.raft.LeadershipTransferToServer(next.ID, next.Address).Error()
+		err := n.raft.LeadershipTransferToServer(next.id, next.address).Error()
 		if err == nil || errors.Is(err, raft.ErrNotLeader) {
 			return err
 		}
-		n.log.Warn("the leadership was not taken over; another node is asked", "node", next.ID, "error", err)
+		n.log.Warn("the leadership was not taken over; another node is asked", "node", next.id, "error", err)
 	}
 	for {
 		err := n.raft.LeadershipTransfer().Error()

@@ -47,6 +47,9 @@ func (l *loader) agree(c *Config) {
 		}
 		names[p.Name], addresses[p.Address] = true, true
 	}
+	if cl.PreferredLeader != "" && !names[cl.PreferredLeader] {
+		l.mistake("cluster.preferred_leader", "name one of them, or leave it out", "is %s, which cluster.peers doesn't list", cl.PreferredLeader)
+	}
 	if cl.LeaderLease >= cl.HeartbeatTimeout {
 		l.mistake("cluster.leader_lease", "make it shorter", "is %s, not shorter than heartbeat_timeout, %s: two nodes could hold the gateway's address at once", cl.LeaderLease, cl.HeartbeatTimeout)
 	}

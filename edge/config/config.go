@@ -56,6 +56,7 @@ type Cluster struct {
 	Advertise         HostPort      `key:"advertise"` // empty in the file: as listed in Peers
 	Peers             []Peer        `key:"peers,required"`
 	Bootstrap         bool          `key:"bootstrap"`
+	PreferredLeader   Name          `key:"preferred_leader"` // empty: none
 	HeartbeatTimeout  time.Duration `key:"heartbeat_timeout" range:"50ms..10s"`
 	ElectionTimeout   time.Duration `key:"election_timeout" range:"50ms..10s"`
 	LeaderLease       time.Duration `key:"leader_lease" range:"10ms..10s"`

@@ -174,6 +174,7 @@ func TestMistakes(t *testing.T) {
 		{"not among the peers", "  name: node1", "  name: node9", "cluster.peers: doesn't list this node, node9; add node9=host:port, or mend node.name"},
 		{"peer twice", "node3=127.0.1.3:7000]", "node2=127.0.1.3:7000]", "cluster.peers: node2=127.0.1.3:7000 shares its name or address with another; remove one"},
 		{"other address advertised", `  advertise: ""`, "  advertise: 10.0.0.1:7000", "cluster.advertise: is 10.0.0.1:7000, but cluster.peers gives this node 127.0.1.1:7000; make them equal, or leave advertise out"},
+		{"a stranger preferred", `  preferred_leader: ""`, "  preferred_leader: node9", "cluster.preferred_leader: is node9, which cluster.peers doesn't list"},
 		{"lease as long as a heartbeat", "  leader_lease: 100ms", "  leader_lease: 200ms", "cluster.leader_lease: is 200ms, not shorter than heartbeat_timeout, 200ms"},
 		{"short election", "  election_timeout: 200ms", "  election_timeout: 100ms", "cluster.election_timeout: is 100ms, shorter than heartbeat_timeout, 200ms; make it as long"},
 		{"metrics where operators call", "  listen: \"\"\n  # Profiles", "  listen: 127.0.1.1:7443\n  # Profiles", "telemetry.listen: 127.0.1.1:7443 is admin.listen too; choose another port"},

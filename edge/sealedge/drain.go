@@ -19,7 +19,8 @@ const exitKept = 3
 const (
 	// drainLook is how often it is looked what is left.
 	drainLook = 20 * time.Millisecond
-	// hopeless is how long nobody can take over before a drain ends without success.
+	// hopeless is how long there is nobody to take over before a drain ends without
+	// success: all others may be about to stop.
 	hopeless = 3 * time.Second
 )
 
@@ -114,8 +115,8 @@ func (g *gateway) drain(ctx context.Context, say func(format string, args ...any
 			g.log.Info("drained: this node has nothing that others could take over")
 			return exitOK
 		}
-		why := g.node.NoSuccessor()
-		if why == "" {
+		why, soon := g.node.NoSuccessor()
+		if soon {
 			able = time.Now()
 		}
 		select {

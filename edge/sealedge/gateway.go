@@ -108,7 +108,7 @@ func clusterConfig(cfg *config.Config, log *slog.Logger) (cluster.Config, error)
 	}
 	return cluster.Config{
 		NodeName: string(cfg.Node.Name), DataDir: string(cfg.Node.DataDir), Listen: string(c.Listen), Advertise: string(c.Advertise),
-		Peers: peers, TLS: nodeTLS, Renew: renewed(cfg.TLS), Bootstrap: c.Bootstrap,
+		Peers: peers, TLS: nodeTLS, Renew: renewed(cfg.TLS), Bootstrap: c.Bootstrap, PreferredLeader: string(c.PreferredLeader),
 		HeartbeatTimeout: c.HeartbeatTimeout, ElectionTimeout: c.ElectionTimeout, LeaderLease: c.LeaderLease,
 		SnapshotThreshold: c.SnapshotThreshold, ApplyTimeout: c.ApplyTimeout, DiskStall: c.DiskStall, AdmissionStop: c.AdmissionStop, Logger: log,
 	}, nil
