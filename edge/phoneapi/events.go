@@ -182,9 +182,16 @@ func (s *Server) acknowledge(c *call) error {
 	}
 	var cmd *command.Command
 	var refusal *wire.Problem
-	s.cfg.Cluster.View(func(m *state.Machine) { cmd, refusal = sealuse.Acknowledge(m, c.imsi(), id) })
+	var use *command.Use
+	s.cfg.Cluster.View(func(m *state.Machine) {
+		cmd, refusal = sealuse.Acknowledge(m, c.imsi(), id)
+		use = m.Use(m.Lock(id).GetUse())
+	})
 	if refusal != nil {
 		return refusal
+	}
+	if use != nil {
+		s.begin(c, spanAcknowledge, use)
 	}
 	res, err := s.cfg.Cluster.Propose(c.r.Context(), cmd)
 	if err != nil {

@@ -53,6 +53,7 @@ func (s *Server) evidence(c *call) error {
 	if err != nil {
 		return err
 	}
+	s.begin(c, spanEvidence, use)
 	chunk, err := c.chunk()
 	if err != nil {
 		return err
@@ -70,7 +71,9 @@ func (s *Server) evidence(c *call) error {
 	c.r = c.r.WithContext(ctx)
 	body := &flowing{c: c, from: http.MaxBytesReader(c.w, c.r.Body, chunk.Length-chunk.Offset), sum: sha256.New()}
 	chunk.Body = body
-	st, err := s.cfg.Evidence.AppendEvidence(c.r.Context(), ref(use, number), chunk)
+	within, span := s.span(c.r.Context(), spanStore)
+	st, err := s.cfg.Evidence.AppendEvidence(within, ref(use, number), chunk)
+	s.cfg.Traces.End(span, err)
 	n, sum, broke := body.read()
 	if err != nil {
 		var over *http.MaxBytesError

@@ -46,6 +46,7 @@ type rig struct {
 	log     *syncBuffer
 	usedMu  sync.Mutex
 	used    []string // guarded by usedMu; see heard
+	traces  Traces
 	phones  map[phoneKey]*http.Client
 	stop    func()
 }
@@ -69,7 +70,7 @@ func (r *rig) start() {
 		Cluster: r.w, Rules: r.rules.Load, Server: r.seal, Evidence: r.seal, Barrels: alive{r}, GrantKey: usetest.Key(""), Unwrap: unwrapShared,
 		Hotspot:     hotspotFunc(func(imsi string, a wire.Association) (wire.AssociationAnswer, error) { return r.hotspot(imsi, a) }),
 		Certificate: func() (*tls.Certificate, error) { return gateway, nil },
-		Leading:     r.leading.Load, Used: r.heard,
+		Leading:     r.leading.Load, Used: r.heard, Traces: r.traces,
 		Logger: slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	r.ln = &inner{conns: make(chan net.Conn), closed: make(chan struct{})}

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/sealedge/sealedge/cluster/command"
 	"github.com/sealedge/sealedge/edge/sealuse"
 	"github.com/sealedge/sealedge/edge/wire"
@@ -98,6 +100,8 @@ type call struct {
 	terminal
 	proved policy.Credentials // by the request itself; owned by its handler
 	err    error
+	begun  time.Time  // if it may be traced
+	span   trace.Span // of a request that is a part of a use; nil: it isn't, or not yet
 }
 
 // terminal is who asks: the holder of the address that the packets come from.
@@ -122,6 +126,7 @@ func (t terminal) LogValue() slog.Value {
 // is answered here.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := &call{w: w, r: r, terminal: terminal{from: source(r.RemoteAddr)}}
+	s.arrived(c)
 	defer func() {
 		if v := recover(); v != nil {
 			if v == http.ErrAbortHandler {
@@ -163,6 +168,7 @@ func (s *Server) identify(c *call) *wire.Problem {
 
 // answer writes a problem, if there is one, and counts.
 func (s *Server) answer(c *call, err error) {
+	defer c.traced(err)
 	if err == nil {
 		s.counts.add("ok")
 		return

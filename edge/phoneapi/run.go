@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/proto"
 
@@ -114,7 +115,15 @@ func unreachable(err error) bool {
 func (s *Server) report(ctx context.Context, r wire.SettledReport) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	return s.cfg.Server.Settled(ctx, r)
+	if s.cfg.Traces.Tracer == nil {
+		return s.cfg.Server.Settled(ctx, r)
+	}
+	var use *command.Use
+	s.cfg.Cluster.View(func(m *state.Machine) { use = m.Use(r.Use) })
+	ctx, span := s.cfg.Traces.Begin(ctx, spanReport, use, trace.WithSpanKind(trace.SpanKindClient))
+	err := s.cfg.Server.Settled(ctx, r)
+	s.cfg.Traces.End(span, err)
+	return err
 }
 
 // pendingReports are the uses that the seal server has yet to hear of.

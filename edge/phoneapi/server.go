@@ -40,6 +40,7 @@ type Config struct {
 	// Used hears how long a request for a use took, and how it ended: "granted", or the
 	// problem's code. nil: nobody measures.
 	Used   func(outcome string, took time.Duration)
+	Traces Traces
 	Logger *slog.Logger
 }
 

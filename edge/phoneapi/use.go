@@ -53,16 +53,19 @@ func (s *Server) use(c *call) error {
 
 func (s *Server) grant(c *call) error {
 	ask, token, err := s.ask(c)
+	s.beginUse(c, spanRequest, ask.RequestID)
 	if err != nil {
 		return err
 	}
-	use, err := s.reserve(c, ask, token)
+	use, made, err := s.reserve(c, ask, token)
 	if err != nil {
 		p := sealuse.FromError(err)
 		s.refused(c, sealuse.KindUse, "order "+ask.Order.String()+" barrel "+ask.Barrel.String()+" request "+ask.RequestID, p)
 		return p
 	}
+	span := s.granting(c, use, made)
 	answer, err := sealuse.Granted(use, s.cfg.GrantKey)
+	span.End()
 	if err != nil {
 		return err
 	}
@@ -74,6 +77,7 @@ func (s *Server) grant(c *call) error {
 // out is to be seen.
 func (s *Server) checkUse(c *call) error {
 	ask, token, err := s.ask(c)
+	s.beginUse(c, spanCheck, "") // it is no use, and has no part in the trace of one
 	if err != nil {
 		return err
 	}
@@ -87,19 +91,20 @@ func (s *Server) checkUse(c *call) error {
 }
 
 func (s *Server) check(c *call, ask sealuse.Ask, token string) (wire.UseCheck, error) {
-	f := s.facts(c, ask)
-	f.Earlier = nil
-	if step := sealuse.Screen(f, s.cfg.Rules(), ask); step.Refusal != nil {
+	f, step := s.screen(c, ask, true)
+	if step.Refusal != nil {
 		return wire.UseCheck{}, step.Refusal
 	}
-	answer, err := s.cfg.Server.Verify(c.r.Context(), token, sealuse.Question(f, ask))
+	answer, err := s.verify(c, token, sealuse.Question(f, ask))
 	if err != nil {
 		return wire.UseCheck{}, err
 	}
 	if err := s.cfg.Cluster.ReadIndex(c.r.Context()); err != nil {
 		return wire.UseCheck{}, err
 	}
+	_, span := s.span(c.r.Context(), spanDecide)
 	would, step := sealuse.Check(s.facts(c, ask), s.cfg.Rules(), ask, answer)
+	stepped(span, 1, step)
 	s.alarm(c, step.Alarm)
 	if step.Refusal != nil {
 		return would, step.Refusal
@@ -107,44 +112,67 @@ func (s *Server) check(c *call, ask sealuse.Ask, token string) (wire.UseCheck, e
 	return would, nil
 }
 
-// reserve gives the use that the request makes, or made before.
-func (s *Server) reserve(c *call, ask sealuse.Ask, token string) (*command.Use, error) {
+// screen decides whether a request may be put to the seal server; fresh: as if it had
+// not been made before.
+func (s *Server) screen(c *call, ask sealuse.Ask, fresh bool) (sealuse.Facts, sealuse.Step) {
+	_, span := s.span(c.r.Context(), spanScreen)
 	f := s.facts(c, ask)
-	if step := sealuse.Screen(f, s.cfg.Rules(), ask); step.Refusal != nil {
-		return nil, step.Refusal
-	} else if step.Repeat != nil {
-		return step.Repeat, nil
+	if fresh {
+		f.Earlier = nil
 	}
-	answer, err := s.cfg.Server.Verify(c.r.Context(), token, sealuse.Question(f, ask))
+	step := sealuse.Screen(f, s.cfg.Rules(), ask)
+	stepped(span, 0, step)
+	return f, step
+}
+
+// verify asks the seal server. It isn't told of the trace: it is another's.
+func (s *Server) verify(c *call, token string, question wire.VerifyRequest) (wire.VerifyAnswer, error) {
+	ctx, span := s.span(c.r.Context(), spanVerify)
+	answer, err := s.cfg.Server.Verify(ctx, token, question)
+	verified(span, answer, err)
+	return answer, err
+}
+
+// reserve gives the use that the request makes, or made before.
+func (s *Server) reserve(c *call, ask sealuse.Ask, token string) (use *command.Use, made bool, err error) {
+	f, step := s.screen(c, ask, false)
+	if step.Refusal != nil {
+		return nil, false, step.Refusal
+	} else if step.Repeat != nil {
+		return step.Repeat, false, nil
+	}
+	answer, err := s.verify(c, token, sealuse.Question(f, ask))
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	var refusal *wire.Problem
-	for _, wait := range decideAfter {
+	for i, wait := range decideAfter {
 		if wait > 0 && !pause(c.r.Context(), wait) {
 			break
 		}
+		_, span := s.span(c.r.Context(), spanDecide)
 		step := sealuse.Permit(s.facts(c, ask), s.cfg.Rules(), ask, answer)
+		stepped(span, i+1, step)
 		s.alarm(c, step.Alarm)
 		if step.Refusal != nil {
-			return nil, step.Refusal
+			return nil, false, step.Refusal
 		} else if step.Repeat != nil {
-			return step.Repeat, nil
+			return step.Repeat, false, nil
 		}
 		res, err := s.cfg.Cluster.Propose(c.r.Context(), step.Propose)
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		use, again, p := sealuse.Reserved(res, ask)
 		if use != nil {
-			return use, nil
+			return use, true, nil
 		}
 		if !again && (p.Code != wire.CodeRequestReused || !s.carriedOut(c, ask)) {
-			return nil, p
+			return nil, false, p
 		}
 		refusal = p
 	}
-	return nil, refusal
+	return nil, false, refusal
 }
 
 func (s *Server) facts(c *call, ask sealuse.Ask) (f sealuse.Facts) {
@@ -193,6 +221,7 @@ func (s *Server) receipt(c *call) error {
 	if err != nil {
 		return err
 	}
+	s.begin(c, spanReceipt, use)
 	return s.said(c, use, sealuse.Receipt(s.cfg.Cluster, use.Barrel, use.Id, report.Receipt))
 }
 
@@ -207,6 +236,7 @@ func (s *Server) settlement(c *call) error {
 	if err != nil {
 		return err
 	}
+	s.begin(c, spanSettlement, use)
 	return s.said(c, use, sealuse.Statement(s.cfg.Cluster, use.Barrel, use.Id, report.Statement))
 }
 
