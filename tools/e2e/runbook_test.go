@@ -86,9 +86,9 @@ func (s *site) keygen() {
 	}
 }
 
-// step is what a runbook has done: a block of commands, or what is said of nodes
-// and barrels in a comment.
-var step = regexp.MustCompile("(?m)^ *```sh\n((?s:.*?))^ *```|<!-- (nodes|barrels): (.*?) -->")
+// step is what a runbook has done: a block of commands, or what is said of nodes,
+// barrels and the rest of the world in a comment.
+var step = regexp.MustCompile("(?m)^ *```sh\n((?s:.*?))^ *```|<!-- ([a-z]+): (.*?) -->")
 
 // follow executes a runbook.
 func (s *site) follow(book string) {
@@ -98,8 +98,14 @@ func (s *site) follow(book string) {
 		s.Fatal(err)
 	}
 	steps := step.FindAllStringSubmatch(string(text), -1)
-	if len(steps) < 3 {
-		s.Fatalf("%s has %d steps", book, len(steps))
+	commands := 0
+	for _, m := range steps {
+		if m[1] != "" {
+			commands++
+		}
+	}
+	if fences := strings.Count(string(text), "```sh\n"); commands == 0 || commands != fences {
+		s.Fatalf("%s has %d blocks of commands, and %d are understood", book, fences, commands)
 	}
 	for _, m := range steps {
 		switch {
@@ -110,8 +116,12 @@ func (s *site) follow(book string) {
 				var e adminapi.Epoch
 				return s.ask(0, "/v1/epoch", &e) == nil && len(e.Uncounted) == 0
 			})
-		default:
+		case m[2] == "nodes":
 			s.operate(book, strings.Fields(m[3]))
+		case s.happens[m[2]] != nil:
+			s.happens[m[2]](strings.Fields(m[3]))
+		default:
+			s.Fatalf("%s: nobody sees to it that %q", book, m[0])
 		}
 	}
 }

@@ -40,6 +40,9 @@ type site struct {
 	cfgs   []*config.Config
 	// change alters the commands that start nodes, by index.
 	change func(node int, cmd *exec.Cmd)
+	// happens brings about what runbooks say in a comment, beside what befalls nodes
+	// and barrels, by its first word.
+	happens map[string]func(words []string)
 	// previous are the programs of nodes that are of the version before, by index,
 	// and upgraded is called when one isn't any more; see TestUpgrade.
 	previous     map[int]string

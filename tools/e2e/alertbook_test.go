@@ -1,0 +1,121 @@
+package e2e
+
+import (
+	"crypto/ecdsa"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"net/http"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sealedge/sealedge/edge/adminapi"
+)
+
+// The runbooks of the alerts, followed to the letter on a cluster at work: a node dies,
+// comes back and is replaced, a certificate ends, a carrier's node restarts. At the end
+// seals are used as before.
+func TestAlertRunbooks(t *testing.T) {
+	t.Parallel()
+	for _, tool := range []string{"openssl", "jq"} {
+		needs(t, tool)
+	}
+	s := newSite(t, 3)
+	s.startServer()
+	office := s.office()
+	c, _ := s.carrier(1)
+	w := s.worker(1, c)
+	order := office.order("WO-1", 4)
+	w.stampOnce(order)
+
+	members := func() (ids []string) {
+		s.until("three members vote", func() bool {
+			var all []adminapi.Member
+			if n := s.holding(); n < 0 || askAll(s, n, "/v1/cluster/members", &all) != nil {
+				return false
+			}
+			ids = nil
+			for _, m := range all {
+				if m.State == adminapi.MemberVotes {
+					ids = append(ids, m.ID)
+				}
+			}
+			return len(ids) == 3 && len(all) == 3
+		})
+		slices.Sort(ids)
+		return ids
+	}
+	before := members()
+	s.follow("dead-node.md")
+	if after := members(); len(after) != 3 || slices.Equal(before, after) {
+		t.Errorf("the members were %q, and are %q: none was replaced", before, after)
+	}
+	w.stampOnce(order)
+
+	s.happens = map[string]func([]string){
+		"certificate": func(words []string) { s.endCertificate(words[1], 1) },
+		"carrier": func([]string) {
+			c.SetRestartCounter(7)
+			s.attach(c, s.enlist(2)) // by which the gateway hears of it
+			s.until("the sessions of before the restart are gone", func() bool { return len(s.sessions(imsi(1))) == 0 })
+		},
+	}
+	s.follow("expired-certificate.md")
+	if err := s.ask(1, "/v1/status", new(adminapi.Status)); err != nil {
+		t.Errorf("with the renewed certificate: %v", err)
+	}
+	for _, book := range []string{"gateway-address.md", "not-scraped.md", "unsteady.md", "audit-gaps.md", "attaches.md", "seal-uses.md"} {
+		s.until("a node holds the gateway address", func() bool { return s.holder() != nil })
+		s.follow(book)
+	}
+	s.until("a node holds the gateway address", func() bool { return s.holder() != nil })
+	s.follow("carrier-restart.md")
+	w.barrel.Leave()
+	w = s.out(1, s.attach(c, s.sim(1)), w.barrel)
+	w.stampOnce(order)
+	if n := w.barrel.Impressions(); n != 3 {
+		t.Errorf("%d impressions on paper, want 3", n)
+	}
+}
+
+// needs ends a test that can't do without a program.
+func needs(t *testing.T, tool string) {
+	t.Helper()
+	if _, err := exec.LookPath(tool); err != nil {
+		lacking(t, tool+" is missing")
+	}
+}
+
+// endCertificate puts one that ended yesterday in the place of a node's, which nobody
+// takes from then on.
+func (s *site) endCertificate(name string, node int) {
+	s.Helper()
+	read := func(name string) []byte {
+		raw, err := os.ReadFile(s.file("pki", name+".pem"))
+		if err != nil {
+			s.Fatal(err)
+		}
+		block, _ := pem.Decode(raw)
+		return block.Bytes
+	}
+	cert := must(x509.ParseCertificate(read(name)))
+	ca := must(x509.ParseCertificate(read("ca")))
+	key := must(x509.ParsePKCS8PrivateKey(read("ca-key"))).(*ecdsa.PrivateKey)
+	cert.NotBefore, cert.NotAfter = time.Now().AddDate(0, -1, 0), time.Now().AddDate(0, 0, -1)
+	der, err := x509.CreateCertificate(rand.Reader, cert, ca, cert.PublicKey, key)
+	if err != nil {
+		s.Fatal(err)
+	}
+	s.write(s.file("pki", name+".pem"), string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})))
+	s.admin.Transport.(*http.Transport).CloseIdleConnections()
+	var expired *tls.CertificateVerificationError
+	if err := s.ask(node, "/v1/status", new(adminapi.Status)); !errors.As(err, &expired) || !strings.Contains(err.Error(), "expired") {
+		s.Fatalf("the certificate that has ended is taken: %v", err)
+	}
+}
