@@ -17,8 +17,12 @@ type Check struct {
 	Run  func(ctx context.Context) error
 }
 
-// checkTime is how long all checks may take together.
-const checkTime = time.Second
+// checkTime is how long all checks may take together, and who asks waits. They are told
+// to end a little before, so that what they have to say is heard.
+const (
+	checkTime = time.Second
+	toldTime  = checkTime * 9 / 10
+)
 
 // livez says that the process lives: it can answer. Whatever else is wrong with the
 // node, ending the process wouldn't mend it, and may end the quorum.
@@ -78,7 +82,7 @@ func (h *health) look(ctx context.Context) ([]outcome, error) {
 	ctx, cancel := context.WithTimeout(ctx, checkTime)
 	defer cancel()
 	flight := h.flight.DoChan("", func() (any, error) {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), checkTime)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), toldTime)
 		defer cancel()
 		states := make([]outcome, len(h.checks))
 		for i, c := range h.checks {

@@ -117,7 +117,7 @@ func TestSlowCheckIsToldSo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := server(Check{"caught-up", func(ctx context.Context) error { <-ctx.Done(); return errors.New("no majority answered") }})
 		w := ask(s, "GET", "/readyz")
-		if w.Code != 503 {
+		if w.Code != 503 || !strings.Contains(w.Body.String(), "[-]caught-up: no majority answered\n") {
 			t.Errorf("%d %q", w.Code, w.Body)
 		}
 		synctest.Wait()
