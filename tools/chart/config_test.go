@@ -223,10 +223,11 @@ func environ(t *testing.T, c corev1.Container, pod, root string) {
 	for _, e := range c.Env {
 		v := e.Value
 		if e.ValueFrom != nil {
-			if e.ValueFrom.FieldRef == nil || e.ValueFrom.FieldRef.FieldPath != "metadata.name" {
+			known := map[string]string{"metadata.name": pod, "status.podIP": "10.244.1.7", "spec.nodeName": "worker-1"}
+			if e.ValueFrom.FieldRef == nil || known[e.ValueFrom.FieldRef.FieldPath] == "" {
 				t.Fatalf("%s comes from %+v", e.Name, e.ValueFrom)
 			}
-			v = pod
+			v = known[e.ValueFrom.FieldRef.FieldPath]
 		}
 		for name, known := range have {
 			v = strings.ReplaceAll(v, "$("+name+")", known)
@@ -270,8 +271,8 @@ func TestDaemonAcceptsTheConfiguration(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if want := fmt.Sprintf("%s.%s-nodes.seals.svc.cluster.local:7000", node, full); string(cfg.Cluster.Advertise) != want || string(cfg.Node.Name) != node || len(cfg.Cluster.Peers) != listed {
-				t.Errorf("%s of %d advertises %s, want %s of %d", cfg.Node.Name, len(cfg.Cluster.Peers), cfg.Cluster.Advertise, want, listed)
+			if want := fmt.Sprintf("%s.%s-nodes.seals.svc.cluster.local:7000", node, full); string(cfg.Cluster.Advertise) != want || string(cfg.Node.Name) != node || len(cfg.Cluster.Peers) != listed || string(cfg.Cluster.PreferredLeader) != nodes[0] {
+				t.Errorf("%s of %d advertises %s, want %s of %d; %q is to lead", cfg.Node.Name, len(cfg.Cluster.Peers), cfg.Cluster.Advertise, want, listed, cfg.Cluster.PreferredLeader)
 			}
 		}
 		// A pod that isn't among the nodes has no certificate.

@@ -8,8 +8,10 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 )
@@ -29,6 +31,10 @@ type objects struct {
 	Rule         *prometheusRule
 	Dashboards   []*corev1.ConfigMap
 	Services     []*corev1.Service
+	Outer        *corev1.Service // of the gateway address
+	Slice        *discoveryv1.EndpointSlice
+	Role         *rbacv1.Role
+	Binding      *rbacv1.RoleBinding
 	Certificates []*certificate
 	Networks     []*network
 }
@@ -124,7 +130,20 @@ func decode(manifests string) (*objects, error) {
 			into = o.Claim
 		case "v1 Service":
 			s := new(corev1.Service)
-			o.Services, into = append(o.Services, s), s
+			if into = s; strings.HasSuffix(meta.Name, "-gateway") {
+				o.Outer = s
+			} else {
+				o.Services = append(o.Services, s)
+			}
+		case "discovery.k8s.io/v1 EndpointSlice":
+			o.Slice = new(discoveryv1.EndpointSlice)
+			into = o.Slice
+		case "rbac.authorization.k8s.io/v1 Role":
+			o.Role = new(rbacv1.Role)
+			into = o.Role
+		case "rbac.authorization.k8s.io/v1 RoleBinding":
+			o.Binding = new(rbacv1.RoleBinding)
+			into = o.Binding
 		case "cert-manager.io/v1 Certificate":
 			c := new(certificate)
 			o.Certificates, into = append(o.Certificates, c), c

@@ -32,7 +32,7 @@ func (o *objects) offences() (all []string) {
 		if pod.HostNetwork || pod.HostPID || pod.HostIPC {
 			say("%s: it is in the host's namespaces", name)
 		}
-		if pod.AutomountServiceAccountToken == nil || *pod.AutomountServiceAccountToken {
+		if pod.AutomountServiceAccountToken == nil || *pod.AutomountServiceAccountToken && (o.Role == nil || pod != &o.Nodes.Spec.Template.Spec) {
 			say("%s: it has a token of the API server", name)
 		}
 		sc := pod.SecurityContext
@@ -113,7 +113,7 @@ func TestCapabilitiesFollowTheDrivers(t *testing.T) {
 	want := map[string][]corev1.Capability{
 		"minimal": {"NET_ADMIN", "NET_RAW"}, "full": {"NET_ADMIN", "NET_RAW"}, "scaling": {"NET_ADMIN", "NET_RAW"},
 		"external": {"NET_ADMIN"}, // for the TUN device
-		"single":   nil,
+		"single":   nil, "service": nil,
 	}
 	each(t, func(t *testing.T, name, _ string) {
 		if have := decoded(t, name).Nodes.Spec.Template.Spec.Containers[0].SecurityContext.Capabilities.Add; !slices.Equal(have, want[name]) {
@@ -256,7 +256,7 @@ func selects(t *testing.T, s *metav1.LabelSelector, of map[string]string) bool {
 // other.
 func TestNetworkPolicyFitsThePorts(t *testing.T) {
 	closed := map[string][]string{ // nobody was said to use them
-		"minimal": {"metrics", "intranet"}, "scaling": {"metrics", "intranet"}, "full": nil, "external": {"metrics", "intranet"},
+		"minimal": {"metrics", "intranet"}, "scaling": {"metrics", "intranet"}, "full": nil, "external": {"metrics", "intranet"}, "service": {"metrics", "intranet"},
 	}
 	each(t, func(t *testing.T, name, _ string) {
 		o := decoded(t, name)
@@ -300,7 +300,7 @@ func TestNetworkPolicyFitsThePorts(t *testing.T) {
 // Every Secret is made by a certificate of the chart, or named in the values.
 func TestSecretsComeFromSomewhere(t *testing.T) {
 	named := map[string][]string{
-		"minimal": {"sealedge-pki"}, "scaling": {"sealedge-pki"}, "single": {"sealedge-pki"},
+		"minimal": {"sealedge-pki"}, "scaling": {"sealedge-pki"}, "single": {"sealedge-pki"}, "service": {"sealedge-pki"},
 		"full":     {"sealedge-keys", "seal-server", "collector", "test-terminal"},
 		"external": {"edge-pki", "edge-keys", "edge-fallback", "edge-backup"},
 	}

@@ -61,7 +61,7 @@ const kubernetes = "1.34.0"
 
 // matrix are the sets of values that the chart is tried with, as helm's chart-testing
 // keeps them.
-var matrix = []string{"minimal", "full", "single", "external", "scaling"}
+var matrix = []string{"minimal", "full", "single", "external", "service", "scaling"}
 
 func valuesFile(name string) string { return filepath.Join(chartDir, "ci", name+"-values.yaml") }
 

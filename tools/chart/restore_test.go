@@ -89,7 +89,7 @@ func TestTheFirstNodesVolumeIsRestored(t *testing.T) {
 // no TUN device, as the first node's.
 func TestRestoreReadsTheConfiguration(t *testing.T) {
 	a := newAuthority(t)
-	for _, name := range []string{"minimal", "full", "external", "single"} {
+	for _, name := range []string{"minimal", "full", "external", "single", "service"} {
 		t.Run(name, func(t *testing.T) {
 			stdout, stderr, ok := call(t, "template", "seals", chartDir, "-n", "seals", "--kube-version", kubernetes, "-f", valuesFile(name), "--set", restoring)
 			if !ok {
@@ -139,9 +139,49 @@ func TestRestoreReadsTheConfiguration(t *testing.T) {
 	}
 }
 
+// The node that has its data becomes the cluster, by what the runbook says.
+func TestTheSurvivorIsRecovered(t *testing.T) {
+	a := newAuthority(t)
+	o, refused := upgrade(t, release(3, 3), "--set", "recover.enabled=true,recover.node=2,recover.sessionsLost=true")
+	if refused != "" {
+		t.Fatal(refused)
+	}
+	job := o.Jobs["seals-sealedge-recover"]
+	if job == nil || len(o.Jobs) != 1 || *o.Nodes.Spec.Replicas != 0 || o.Claim != nil {
+		t.Fatalf("%+v", o)
+	}
+	pod := &job.Spec.Template.Spec
+	c := pod.Containers[0]
+	if want := []string{"recover", "--config=/etc/sealedge/config/sealedge.yaml", "--yes", "--sessions-lost"}; !slices.Equal(c.Args, want) {
+		t.Errorf("%q, want %q", c.Args, want)
+	}
+	if claim := pod.Volumes[0].PersistentVolumeClaim.ClaimName; claim != "data-seals-sealedge-2" {
+		t.Errorf("it works on %s", claim)
+	}
+	for _, what := range o.offences() {
+		t.Error(what)
+	}
+	root := t.TempDir()
+	mount(t, a, o, pod, root, []string{"seals-sealedge-0", "seals-sealedge-1", "seals-sealedge-2"})
+	environ(t, c, "seals-sealedge-recover-x7k2p", root)
+	cfg, err := config.Load(filepath.Join(root, "etc/sealedge/config/sealedge.yaml"), nil)
+	if err != nil || string(cfg.Node.Name) != "seals-sealedge-2" {
+		t.Errorf("%v: it is node %s", err, cfg.Node.Name)
+	}
+	if problems := config.Check(filepath.Join(root, "etc/sealedge/config/sealedge.yaml"), nil, time.Now()); len(problems) > 0 {
+		t.Error(problems)
+	}
+	o, _ = upgrade(t, release(3, 3), "--set", "recover.enabled=true")
+	if args := o.Jobs["seals-sealedge-recover"].Spec.Template.Spec.Containers[0].Args; slices.Contains(args, "--sessions-lost") {
+		t.Errorf("%q", args)
+	}
+}
+
 func TestRestoreIsRefused(t *testing.T) {
 	unfinished := release(0, 3)
 	unfinished["Job/seals-sealedge-restore"] = map[string]any{"status": map[string]any{"failed": 1}}
+	unrecovered := release(0, 3)
+	unrecovered["Job/seals-sealedge-recover"] = map[string]any{"status": map[string]any{"active": 1}}
 	ending := release(0, 3)
 	ending["PersistentVolumeClaim/data-seals-sealedge-0"] = map[string]any{"metadata": map[string]any{"deletionTimestamp": "2026-11-23T07:00:00Z"}}
 	for name, c := range map[string]struct {
@@ -155,6 +195,9 @@ func TestRestoreIsRefused(t *testing.T) {
 		"no claim":                     {release(3, 3), "restore.enabled=true,restore.backup=a,restore.existingSecret=i", "restore.existingClaim is missing"},
 		"a claim that goes":            {ending, restoring, "is being deleted"},
 		"to begin, when it has failed": {unfinished, "replicas=3", "kubectl -n seals logs job/seals-sealedge-restore"},
+		"to go on, when it has failed": {unrecovered, "replicas=3", "kubectl -n seals logs job/seals-sealedge-recover"},
+		"both":                         {release(3, 3), restoring + ",recover.enabled=true", "exclude each other"},
+		"a node that there isn't":      {release(3, 3), "recover.enabled=true,recover.node=3", "the last node is 2"},
 	} {
 		if _, refused := upgrade(t, c.there, "--set", c.set); !strings.Contains(refused, c.says) {
 			t.Errorf("%s: %q isn't in %q", name, c.says, refused)

@@ -45,21 +45,26 @@ func upgrade(t *testing.T, there found, args ...string) (o *objects, refused str
 	return renderOver(t, there, append([]string{"--is-upgrade"}, args...)...)
 }
 
-func renderOver(t *testing.T, there found, args ...string) (o *objects, refused string) {
+// answering is the chart's template that asks a cluster, with the answers in it.
+func answering(t *testing.T, there found) string {
 	t.Helper()
 	raw, err := json.Marshal(there)
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := copied(t, map[string]string{
-		"templates/_lookup.tpl": `{{- define "sealedge.found" -}}{{- get (fromJson ` + "`" + string(raw) + "`" + `) (printf "%s/%s" .kind .name) | default dict | toJson -}}{{- end -}}`,
-	})
+	return `{{- define "sealedge.found" -}}{{- get (fromJson ` + "`" + string(raw) + "`" + `) (printf "%s/%s" .kind .name) | default dict | toJson -}}{{- end -}}`
+}
+
+func renderOver(t *testing.T, there found, args ...string) (o *objects, refused string) {
+	t.Helper()
+	dir := copied(t, map[string]string{"templates/_lookup.tpl": answering(t, there)})
 	args = append([]string{"template", "seals", dir, "-n", "seals", "--kube-version", kubernetes, "-f", valuesFile("minimal")}, args...)
 	stdout, stderr, ok := call(t, args...)
 	if !ok {
 		return nil, stderr
 	}
-	if o, err = decode(stdout); err != nil {
+	o, err := decode(stdout)
+	if err != nil {
 		t.Fatal(err)
 	}
 	return o, ""

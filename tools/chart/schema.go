@@ -19,8 +19,8 @@ var definitions []byte
 // managed are the daemon's keys that the chart sets by itself. A key that ends with a
 // dot stands for all below it.
 var managed = []string{
-	"node.", "cluster.listen", "cluster.advertise", "cluster.peers", "tls.", "grant.", "secrets.",
-	"gateway.wireguard.private_key_file",
+	"node.", "cluster.listen", "cluster.advertise", "cluster.peers", "cluster.preferred_leader", "tls.", "grant.", "secrets.",
+	"gateway.wireguard.private_key_file", "gateway.bind", "gateway.service.",
 	"inner.phone_api.cert", "inner.phone_api.key", "inner.barrel_api.cert", "inner.barrel_api.key",
 	"fallback.listen", "fallback.cert", "fallback.key",
 	"upstream.ca", "upstream.cert", "upstream.key",
@@ -37,7 +37,7 @@ func isManaged(path string) bool {
 
 // choices are the daemon's keys that take one of a few words.
 var choices = map[string][]any{
-	"gateway.address_driver":  {"netlink", "external", "loopback"},
+	"gateway.address_driver":  {"netlink", "external", "service", "loopback"},
 	"gateway.gtp.failed_path": {"keep", "release"},
 	"inner.driver":            {"netstack", "tun"},
 	"log.level":               {"debug", "info", "warn", "error"},

@@ -22,7 +22,7 @@ sealedge.environment.
 {{- end -}}
 {{- $chart := dict
   "node" (dict "data_dir" "/var/lib/sealedge/data")
-  "cluster" (dict "listen" ":7000" "peers" $peers)
+  "cluster" (dict "listen" ":7000" "peers" $peers "preferred_leader" (printf "%s-0" $full))
   "tls" (dict "ca" $ca)
   "inner" (dict "phone_api" (get $pair "phone-api") "barrel_api" (get $pair "barrel-api"))
   "grant" (dict "key_file" (printf "%s/grant-key.pem" $pki))
@@ -59,6 +59,9 @@ sealedge.environment.
 {{- end -}}
 {{- $_ := set $chart "fallback" $fallback -}}
 {{- end -}}
+{{- if include "sealedge.service" . -}}
+{{- $_ := set $chart "gateway" (dict "service" (dict "endpoint_slice" (include "sealedge.gatewayService" .))) -}}
+{{- end -}}
 {{- $config := mergeOverwrite (deepCopy .Values.config) $chart -}}
 {{- if not $config.gateway.interface -}}
 {{- $_ := unset $config.gateway "interface" -}}
@@ -77,6 +80,12 @@ where another pod works on its data.
   {{- else }}
   valueFrom: {fieldRef: {fieldPath: metadata.name}}
   {{- end }}
+{{- if include "sealedge.service" .root }}
+- name: SEALEDGE_GATEWAY_BIND
+  valueFrom: {fieldRef: {fieldPath: status.podIP}}
+- name: SEALEDGE_GATEWAY_SERVICE_MACHINE
+  valueFrom: {fieldRef: {fieldPath: spec.nodeName}}
+{{- end }}
 {{- $parts := list (list "TLS" "") (list "ADMIN" "-admin") (list "INTRANET" "-intranet") -}}
 {{- $fallback := .root.Values.fallback -}}
 {{- if and $fallback.enabled (not $fallback.existingSecret) -}}

@@ -97,6 +97,15 @@ imagePullSecrets:
 {{- if eq (include "sealedge.config" (dict "root" . "path" "gateway.address_driver")) "netlink" }}true{{ end -}}
 {{- end -}}
 
+{{- define "sealedge.service" -}}
+{{- if eq (include "sealedge.config" (dict "root" . "path" "gateway.address_driver")) "service" }}true{{ end -}}
+{{- end -}}
+
+{{/* The Service of the gateway address, and its EndpointSlice. */}}
+{{- define "sealedge.gatewayService" -}}
+{{- include "sealedge.fullname" . }}-gateway
+{{- end -}}
+
 {{- define "sealedge.tun" -}}
 {{- if eq (include "sealedge.config" (dict "root" . "path" "inner.driver")) "tun" }}true{{ end -}}
 {{- end -}}

@@ -1,4 +1,4 @@
-{{/* Refuses a restoration that can't be done, and to begin anew where one wasn't. */}}
+{{/* Refuses a repair that can't be done, and to start nodes where one wasn't. */}}
 {{- define "sealedge.validateRestore" -}}
 {{- $full := include "sealedge.fullname" . -}}
 {{- $namespace := .Release.Namespace -}}
@@ -17,13 +17,27 @@
 {{- if dig "metadata" "deletionTimestamp" "" $claim -}}
 {{- fail (printf "the claim data-%s-0 is being deleted: wait until it is gone. A pod that still uses it holds it:\n  kubectl -n %s get pods,pvc" $full $namespace) -}}
 {{- end -}}
-{{- else -}}
-{{- $job := include "sealedge.found" (dict "root" . "apiVersion" "batch/v1" "kind" "Job" "name" (printf "%s-restore" $full)) | fromJson -}}
+{{- end -}}
+{{- if and $r.enabled .Values.recover.enabled -}}
+{{- fail "restore.enabled and recover.enabled exclude each other: a backup is restored where no node has its data any more" -}}
+{{- end -}}
+{{- if and .Values.recover.enabled (ge (int .Values.recover.node) (include "sealedge.peers" . | int)) -}}
+{{- fail (printf "recover.node is %d, and the last node is %d" (int .Values.recover.node) (sub (include "sealedge.peers" . | int) 1)) -}}
+{{- end -}}
+{{- if not (include "sealedge.stopped" .) -}}
 {{- $nodes := include "sealedge.found" (dict "root" . "apiVersion" "apps/v1" "kind" "StatefulSet" "name" $full) | fromJson -}}
+{{- range $verb, $else := dict "restore" "would begin a new, empty cluster" "recover" "would have no quorum" -}}
+{{- $job := include "sealedge.found" (dict "root" $ "apiVersion" "batch/v1" "kind" "Job" "name" (printf "%s-%s" $full $verb)) | fromJson -}}
 {{- if and $job $nodes (eq (dig "spec" "replicas" 1 $nodes | int) 0) (eq (dig "status" "succeeded" 0 $job | int) 0) -}}
-{{- fail (printf "the restoration hasn't succeeded, and without it the nodes would begin a new, empty cluster. See why:\n  kubectl -n %s logs job/%s-restore\nand upgrade once more with restore.enabled. If you mean to begin without the backup: kubectl -n %s delete job %s-restore" $namespace $full $namespace $full) -}}
+{{- fail (printf "the nodes are stopped, the Job %s-%s hasn't succeeded, and without it they %s. See why:\n  kubectl -n %s logs job/%s-%s\nand upgrade once more with %s.enabled. If you mean to start them as they are: kubectl -n %s delete job %s-%s" $full $verb $else $namespace $full $verb $verb $namespace $full $verb) -}}
 {{- end -}}
 {{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Whether all nodes are stopped, for a Job that works on the volume of one. */}}
+{{- define "sealedge.stopped" -}}
+{{- if or .Values.restore.enabled .Values.recover.enabled }}true{{ end -}}
 {{- end -}}
 
 {{- define "sealedge.backupClaim" -}}
@@ -37,4 +51,63 @@
 {{- else if or .Values.backup.enabled .Values.backup.existingClaim -}}
 {{- include "sealedge.backupClaim" . -}}
 {{- end -}}
+{{- end -}}
+
+{{/*
+A Job that works on the volume of a node while none runs: {root, verb, node, args,
+mounts, volumes}. The upgrade succeeds if it does. It stays: the next upgrade looks at it.
+*/}}
+{{- define "sealedge.repair" -}}
+{{- $root := .root -}}
+apiVersion: batch/v1
+kind: Job
+metadata:
+  name: {{ include "sealedge.fullname" $root }}-{{ .verb }}
+  namespace: {{ $root.Release.Namespace }}
+  labels: {{- include "sealedge.labels" $root | nindent 4 }}
+  annotations:
+    helm.sh/hook: post-install,post-upgrade
+    helm.sh/hook-delete-policy: before-hook-creation
+spec:
+  # What fails would fail again.
+  backoffLimit: 0
+  activeDeadlineSeconds: {{ $root.Values.restore.activeDeadlineSeconds }}
+  template:
+    metadata:
+      labels:
+        {{- include "sealedge.selector" $root | nindent 8 }}
+        app.kubernetes.io/component: {{ .verb }}
+    spec:
+      {{- include "sealedge.toolPod" $root | nindent 6 }}
+      containers:
+        - name: {{ .verb }}
+          image: {{ include "sealedge.image" (dict "root" $root "of" $root.Values.image.gateway) }}
+          imagePullPolicy: {{ $root.Values.image.pullPolicy }}
+          command: [/usr/bin/sealedge]
+          args: {{- concat (list .verb "--config=/etc/sealedge/config/sealedge.yaml") .args | toYaml | nindent 12 }}
+          env:
+            {{- include "sealedge.environment" (dict "root" $root "node" .node) | nindent 12 }}
+            # This pod has neither the interface nor the device, and needs none.
+            {{- if include "sealedge.netlink" $root }}
+            - {name: SEALEDGE_GATEWAY_INTERFACE, value: lo}
+            {{- end }}
+            {{- if include "sealedge.tun" $root }}
+            - {name: SEALEDGE_INNER_DRIVER, value: netstack}
+            {{- end }}
+          resources: {{- toYaml $root.Values.resources | nindent 12 }}
+          securityContext: {{- include "sealedge.containerSecurity" $root | nindent 12 }}
+          volumeMounts:
+            - {name: data, mountPath: /var/lib/sealedge}
+            {{- with .mounts }}
+            {{- toYaml . | nindent 12 }}
+            {{- end }}
+            {{- include "sealedge.mounts" $root | nindent 12 }}
+      volumes:
+        - name: data
+          persistentVolumeClaim:
+            claimName: data-{{ .node }}
+        {{- with .volumes }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+        {{- include "sealedge.volumes" $root | nindent 8 }}
 {{- end -}}

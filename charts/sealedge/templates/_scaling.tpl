@@ -14,7 +14,7 @@ for a restoration.
 {{- define "sealedge.leaving" -}}
 {{- $full := include "sealedge.fullname" . -}}
 {{- $names := list -}}
-{{- if not .Values.restore.enabled -}}
+{{- if not (include "sealedge.stopped" .) -}}
 {{- range $i := untilStep (int .Values.replicas) (include "sealedge.was" . | int) 1 -}}
 {{- $names = append $names (printf "%s-%d" $full $i) -}}
 {{- end -}}
@@ -33,7 +33,7 @@ for a restoration.
 {{- $namespace := .Release.Namespace -}}
 {{- $was := include "sealedge.was" . | int -}}
 {{- $replicas := int .Values.replicas -}}
-{{- if and $was (not .Values.restore.enabled) -}}
+{{- if and $was (not (include "sealedge.stopped" .)) -}}
 {{- if lt $replicas $was -}}
 {{- if not (include "sealedge.operatorSecret" .) -}}
 {{- fail (printf "replicas goes from %d to %d, and operator.existingSecret is missing, with which the nodes that go would be removed from the cluster. Set it, or do it by hand:\n  sealctl cluster retire %s --reason WHY\n  kubectl -n %s scale statefulset/%s --replicas %d\nand upgrade then" $was $replicas (include "sealedge.leaving" .) $namespace $full $replicas) -}}
@@ -54,6 +54,26 @@ for a restoration.
 {{- fail (printf "%s would start with the volume of the claim data-%s, which is there already. If the node was removed (\"sealctl cluster members\" has it no more), its data can't be used again:\n  kubectl -n %s delete pvc data-%s\nIf it is a member, start it before the upgrade:\n  kubectl -n %s scale statefulset/%s --replicas %d" $node $node $namespace $node $namespace $full $replicas) -}}
 {{- end -}}
 {{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* A StatefulSet's claims can't be changed: the API server says so, but not what to do. */}}
+{{- define "sealedge.validateVolumes" -}}
+{{- $full := include "sealedge.fullname" . -}}
+{{- $namespace := .Release.Namespace -}}
+{{- $claims := list -}}
+{{- if .Release.IsUpgrade -}}
+{{- $claims = include "sealedge.found" (dict "root" . "apiVersion" "apps/v1" "kind" "StatefulSet" "name" $full) | fromJson | dig "spec" "volumeClaimTemplates" list -}}
+{{- end -}}
+{{- range $claims -}}
+{{- $size := dig "spec" "resources" "requests" "storage" "" . -}}
+{{- if ne $size $.Values.persistence.size -}}
+{{- fail (printf "persistence.size is %s, and the volumes of the nodes that run have %s. Enlarge each volume, if its class can; then have the StatefulSet made anew by this upgrade, while its pods go on:\n  kubectl -n %s patch pvc data-%s-0 -p '{\"spec\":{\"resources\":{\"requests\":{\"storage\":\"%s\"}}}}'\n  kubectl -n %s delete statefulset %s --cascade=orphan" $.Values.persistence.size $size $namespace $full $.Values.persistence.size $namespace $full) -}}
+{{- end -}}
+{{- $class := dig "spec" "storageClassName" "" . -}}
+{{- if ne $class $.Values.persistence.storageClass -}}
+{{- fail (printf "persistence.storageClass is %q, and the volumes of the nodes that run are of %q: a volume can't change its class. Keep it; or replace the nodes one after the other, as docs/runbooks/dead-node.md says, after:\n  kubectl -n %s delete statefulset %s --cascade=orphan" $.Values.persistence.storageClass $class $namespace $full) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -20,16 +20,37 @@
 {{- if and $v.config.gateway.interface (not (include "sealedge.netlink" .)) -}}
 {{- fail "config.gateway.interface is only for config.gateway.address_driver netlink" -}}
 {{- end -}}
+{{- if include "sealedge.netlink" . -}}
+{{- $interfaces := list "eth0" -}}
+{{- range $v.multus.networks -}}
+{{- $interfaces = append $interfaces .interface -}}
+{{- end -}}
+{{- if not (or (has $v.config.gateway.interface $interfaces) (hasKey $v.podAnnotations "k8s.v1.cni.cncf.io/networks")) -}}
+{{- fail (printf "config.gateway.interface is %s, and pods have only %s: add it to multus.networks" $v.config.gateway.interface (join ", " $interfaces)) -}}
+{{- end -}}
+{{- end -}}
 {{- if gt (int $v.replicas) $peers -}}
 {{- fail (printf "replicas is %d, but the configuration lists %d nodes: raise peers first, wait until all nodes are ready, then raise replicas" (int $v.replicas) $peers) -}}
 {{- end -}}
 {{- if and .Release.IsInstall (ne (int $v.replicas) $peers) -}}
 {{- fail (printf "peers is %d and replicas %d: a new cluster begins only when every node that is listed is there; leave peers 0" $peers (int $v.replicas)) -}}
 {{- end -}}
+{{- include "sealedge.validateVolumes" . -}}
 {{- include "sealedge.validateRestore" . -}}
 {{- include "sealedge.validateScaling" . -}}
 {{- if ge (len (default list $v.config.gateway.addresses)) $peers -}}
 {{- fail (printf "config.gateway.addresses makes %d gateway addresses, but there are %d nodes to hold them" (len $v.config.gateway.addresses | add1) $peers) -}}
+{{- end -}}
+{{- $lb := $v.loadBalancer -}}
+{{- if include "sealedge.service" . -}}
+{{- if $v.config.gateway.addresses -}}
+{{- fail "config.gateway.address_driver service takes one gateway address: remove config.gateway.addresses" -}}
+{{- end -}}
+{{- if not (or $v.serviceAccount.create $v.serviceAccount.name) -}}
+{{- fail "serviceAccount.name is missing: with config.gateway.address_driver service it gets a Role, and default is every pod's" -}}
+{{- end -}}
+{{- else if or $lb.annotations $lb.loadBalancerIP $lb.loadBalancerClass $lb.loadBalancerSourceRanges -}}
+{{- fail "loadBalancer is only for config.gateway.address_driver service" -}}
 {{- end -}}
 {{- if and $v.pki.existingSecret $v.pki.certManager.enabled -}}
 {{- fail "pki.existingSecret and pki.certManager.enabled exclude each other" -}}
