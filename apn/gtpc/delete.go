@@ -24,7 +24,7 @@ func (s *Server) DeleteSession(ctx context.Context, session *command.Session) er
 		return ErrNoPath
 	}
 	addr = addr.Unmap()
-	if _, ok := prefixOf(s.cfg.AllowedPeers, addr); !ok {
+	if _, ok := prefixOf(s.bounds.Load().allowed, addr); !ok {
 		// Its F-TEID named an address that isn't a peer's, or is none any more.
 		// Nobody else is to be bothered.
 		return fmt.Errorf("%w: %s is no allowed peer", ErrNoPath, addr)

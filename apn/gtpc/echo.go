@@ -61,7 +61,7 @@ func (l *loop) watched() []EchoPeer {
 	seen := map[netip.Addr]bool{}
 	for _, peer := range l.s.cfg.EchoPeers() {
 		peer.Addr = peer.Addr.Unmap()
-		_, allowed := prefixOf(l.s.cfg.AllowedPeers, peer.Addr)
+		_, allowed := prefixOf(l.s.bounds.Load().allowed, peer.Addr)
 		if seen[peer.Addr] || !allowed {
 			continue
 		}
@@ -174,7 +174,7 @@ func (s *Server) AskCounter(peer EchoPeer) {
 // doubt asks a peer for its counter.
 func (l *loop) doubt(now time.Time, peer EchoPeer) {
 	peer.Addr = peer.Addr.Unmap()
-	if _, allowed := prefixOf(l.s.cfg.AllowedPeers, peer.Addr); !allowed || len(l.asked.byKey) >= maxAsked {
+	if _, allowed := prefixOf(l.s.bounds.Load().allowed, peer.Addr); !allowed || len(l.asked.byKey) >= maxAsked {
 		return
 	}
 	if peer.Version != 1 {

@@ -16,14 +16,13 @@ import (
 // Message types that have no business at a PGW or GGSN are the parser's to drop,
 // and whose session a TEID is, apn/session's to know. The reader owns it.
 type firewall struct {
-	allowed []netip.Prefix
-	rate    pace // of Creates of all peers together
+	*bounds // as they were at this datagram
 	all     bucket
 	peers   *buckets[netip.Addr] // of Creates, for those peers whose carrier has a limit
 }
 
 func newFirewall(allowed []netip.Prefix, createRate int) *firewall {
-	return &firewall{allowed: allowed, rate: perSecond(createRate), peers: newBuckets[netip.Addr]()}
+	return &firewall{bounds: &bounds{allowed: allowed, rate: perSecond(createRate)}, peers: newBuckets[netip.Addr]()}
 }
 
 // prefixOf returns the allow-listed range that a peer is in, the narrowest.

@@ -1,6 +1,7 @@
 package gtpc
 
 import (
+	"errors"
 	"net/netip"
 	"testing"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/wmnsk/go-gtp/gtpv2/ie"
 
 	"github.com/sealedge/sealedge/apn/gtp/gtptest"
+	"github.com/sealedge/sealedge/cluster/command"
 	"github.com/sealedge/sealedge/policy"
 	"github.com/sealedge/sealedge/policy/ident"
 )
@@ -167,6 +169,38 @@ func TestFirewallFollowsPolicy(t *testing.T) {
 			if n := len(r.conn.sent()); n != want {
 				t.Errorf("policy %d: %d answers", i, n)
 			}
+		}
+	})
+}
+
+// Who may speak, and how fast, may be said anew while a socket is served: the next
+// message is judged by it.
+func TestBoundsChange(t *testing.T) {
+	inBubble(t, Config{AllowedPeers: prefixes("127.0.20.0/24"), CreateRate: 1}, answering("ok"), func(t *testing.T, r *rig) {
+		s := gtptest.New()
+		s.Addr = sgw.Addr()
+		create := func(n int) (answered int) {
+			for range n {
+				s.Seq++
+				r.from(sgw, s.Create())
+				answered += len(r.conn.sent())
+			}
+			return answered
+		}
+		if n := create(5); n != 1 {
+			t.Errorf("%d of 5 at one a second", n)
+		}
+		r.Bound(prefixes("127.0.30.0/24"), 3)
+		after(time.Minute)
+		if n := create(5); n != 0 || r.count(countPeerNotAllowed) != 5 {
+			t.Errorf("%d answers to a peer that isn't allowed any more: %v", n, r.Counters())
+		}
+		if err := r.DeleteSession(t.Context(), &command.Session{Gtp: &command.GTPPath{PeerC: &command.FTEID{Address: sgw.Addr().AsSlice()}}}); !errors.Is(err, ErrNoPath) {
+			t.Errorf("it is asked to delete a session: %v", err)
+		}
+		r.Bound(prefixes("127.0.20.0/31"), 3)
+		if n := create(5); n != 3 {
+			t.Errorf("%d of 5 at three a second", n)
 		}
 	})
 }

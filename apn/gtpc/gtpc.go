@@ -29,6 +29,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
@@ -144,12 +145,12 @@ var (
 
 // Server speaks GTP-C on one socket at a time.
 type Server struct {
-	cfg         Config
-	handler     Handler
-	log         *slog.Logger
-	prefixNames map[netip.Prefix]string // of AllowedPeers; never changed
-	counts      counters
-	tallies     tallies
+	cfg     Config
+	handler Handler
+	log     *slog.Logger
+	bounds  atomic.Pointer[bounds]
+	counts  counters
+	tallies tallies
 
 	mu   sync.Mutex
 	loop *loop // of the Serve that is running; nil when none is
@@ -184,11 +185,26 @@ func New(cfg Config, handler Handler) *Server {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{cfg: cfg, handler: handler, log: cfg.Logger, prefixNames: map[netip.Prefix]string{}}
-	for _, p := range cfg.AllowedPeers {
-		s.prefixNames[p] = p.String()
-	}
+	s := &Server{cfg: cfg, handler: handler, log: cfg.Logger}
+	s.Bound(cfg.AllowedPeers, cfg.CreateRate)
 	return s
+}
+
+// Bound puts others in the place of Config.AllowedPeers and Config.CreateRate, from the
+// next message on. The sessions of a peer that is no more among them stay.
+func (s *Server) Bound(allowed []netip.Prefix, createRate int) {
+	b := &bounds{allowed: allowed, names: map[netip.Prefix]string{}, rate: perSecond(createRate)}
+	for _, p := range allowed {
+		b.names[p] = p.String()
+	}
+	s.bounds.Store(b)
+}
+
+// bounds are what may be set anew while a server runs. They are never changed.
+type bounds struct {
+	allowed []netip.Prefix
+	names   map[netip.Prefix]string
+	rate    pace // of Creates of all peers together
 }
 
 func defaults[T comparable](v *T, otherwise T) {

@@ -95,6 +95,7 @@ func (s *Server) read(ctx context.Context, conn Conn, l *loop) error {
 		}
 		failed = 0
 		now := time.Now()
+		wall.bounds = s.bounds.Load()
 		a, ok := s.admit(wall, rules.at(now), now, netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), buf[:n])
 		if !ok {
 			continue
@@ -148,8 +149,9 @@ func (s *Server) peerName(c *policy.Carrier, peer netip.Addr) string {
 	if c != nil && c.Name != "" {
 		return c.Name
 	}
-	prefix, _ := prefixOf(s.cfg.AllowedPeers, peer)
-	return s.prefixNames[prefix]
+	b := s.bounds.Load()
+	prefix, _ := prefixOf(b.allowed, peer)
+	return b.names[prefix]
 }
 
 // drop counts a datagram that gets no answer.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/sealedge/sealedge/apn/gtp/gtptest"
 	"github.com/sealedge/sealedge/apn/gtpu"
@@ -177,6 +178,39 @@ func TestCarry(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Who is allowed beside the peers of tunnels may be said anew.
+func TestAllowedPeersChange(t *testing.T) {
+	const echo = "3201000400000000abcd0000"
+	other := netip.MustParseAddrPort("127.0.30.1:2152")
+	bubble(t, gtpu.Config{AllowedPeers: []netip.Prefix{netip.MustParsePrefix("127.0.30.0/24")}, Answers: 1}, func(t *testing.T, r *rig) {
+		answered := func(peer netip.AddrPort) (answers int) {
+			for range 2 {
+				r.written()
+				r.arrive(peer, unhex(t, echo))
+				answers += len(r.written())
+			}
+			return answers
+		}
+		if n := answered(other); n != 1 {
+			t.Errorf("an allowed peer is answered %d times at one a second", n)
+		}
+		r.Bound(nil, 100)
+		time.Sleep(time.Second)
+		if answered(other) != 0 {
+			t.Error("a peer that isn't allowed any more is answered")
+		}
+		r.Carry(put(tunnel(2, nil)))
+		if answered(sgw) != 2 {
+			t.Error("the peer of a tunnel isn't")
+		}
+		r.Bound([]netip.Prefix{netip.MustParsePrefix("127.0.30.1/32")}, 100)
+		time.Sleep(time.Second)
+		if answered(other) != 2 {
+			t.Error("a peer that is allowed again isn't, or at the rate of before")
+		}
+	})
 }
 
 // A peer is known as long as it has a tunnel, and not longer.

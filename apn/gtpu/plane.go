@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -115,8 +116,9 @@ type Plane struct {
 	shaper  shaper
 
 	// The packet path reads these without a lock; Carry writes them.
-	index  [numKeys]*index
-	socket atomic.Pointer[socket] // nil while no Serve runs
+	index     [numKeys]*index
+	allowlist atomic.Pointer[[]netip.Prefix] // see Bound
+	socket    atomic.Pointer[socket]         // nil while no Serve runs
 
 	// mu is held by Carry for writing, and for reading by what is rare on the
 	// packet path: answers and Error Indications.
@@ -174,6 +176,7 @@ func New(cfg Config) *Plane {
 		paths:   make(map[netip.Addr]*path),
 		shaper:  shaper{wake: make(chan struct{}, 1)},
 	}
+	p.allowlist.Store(&cfg.AllowedPeers)
 	for by := range p.index {
 		p.index[by] = newIndex(by)
 	}
@@ -229,10 +232,13 @@ func (p *Plane) knows(addr netip.Addr) bool {
 }
 
 func (p *Plane) allowed(addr netip.Addr) bool {
-	for _, prefix := range p.cfg.AllowedPeers {
-		if prefix.Contains(addr) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(*p.allowlist.Load(), func(p netip.Prefix) bool { return p.Contains(addr) })
+}
+
+// Bound puts others in the place of Config.AllowedPeers and Config.Answers, from the
+// next packet on.
+func (p *Plane) Bound(allowed []netip.Prefix, answers int) {
+	p.allowlist.Store(&allowed)
+	p.answers.SetLimit(rate.Limit(answers))
+	p.answers.SetBurst(answers)
 }
