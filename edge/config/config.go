@@ -24,7 +24,8 @@ import (
 // Config is the whole configuration of one node.
 //
 // The tags say the key, whether it is required, and the range of a number or
-// time span ("0,60s..1h" also takes 0), or the family of an address. Paths are
+// time span ("0,60s..1h" also takes 0), or the family of an address, and whether the key
+// is taken up while a node runs. Paths are
 // absolute or relative to the configuration file in the file, and ready to open
 // here.
 type Config struct {
@@ -110,12 +111,12 @@ type Service struct {
 
 // GTP is the carrier's side, GTP-C on UDP 2123 and GTP-U on UDP 2152.
 type GTP struct {
-	AllowedPeers []netip.Prefix `key:"allowed_peers,required"`
+	AllowedPeers []netip.Prefix `key:"allowed_peers,required" reload:"yes"`
 	T3           time.Duration  `key:"t3" range:"100ms..20s"` // T3-RESPONSE, TS 29.274 7.6
 	N3           int            `key:"n3" range:"1..10"`      // N3-REQUESTS
-	Answers      int            `key:"answers_per_second" range:"1..100000"`
-	Creates      int            `key:"creates_per_second" range:"1..1000000"` // of all peers together
-	MaxSessions  int            `key:"max_sessions" range:"1..10000000"`      // of the cluster; beyond it Creates are refused
+	Answers      int            `key:"answers_per_second" range:"1..100000" reload:"yes"`
+	Creates      int            `key:"creates_per_second" range:"1..1000000" reload:"yes"` // of all peers together
+	MaxSessions  int            `key:"max_sessions" range:"1..10000000" reload:"yes"`      // of the cluster; beyond it Creates are refused
 	// EchoInterval and UserEchoInterval are how often a peer of sessions is asked
 	// for an Echo Response, over GTP-C and GTP-U. 0: never.
 	EchoInterval     time.Duration `key:"echo_interval" range:"0,60s..1h"`
@@ -240,7 +241,7 @@ type Telemetry struct {
 
 // Log is what goes to standard error.
 type Log struct {
-	Level  slog.Level `key:"level"`
+	Level  slog.Level `key:"level" reload:"yes"`
 	Format Format     `key:"format"`
 }
 

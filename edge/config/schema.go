@@ -10,6 +10,7 @@ type key struct {
 	path     string // "cluster.listen"
 	required bool
 	bounds   string        // "least..most" of a number or time span
+	reload   bool          // it is taken up while a node runs
 	field    reflect.Value // where the value goes
 }
 
@@ -34,7 +35,7 @@ func keysOf(section reflect.Value, prefix string) []key {
 			out = append(out, keysOf(v, prefix+name+".")...)
 			continue
 		}
-		out = append(out, key{path: prefix + name, required: option == "required", bounds: field.Tag.Get("range"), field: v})
+		out = append(out, key{path: prefix + name, required: option == "required", bounds: field.Tag.Get("range"), reload: field.Tag.Get("reload") == "yes", field: v})
 	}
 	return out
 }
