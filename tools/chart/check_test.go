@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -118,7 +119,10 @@ func TestHelmTestComesAsACarrier(t *testing.T) {
 	if err := json.Unmarshal([]byte(decoded(t, "full").Test.Annotations["k8s.v1.cni.cncf.io/networks"]), &networks); err != nil {
 		t.Fatal(err)
 	}
-	if len(networks) != 1 || networks[0].Name != "signal" || networks[0].Namespace != "seals" || networks[0].IPs[0] != "198.51.100.77/24" || networks[0].Interface != "test" {
+	made := slices.ContainsFunc(decoded(t, "full").Networks, func(n *network) bool {
+		return n.Name == "carriers" && strings.Contains(n.Spec.Config, `"type":"static"`)
+	})
+	if len(networks) != 1 || !made || networks[0].Name != "carriers" || networks[0].Namespace != "seals" || networks[0].IPs[0] != "198.51.100.77/24" || networks[0].Interface != "test" {
 		t.Errorf("networks: %+v", networks)
 	}
 }

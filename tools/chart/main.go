@@ -1,6 +1,6 @@
 // Command chart makes values.schema.json and README.md of charts/sealedge out of
 // its values.yaml, whose comments explain every key, and out of the daemon's
-// reference configuration; "go generate" runs it. Its tests render the chart with
+// reference configuration, and the list of the keys that nodes take up while they run; "go generate" runs it. Its tests render the chart with
 // helm, for which "go run ./tools/chart helm" builds the version that they want,
 // once, in the user's cache.
 package main
@@ -12,6 +12,9 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strings"
+
+	"github.com/sealedge/sealedge/edge/config"
 )
 
 //go:generate go run . generate ../../charts/sealedge
@@ -61,7 +64,18 @@ func made(dir string) (map[string][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return map[string][]byte{"README.md": page, "values.schema.json": rules}, nil
+	return map[string][]byte{"README.md": page, "values.schema.json": rules, "templates/_reloadable.tpl": reloadable()}, nil
+}
+
+// reloadable tells the templates which keys nodes take up while they run.
+func reloadable() []byte {
+	var b strings.Builder
+	b.WriteString("{{/* Made by \"go generate ./tools/chart\": the keys that nodes take up while they run. */}}\n{{- define \"sealedge.reloadable\" -}}\n")
+	for _, key := range config.Reloadable() {
+		b.WriteString("- " + key + "\n")
+	}
+	b.WriteString("{{- end -}}\n")
+	return []byte(b.String())
 }
 
 func generate(dir string) error {

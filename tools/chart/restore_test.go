@@ -76,7 +76,7 @@ func TestTheFirstNodesVolumeIsRestored(t *testing.T) {
 		if (o.Claim != nil) != c.made {
 			t.Fatalf("%s: a claim is made: %v", name, o.Claim != nil)
 		}
-		if c.made && (o.Claim.Name != claim || o.Claim.Annotations["helm.sh/resource-policy"] != "keep" || o.Claim.Spec.Resources.Requests.Storage().Cmp(*template.Spec.Resources.Requests.Storage()) != 0) {
+		if c.made && (o.Claim.Name != claim || o.Claim.Annotations["helm.sh/hook"] != "pre-install,pre-upgrade" || o.Claim.Annotations["helm.sh/hook-delete-policy"] != "hook-failed" || o.Claim.Spec.Resources.Requests.Storage().Cmp(*template.Spec.Resources.Requests.Storage()) != 0) {
 			t.Errorf("%s: %+v", name, o.Claim)
 		}
 		if *job.Spec.BackoffLimit != 0 || !strings.Contains(job.Annotations["helm.sh/hook"], "post-upgrade") || !strings.Contains(job.Annotations["helm.sh/hook"], "post-install") {

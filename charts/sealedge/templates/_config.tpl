@@ -70,6 +70,29 @@ sealedge.environment.
 {{- end -}}
 
 {{/*
+The configuration without the keys that nodes take up while they run, and without
+sections that are empty then.
+*/}}
+{{- define "sealedge.fixed" -}}
+{{- $file := include "sealedge.file" . | fromYaml -}}
+{{- range $path := include "sealedge.reloadable" . | fromYamlArray -}}
+{{- $steps := splitList "." $path -}}
+{{- $sections := list $file -}}
+{{- range initial $steps -}}
+{{- $sections = append $sections (get (last $sections) . | default dict) -}}
+{{- end -}}
+{{- $_ := unset (last $sections) (last $steps) -}}
+{{- range $i := until (len (initial $steps)) -}}
+{{- $at := sub (sub (len $steps) 2) $i | int -}}
+{{- if not (index $sections (add1 $at | int)) -}}
+{{- $_ := unset (index $sections $at) (index $steps $at) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $file -}}
+{{- end -}}
+
+{{/*
 A node shows its own certificates. It is called as its pod, or as {root, node} says,
 where another pod works on its data.
 */}}
