@@ -61,11 +61,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			},
 			{
 				Name: "init", Usage: "make a CA, certificates, configurations and a first policy that run as they are", ArgsUsage: "DIR",
-				Flags: []cli.Flag{
+				Flags: append(siteFlags(),
 					&cli.IntFlag{Name: "nodes", Value: 3, Usage: "`NUMBER` of nodes; a write waits for the majority"},
 					&cli.BoolFlag{Name: "ipv6", Usage: "terminals get an IPv6 prefix beside their IPv4 address"},
 					&cli.StringFlag{Name: "kubernetes", Usage: "the nodes are pods: `NAMESPACE/NAME` of the chart's StatefulSet; makes a Secret for it"},
-				},
+				),
 				Action: initialize,
 			},
 			{
@@ -180,6 +180,9 @@ func initialize(c *cli.Context) error {
 	if c.Bool("ipv6") {
 		// Unique local addresses (RFC 4193), as the IPv4 ones are private.
 		o.Inner6, o.Pool6 = netip.MustParseAddr("fd00:90::1"), netip.MustParsePrefix("fd00:90::/48")
+	}
+	if err := readSite(c, &o); err != nil {
+		return mistake{err}
 	}
 	if at := c.String("kubernetes"); at != "" {
 		if o.Kubernetes, err = setup.ParseKubernetes(at); err != nil {
