@@ -22,6 +22,10 @@
 // so the driver gives the address a lifetime of a few seconds in the kernel, and
 // renews it only while the node holds. Sockets are open before the address comes, and
 // are closed after it went, so that no peer is ever told "port unreachable".
+//
+// The service driver tells a Service of Kubernetes which pod the holder is. There the
+// address moves by decision of the API server, which knows nothing of leases: each
+// write says which tenure it is of, and none overwrites a later one's.
 package address
 
 import (

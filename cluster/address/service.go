@@ -82,7 +82,11 @@ func newService(s Settings) (Driver, error) {
 }
 
 func startService(api store, s Settings) *service {
-	return &service{store: api, here: s.Endpoint, holds: s.Holds, life: s.Life, log: s.Logger, counts: map[string]uint64{}}
+	d := &service{store: api, here: s.Endpoint, holds: s.Holds, life: s.Life, log: s.Logger, counts: map[string]uint64{}}
+	for _, event := range []string{"endpoint-written", "endpoint-withdrawn", "endpoint-put-right", "write-conflict", "superseded", "request-failed"} {
+		d.counts[event] = 0 // so that the first one is seen as a rise
+	}
+	return d
 }
 
 func (d *service) readable() error {

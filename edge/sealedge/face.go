@@ -177,6 +177,9 @@ func (g *gateway) openKeeper() error {
 	if err != nil {
 		return fmt.Errorf("gateway.address_driver: %w", err)
 	}
+	if counting, ok := driver.(interface{ Counters() map[string]uint64 }); ok {
+		g.delivery = counting.Counters
+	}
 	g.keeper = address.New(address.Config{
 		Node: string(g.cfg.Node.Name), Driver: driver, Addresses: addresses,
 		Leave: g.leave, HandOver: g.node.HandOver, Yields: g.node.Yields, Logger: g.component("address"),

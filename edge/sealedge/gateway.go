@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -49,6 +50,7 @@ type gateway struct {
 	departures *departures
 	tracer     trace.Tracer
 	keeper     *address.Keeper
+	delivery   func() map[string]uint64 // what bringing addresses here has counted; nil: nothing
 
 	seals       *upstream.Client
 	phones      *phoneapi.Server
@@ -59,6 +61,8 @@ type gateway struct {
 	operators   *admin.Server
 	monitoring  monitoring
 	control     *net.UnixListener // for commands of this program
+	reloader    *reloader         // nil: there is no file
+	maxSessions atomic.Int64      // gateway.gtp.max_sessions as it is now
 
 	close []func() error // in reverse order
 }
@@ -67,6 +71,7 @@ type gateway struct {
 // fails nothing is left open.
 func open(cfg *config.Config, log *slog.Logger) (_ *gateway, err error) {
 	g := &gateway{cfg: cfg, log: log.With("node", cfg.Node.Name)}
+	g.maxSessions.Store(int64(cfg.Gateway.GTP.MaxSessions))
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, g.shut())
@@ -170,7 +175,7 @@ func (g *gateway) openPlanes() (err error) {
 
 // full tells whether there is room for no more sessions.
 func (g *gateway) full() (full bool) {
-	g.node.View(func(m *state.Machine) { full = m.Counts().Sessions >= g.cfg.Gateway.GTP.MaxSessions })
+	g.node.View(func(m *state.Machine) { full = m.Counts().Sessions >= int(g.maxSessions.Load()) })
 	return full
 }
 
@@ -297,6 +302,9 @@ func (g *gateway) run(ctx context.Context) error {
 	}
 	g.serveTelemetry(failed, part)
 	part("commands", g.serveControl)
+	if g.reloader != nil {
+		part("configuration", g.reloader.run)
+	}
 	part("tunnels", g.tunnels.run)
 	for _, f := range g.faces {
 		part("session timers of "+f.name, f.timers.run)
@@ -346,8 +354,12 @@ func (g *gateway) ready() error {
 // counters collects what every part has counted, by part and reason.
 func (g *gateway) counters() map[string]uint64 {
 	all := map[string]uint64{}
+	delivery := map[string]uint64{}
+	if g.delivery != nil {
+		delivery = g.delivery()
+	}
 	for name, c := range map[string]map[string]uint64{
-		"inner":   g.network.Counters(),
+		"inner": g.network.Counters(), "address": delivery,
 		"cluster": g.node.Counters(), "phoneapi": g.phones.Counters(), "barrel": g.barrels.Counters(),
 	} {
 		for reason, n := range maps.All(c) {
