@@ -187,11 +187,11 @@ func notes(t *testing.T, there found, args ...string) string {
 
 func TestNotes(t *testing.T) {
 	secrets := func(names ...string) found {
-		items := []any{}
+		f := found{"ServiceAccount/default": map[string]any{"kind": "ServiceAccount"}}
 		for _, n := range names {
-			items = append(items, map[string]any{"metadata": map[string]any{"name": n}})
+			f["Secret/"+n] = map[string]any{"kind": "Secret", "data": initialised(t, "seals-sealedge", 3)}
 		}
-		return found{"Secret/": map[string]any{"kind": "SecretList", "items": items}}
+		return f
 	}
 	const missing = "Pods wait for Secrets that aren't there"
 	backup := []string{"--set", "backup.enabled=true,backup.recipients={age1abc},backup.existingSecret=operator"}
@@ -222,5 +222,31 @@ func TestNotes(t *testing.T) {
 				t.Errorf("%s: %q is in\n%s", name, no, said)
 			}
 		}
+	}
+}
+
+// A Secret that lacks the certificates of the nodes that come is noticed before a pod
+// waits for them.
+func TestSecretsAreLookedInto(t *testing.T) {
+	there := release(3, 3)
+	files := initialised(t, "seals-sealedge", 3)
+	there["Secret/sealedge-pki"] = map[string]any{"data": files}
+	if _, refused := upgrade(t, there); refused != "" {
+		t.Error(refused)
+	}
+	_, refused := upgrade(t, there, "--set", "peers=5")
+	for _, says := range []string{"the Secret sealedge-pki in seals lacks seals-sealedge-3.pem, seals-sealedge-3-key.pem, ", "and 9 more. It takes the certificates of all 5"} {
+		if !strings.Contains(refused, says) {
+			t.Errorf("%q isn't in %q", says, refused)
+		}
+	}
+	there["Secret/sealedge-pki"] = map[string]any{"data": initialised(t, "seals-sealedge", 5)}
+	if _, refused := upgrade(t, there, "--set", "peers=5"); refused != "" {
+		t.Error(refused)
+	}
+	// Another Secret has the keys.
+	there["Secret/k"] = map[string]any{"data": map[string]any{"secrets.key": ""}}
+	if _, refused := upgrade(t, there, "--set", "keys.existingSecret=k"); !strings.Contains(refused, "the Secret k in seals lacks grant-key.pem.") {
+		t.Error(refused)
 	}
 }

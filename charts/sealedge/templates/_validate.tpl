@@ -69,6 +69,7 @@
 {{- fail "fallback.hostnames is missing: the names that terminals know the listener by; or fallback.existingSecret" -}}
 {{- end -}}
 {{- end -}}
+{{- include "sealedge.validateSecrets" . -}}
 {{- if and $v.operator.certManager (not $v.pki.certManager.enabled) -}}
 {{- fail "operator.certManager takes pki.certManager.enabled; else operator.existingSecret" -}}
 {{- end -}}
