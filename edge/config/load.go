@@ -40,6 +40,11 @@ func Load(path string, flags map[string]string) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
+	return Parse(path, raw, flags)
+}
+
+// Parse is Load of what the file at path held.
+func Parse(path string, raw []byte, flags map[string]string) (*Config, error) {
 	cfg, l := load(path, raw, flags)
 	if all := l.problems(); len(all) > 0 {
 		return nil, all

@@ -53,7 +53,7 @@ func stoppedNode(c *cli.Context) (cluster.Config, error) {
 	if err != nil {
 		return cluster.Config{}, mistake{err}
 	}
-	return clusterConfig(cfg, logger(cfg.Log, c.App.ErrWriter))
+	return clusterConfig(cfg, logger(cfg.Log, cfg.Log.Level, c.App.ErrWriter))
 }
 
 func restore(c *cli.Context) error {

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -60,6 +61,8 @@ type gateway struct {
 	operators   *admin.Server
 	monitoring  monitoring
 	control     *net.UnixListener // for commands of this program
+	reloader    *reloader         // nil: there is no file
+	maxSessions atomic.Int64      // gateway.gtp.max_sessions as it is now
 
 	close []func() error // in reverse order
 }
@@ -68,6 +71,7 @@ type gateway struct {
 // fails nothing is left open.
 func open(cfg *config.Config, log *slog.Logger) (_ *gateway, err error) {
 	g := &gateway{cfg: cfg, log: log.With("node", cfg.Node.Name)}
+	g.maxSessions.Store(int64(cfg.Gateway.GTP.MaxSessions))
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, g.shut())
@@ -171,7 +175,7 @@ func (g *gateway) openPlanes() (err error) {
 
 // full tells whether there is room for no more sessions.
 func (g *gateway) full() (full bool) {
-	g.node.View(func(m *state.Machine) { full = m.Counts().Sessions >= g.cfg.Gateway.GTP.MaxSessions })
+	g.node.View(func(m *state.Machine) { full = m.Counts().Sessions >= int(g.maxSessions.Load()) })
 	return full
 }
 
@@ -298,6 +302,9 @@ func (g *gateway) run(ctx context.Context) error {
 	}
 	g.serveTelemetry(failed, part)
 	part("commands", g.serveControl)
+	if g.reloader != nil {
+		part("configuration", g.reloader.run)
+	}
 	part("tunnels", g.tunnels.run)
 	for _, f := range g.faces {
 		part("session timers of "+f.name, f.timers.run)

@@ -149,7 +149,9 @@ func runNode(c *cli.Context, stderr io.Writer) error {
 	if err != nil {
 		return mistake{err}
 	}
-	log := logger(cfg.Log, stderr)
+	level := new(slog.LevelVar)
+	level.Set(cfg.Log.Level)
+	log := logger(cfg.Log, level, stderr)
 	if err := capability.Raise(); err != nil {
 		log.Warn("running without them", "err", err)
 	}
@@ -157,11 +159,12 @@ func runNode(c *cli.Context, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	g.reloading(file, flags, level)
 	return errors.Join(g.run(c.Context), g.shut())
 }
 
-func logger(cfg config.Log, w io.Writer) *slog.Logger {
-	opts := &slog.HandlerOptions{Level: cfg.Level}
+func logger(cfg config.Log, level slog.Leveler, w io.Writer) *slog.Logger {
+	opts := &slog.HandlerOptions{Level: level}
 	if cfg.Format == "json" {
 		return slog.New(slog.NewJSONHandler(w, opts))
 	}

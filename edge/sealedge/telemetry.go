@@ -101,9 +101,10 @@ func (g *gateway) openTelemetry() (err error) {
 	m.server = telemetry.New(telemetry.Config{
 		Source: telemetry.Source{
 			Version: version, Node: g.vitals, Counters: g.counters, State: g.node.Clone, Procedures: g.procedures, BackedUp: g.monitoring.backedUp,
-			Certificates: func() []telemetry.Certificate { return certificates(g.cfg) },
+			Configuration: func() telemetry.Configuration { return g.reloader.state() },
+			Certificates:  func() []telemetry.Certificate { return certificates(g.cfg) },
 		},
-		Durations: m.durations,
+		Durations: m.durations, Notes: func() []string { return g.reloader.notes() },
 		Checks: []telemetry.Check{
 			{Name: "running", Run: func(context.Context) error {
 				if m.stopping.Load() {

@@ -25,8 +25,9 @@ import (
 
 const monitored = "127.248.1.1:9090"
 
-// startNode runs a node with everything switched on, until the test ends.
-func startNode(t *testing.T) (g *gateway, dir string) {
+// startNode runs a node with everything switched on, until the test ends. before is done
+// to it first, with its file and flags.
+func startNode(t *testing.T, before ...func(g *gateway, file string, flags map[string]string)) (g *gateway, dir string) {
 	t.Helper()
 	dir = filepath.Join(t.TempDir(), "c")
 	l, err := setup.Init(dir, setup.Options{
@@ -48,6 +49,9 @@ func startNode(t *testing.T) (g *gateway, dir string) {
 	}
 	if g, err = open(cfg, slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
+	}
+	for _, do := range before {
+		do(g, l.Nodes[0], flags)
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)

@@ -23,10 +23,11 @@ type Source struct {
 	Counters func() map[string]uint64
 	// State returns a copy of the replicated state, to be walked through. It is asked
 	// for once in walkEvery at most.
-	State        func() *state.Machine
-	Procedures   func() []adminapi.Procedure
-	Certificates func() []Certificate
-	BackedUp     func() time.Time // when this node last gave out a backup; zero: not since it started
+	State         func() *state.Machine
+	Procedures    func() []adminapi.Procedure
+	Certificates  func() []Certificate
+	Configuration func() Configuration
+	BackedUp      func() time.Time // when this node last gave out a backup; zero: not since it started
 }
 
 // Node is how a node stands in its cluster.
@@ -53,6 +54,12 @@ type Address struct {
 	Held    bool // by this node
 	Epoch   uint64
 	Restart uint8 // the GTP restart counter
+}
+
+// Configuration is how the configuration's file stands against what the node runs with.
+type Configuration struct {
+	Refused       bool // it has mistakes, or can't be read
+	RestartNeeded bool // it differs in keys that take a restart
 }
 
 // Certificate is one that is configured. Name is its key, such as "tls.cert".
@@ -112,6 +119,9 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 			out.put(certExpiry, float64(x.NotAfter.Unix()), x.Name)
 		}
 	}
+	file := c.src.Configuration()
+	out.put(configRefused, truth(file.Refused))
+	out.put(configRestart, truth(file.RestartNeeded))
 	c.ready(out)
 	if t := c.src.BackedUp(); !t.IsZero() {
 		out.put(backupDone, float64(t.UnixNano())/1e9)

@@ -51,12 +51,13 @@ With ` + "`telemetry.listen`" + ` in its configuration a node answers, in the cl
 |---|---|
 | ` + "`/metrics`" + ` | the metrics below, as Prometheus reads them |
 | ` + "`/livez`" + ` | 200 as long as the process can answer; ending it would mend nothing else |
-| ` + "`/readyz`" + ` | 200 when the node is a voting member, has applied all that the leader had committed when it was asked, and isn't stopping; otherwise 503 with each check and the reason |
+| ` + "`/readyz`" + ` | 200 when the node is a voting member, has applied all that the leader had committed when it was asked, and isn't stopping or drained; otherwise 503 with each check and the reason |
 | ` + "`/readyz?verbose`" + ` | the same, always with each check |
 
-The checks of ` + "`/readyz`" + ` are ` + "`running`" + ` (the node isn't giving its addresses up), ` + "`member`" + ` (it votes) and ` + "`caught-up`" + ` (a majority
+The checks of ` + "`/readyz`" + ` are ` + "`running`" + ` (the node isn't giving its addresses up, see ` + "`sealedge drain`" + `), ` + "`member`" + ` (it votes) and ` + "`caught-up`" + ` (a majority
 confirmed the leader within a second, and the node has applied what that had committed; nothing is written to the log for
-it). Without a quorum no node is ready, and all of them live.
+it). Without a quorum no node is ready, and all of them live. Lines with ` + "`[i]`" + ` are for people: that a change of the
+configuration's file was refused, or takes a restart.
 
 Nothing that is told names a subscriber, terminal, barrel, order, person or IP address: labels have values out of the
 configuration, and what the program itself counts by. An event whose name could be more than that, and any beyond ` + "%d" + ` of

@@ -35,6 +35,7 @@ func livez(w http.ResponseWriter, _ *http.Request) {
 // ask often doesn't load the cluster.
 type health struct {
 	checks []Check
+	notes  func() []string // nil: there are none
 	flight singleflight.Group
 }
 
@@ -61,6 +62,11 @@ func (h *health) readyz(w http.ResponseWriter, r *http.Request) {
 	if !failed && !verbose {
 		_, _ = fmt.Fprintln(w, "ok")
 		return
+	}
+	if h.notes != nil {
+		for _, n := range h.notes() {
+			fmt.Fprintf(&b, "[i]%s\n", n)
+		}
 	}
 	switch {
 	case err != nil:

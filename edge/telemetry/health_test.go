@@ -23,6 +23,7 @@ func quiet() Source {
 		Version: "test", Node: func() Node { return Node{Role: "follower", DiskUsed: -1} },
 		Counters: func() map[string]uint64 { return nil }, State: state.New, Certificates: func() []Certificate { return nil },
 		Procedures: func() []adminapi.Procedure { return nil }, BackedUp: func() time.Time { return time.Time{} },
+		Configuration: func() Configuration { return Configuration{} },
 	}
 }
 
@@ -71,6 +72,20 @@ func TestNothingElseIsServed(t *testing.T) {
 		method, target string
 		code           int
 	}{
+// What an operator should know beside the checks doesn't make a node unready.
+func TestNotes(t *testing.T) {
+	s := New(Config{
+		Source: quiet(), Checks: []Check{{"running", met}}, Notes: func() []string { return []string{"configuration: a restart is needed"} },
+		Logger: slog.New(slog.DiscardHandler),
+	})
+	if w := ask(s, "GET", "/readyz?verbose"); w.Code != 200 || w.Body.String() != "[+]running ok\n[i]configuration: a restart is needed\nready\n" {
+		t.Errorf("%d %q", w.Code, w.Body)
+	}
+	if w := ask(s, "GET", "/readyz"); w.Code != 200 || w.Body.String() != "ok\n" {
+		t.Errorf("%d %q", w.Code, w.Body)
+	}
+}
+
 		{"GET", "/", 404},
 		{"GET", "/debug/pprof/", 404},
 		{"GET", "/debug/pprof/heap", 404},

@@ -27,7 +27,10 @@ type Config struct {
 	Source    Source
 	Durations *Durations // nil: nothing is measured
 	Checks    []Check    // of readiness, in the order in which they are shown
-	Logger    *slog.Logger
+	// Notes is what else an operator should know, and readiness doesn't hang on; nil:
+	// nothing. It is shown beside the checks.
+	Notes  func() []string
+	Logger *slog.Logger
 }
 
 // Server answers /metrics, /livez and /readyz.
@@ -50,7 +53,7 @@ const (
 // New returns a Server that doesn't serve yet.
 func New(cfg Config) *Server {
 	s := &Server{log: cfg.Logger, mux: http.NewServeMux()}
-	h := &health{checks: cfg.Checks}
+	h := &health{checks: cfg.Checks, notes: cfg.Notes}
 	s.mux.Handle("GET /metrics", promhttp.HandlerFor(registry(cfg.Source, cfg.Durations, h), promhttp.HandlerOpts{
 		ErrorLog: slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelError), MaxRequestsInFlight: scrapes, Timeout: scrapeTime,
 	}))
