@@ -52,7 +52,7 @@ func (h *health) readyz(w http.ResponseWriter, r *http.Request) {
 	for _, s := range states {
 		if s.err != nil {
 			failed = true
-			fmt.Fprintf(&b, "[-]%s: %v\n", s.name, s.err)
+			fmt.Fprintf(&b, "[-]%s: %s\n", s.name, strings.ReplaceAll(s.err.Error(), "\n", "; "))
 		} else {
 			fmt.Fprintf(&b, "[+]%s ok\n", s.name)
 		}

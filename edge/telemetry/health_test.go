@@ -53,6 +53,11 @@ func TestReadiness(t *testing.T) {
 		{"ready, in detail", []Check{running, caughtUp}, "/readyz?verbose", 200, "[+]running ok\n[+]caught-up ok\nready\n"},
 		{"not ready says why without being asked", []Check{running, behind}, "/readyz", 503, "[+]running ok\n[-]caught-up: no leader is known\nnot ready\n"},
 		{"not ready, in detail", []Check{running, behind}, "/readyz?verbose=1", 503, "[+]running ok\n[-]caught-up: no leader is known\nnot ready\n"},
+		{
+			"a line for each check, whatever it says",
+			[]Check{{"caught-up", func(context.Context) error { return errors.Join(errors.New("no quorum"), errors.New("no leader")) }}},
+			"/readyz", 503, "[-]caught-up: no quorum; no leader\nnot ready\n",
+		},
 		{"what isn't ready lives", []Check{behind}, "/livez", 200, "ok\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -67,11 +72,6 @@ func TestReadiness(t *testing.T) {
 	}
 }
 
-func TestNothingElseIsServed(t *testing.T) {
-	for _, c := range []struct {
-		method, target string
-		code           int
-	}{
 // What an operator should know beside the checks doesn't make a node unready.
 func TestNotes(t *testing.T) {
 	s := New(Config{
@@ -86,6 +86,11 @@ func TestNotes(t *testing.T) {
 	}
 }
 
+func TestNothingElseIsServed(t *testing.T) {
+	for _, c := range []struct {
+		method, target string
+		code           int
+	}{
 		{"GET", "/", 404},
 		{"GET", "/debug/pprof/", 404},
 		{"GET", "/debug/pprof/heap", 404},
