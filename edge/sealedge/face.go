@@ -126,7 +126,7 @@ func (g *gateway) openFace(o config.Outer, first, only bool) (*face, error) {
 		Cluster: asked, Rules: g.rules.inForce, Gateway: gateway,
 		Prepare: func(ctx context.Context, s *command.Session) { g.tunnels.prepare(ctx, s) },
 		Unwrap:  g.secrets.wrapper.Unwrap, OnPeerRestart: f.restoration.counterClaimed,
-		Logger: g.component(named("gtpc")),
+		Tracer: g.monitoring.tracer(), Logger: g.component(named("gtpc")),
 	})
 	f.control = gtpc.New(gtpc.Config{
 		RestartCounter: func() uint8 { return g.restartCounter(f.name) }, Holds: f.lease.Held, AllowedPeers: gtp.AllowedPeers,
@@ -136,6 +136,7 @@ func (g *gateway) openFace(o config.Outer, first, only bool) (*face, error) {
 		OnRestartClaimed: f.restoration.counterClaimed,
 		Observe:          func(e gtpc.Event) { g.tracer.Observe(trace.Event(f.seen(e))) },
 		Answered:         g.monitoring.answered(),
+		Tracer:           g.monitoring.tracer(),
 		Logger:           g.component(named("gtpc")),
 	}, procedures)
 	f.sockets = &outer{

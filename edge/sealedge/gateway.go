@@ -81,7 +81,7 @@ func open(cfg *config.Config, log *slog.Logger) (_ *gateway, err error) {
 		return nil, fmt.Errorf("secrets: %w", err)
 	}
 	g.clusterLog = log.With("component", "cluster") // it names the node itself
-	for _, step := range []func() error{g.openCluster, g.openControl, g.openPlanes, g.openServices, g.openTelemetry} {
+	for _, step := range []func() error{g.openTraces, g.openCluster, g.openControl, g.openPlanes, g.openServices, g.openTelemetry} {
 		if err := step(); err != nil {
 			return nil, err
 		}
@@ -125,6 +125,7 @@ func (g *gateway) openCluster() error {
 		return err
 	}
 	g.measured(&c)
+	c.Tracer = g.monitoring.tracer()
 	if g.node, err = cluster.Open(c); err != nil {
 		return err
 	}
@@ -203,7 +204,7 @@ func (g *gateway) openServices() error {
 		return fmt.Errorf("tls.ca: %w", err)
 	}
 	g.barrels, err = barrel.New(barrel.Config{
-		Cluster: g.node, ClientCAs: pool, Leading: g.holdsAny, Logger: g.component("barrel"),
+		Cluster: g.tracing("barrel"), ClientCAs: pool, Leading: g.holdsAny, Logger: g.component("barrel"),
 		PSK:         func(b *command.Barrel) ([]byte, error) { return g.secrets.wrapper.Unwrap(b.Id, b.Psk) },
 		Certificate: func() (*tls.Certificate, error) { return config.Pair(barrelAPI.Cert, barrelAPI.Key) },
 	})
@@ -218,7 +219,7 @@ func (g *gateway) openServices() error {
 	}
 	phoneAPI := g.cfg.Inner.PhoneAPI
 	g.phones = phoneapi.New(phoneapi.Config{
-		Cluster: g.node, Rules: g.rules.inForce, Server: g.seals, Evidence: g.seals, Barrels: g.barrels,
+		Cluster: g.tracing("gateway"), Traces: g.uses(), Rules: g.rules.inForce, Server: g.seals, Evidence: g.seals, Barrels: g.barrels,
 		Hotspot: guard, GrantKey: grantKey, Unwrap: g.secrets.wrapper.Unwrap, Connect: g.connectInside,
 		Certificate: func() (*tls.Certificate, error) { return config.Pair(phoneAPI.Cert, phoneAPI.Key) },
 		Leading:     g.node.Holds, Used: g.monitoring.used(), Logger: g.component("phoneapi"),
@@ -230,7 +231,7 @@ func (g *gateway) openServices() error {
 		return fmt.Errorf("intranet: %w", err)
 	}
 	g.locks, err = upstream.NewListener(upstream.ListenerConfig{
-		TLS: intranetTLS, Names: []string{string(intranet.ClientURI)}, Cluster: g.node, Push: g.push, Logger: g.component("upstream"),
+		TLS: intranetTLS, Names: []string{string(intranet.ClientURI)}, Cluster: g.tracing("seal-server"), Push: g.push, Logger: g.component("upstream"),
 	})
 	if err != nil {
 		return err
@@ -241,7 +242,7 @@ func (g *gateway) openServices() error {
 		return fmt.Errorf("admin: %w", err)
 	}
 	g.operators = admin.New(admin.Config{
-		TLS: adminTLS, Cluster: g.node, Node: operated{g}, Chain: g.node, Membership: membership{g.node}, Trace: g.trace, Router: g.routers.export, Fallback: fallbackOf(g.cfg), Procedures: g.procedures, Alive: g.barrels.Alive, Push: g.push, Counters: g.counters,
+		TLS: adminTLS, Cluster: g.tracing("operator"), Node: operated{g}, Chain: g.node, Membership: membership{g.node}, Trace: g.trace, Router: g.routers.export, Fallback: fallbackOf(g.cfg), Procedures: g.procedures, Alive: g.barrels.Alive, Push: g.push, Counters: g.counters,
 		Name: string(g.cfg.Node.Name), RequestsPerSecond: g.cfg.Admin.RequestsPerSecond, Streams: g.cfg.Admin.Streams,
 		Backup: noted(&g.monitoring, g.node.Backup), Ready: g.ready, Secrets: g.secrets.wrapper, Logger: g.component("admin"),
 		Departed: g.departures.of, Locked: g.barrels.Locked, Lease: g.barrels.Lease(),

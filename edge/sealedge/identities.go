@@ -50,6 +50,7 @@ type secrets struct {
 	wrapper *keywrap.Wrapper
 	teid    []byte // keys the derivation of TEIDs
 	radius  []byte // keys the derivation of travel routers' RADIUS secrets
+	traces  []byte // keys the derivation of the ids of uses' traces
 }
 
 func readSecrets(file config.KeyFile) (secrets, error) {
@@ -72,6 +73,10 @@ func readSecrets(file config.KeyFile) (secrets, error) {
 	if err != nil {
 		return secrets{}, err
 	}
+	traces, err := derive("traces", 32)
+	if err != nil {
+		return secrets{}, err
+	}
 	w, err := keywrap.New(wrap)
-	return secrets{wrapper: w, teid: teid, radius: radius}, err
+	return secrets{wrapper: w, teid: teid, radius: radius, traces: traces}, err
 }

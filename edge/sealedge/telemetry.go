@@ -24,6 +24,7 @@ type monitoring struct {
 	metrics, profiles net.Listener // nil: not configured
 	server            *telemetry.Server
 	durations         *telemetry.Durations // nil: nobody asks for them
+	traces            *telemetry.Traces    // nil: there is no collector
 	stopping          atomic.Bool
 	backup            atomic.Pointer[time.Time] // when the last was given out; nil: not since the node started
 }
@@ -100,7 +101,7 @@ func (g *gateway) openTelemetry() (err error) {
 	}
 	m.server = telemetry.New(telemetry.Config{
 		Source: telemetry.Source{
-			Version: version, Node: g.vitals, Counters: g.counters, State: g.node.Clone, Procedures: g.procedures, BackedUp: g.monitoring.backedUp,
+			Version: version, Node: g.vitals, Counters: g.counters, State: g.node.Clone, Procedures: g.procedures, BackedUp: g.monitoring.backedUp, Traces: m.traces,
 			Configuration: func() telemetry.Configuration { return g.reloader.state() },
 			Certificates:  func() []telemetry.Certificate { return certificates(g.cfg) },
 		},
@@ -200,6 +201,8 @@ func certificates(cfg *config.Config) (all []telemetry.Certificate) {
 		{"intranet.cert", cfg.Intranet.Cert},
 		{"admin.ca", cfg.Admin.CA},
 		{"admin.cert", cfg.Admin.Cert},
+		{"telemetry.traces.ca", cfg.Telemetry.Traces.CA},
+		{"telemetry.traces.cert", cfg.Telemetry.Traces.Cert},
 	} {
 		if c.file != "" {
 			all = append(all, telemetry.Certificate{Name: c.key, NotAfter: ends(c.file)})

@@ -28,6 +28,7 @@ type Source struct {
 	Certificates  func() []Certificate
 	Configuration func() Configuration
 	BackedUp      func() time.Time // when this node last gave out a backup; zero: not since it started
+	Traces        *Traces          // nil: none are made
 }
 
 // Node is how a node stands in its cluster.
