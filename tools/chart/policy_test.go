@@ -122,6 +122,28 @@ func TestCapabilitiesFollowTheDrivers(t *testing.T) {
 	})
 }
 
+// Who pays for a pod, and whose it is, is said of every one.
+func TestEveryPodHasTheCommonLabels(t *testing.T) {
+	o, refused := upgrade(t, release(5, 5), "-f", valuesFile("full"), "--set", "replicas=3,operator.existingSecret=op,pki.existingSecret=")
+	if refused != "" {
+		t.Fatal(refused)
+	}
+	pods := map[string]map[string]string{
+		"node": o.Nodes.Spec.Template.Labels, "backup": o.Backup.Spec.JobTemplate.Spec.Template.Labels, "test": o.Test.Labels,
+		"scaling": o.Jobs["seals-sealedge-scale-down"].Spec.Template.Labels,
+	}
+	components := map[string]bool{}
+	for name, labels := range pods {
+		if labels["example.com/team"] != "seals" || labels["app.kubernetes.io/instance"] != "seals" {
+			t.Errorf("%s: %v", name, labels)
+		}
+		components[labels["app.kubernetes.io/component"]] = true
+	}
+	if len(components) != len(pods) || components[""] {
+		t.Errorf("components %v", components)
+	}
+}
+
 // What the review is for, it notices.
 func TestOffencesAreNoticed(t *testing.T) {
 	truth, lie, mode := true, false, int32(0o644)

@@ -72,6 +72,7 @@ var contradictions = []struct{ name, set, says string }{
 	{"no seal server", "config.upstream.url=", "config.upstream.url is missing"},
 	{"netlink without an interface", "config.gateway.interface=", "config.gateway.interface is missing"},
 	{"an interface that pods don't have", "config.gateway.interface=signal", "pods have only eth0: add it to multus.networks"},
+	{"networks twice", `podAnnotations.k8s\.v1\.cni\.cncf\.io/networks=a,multus.networks[0].name=a,multus.networks[0].interface=a`, "in one of them"},
 	{"an interface for external", "config.gateway.address_driver=external", "only for"},
 	{"a load balancer for nothing", "loadBalancer.annotations.a=b", "loadBalancer is only for"},
 	{"a load balancer for several addresses", "config.gateway.interface=,config.gateway.address_driver=service,config.gateway.addresses={b=192.0.2.2}", "takes one gateway address"},

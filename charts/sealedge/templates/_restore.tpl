@@ -74,9 +74,7 @@ spec:
   activeDeadlineSeconds: {{ $root.Values.restore.activeDeadlineSeconds }}
   template:
     metadata:
-      labels:
-        {{- include "sealedge.selector" $root | nindent 8 }}
-        app.kubernetes.io/component: {{ .verb }}
+      labels: {{- include "sealedge.toolLabels" (dict "root" $root "component" .verb) | nindent 8 }}
     spec:
       {{- include "sealedge.toolPod" $root | nindent 6 }}
       containers:

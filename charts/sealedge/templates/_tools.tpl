@@ -16,6 +16,15 @@ tolerations: {{- toYaml . | nindent 2 }}
 securityContext: {{- include "sealedge.podSecurity" . | nindent 2 }}
 {{- end -}}
 
+{{/* The labels of a pod that isn't a node: {root, component}. */}}
+{{- define "sealedge.toolLabels" -}}
+{{- with .root.Values.commonLabels }}
+{{- toYaml . }}
+{{ end -}}
+{{ include "sealedge.selector" .root }}
+app.kubernetes.io/component: {{ .component }}
+{{- end -}}
+
 {{- define "sealedge.podSecurity" -}}
 runAsNonRoot: true
 runAsUser: 65532

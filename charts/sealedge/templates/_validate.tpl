@@ -29,6 +29,9 @@
 {{- fail (printf "config.gateway.interface is %s, and pods have only %s: add it to multus.networks" $v.config.gateway.interface (join ", " $interfaces)) -}}
 {{- end -}}
 {{- end -}}
+{{- if and $v.multus.networks (hasKey $v.podAnnotations "k8s.v1.cni.cncf.io/networks") -}}
+{{- fail "podAnnotations has k8s.v1.cni.cncf.io/networks, which multus.networks makes: name all networks in one of them" -}}
+{{- end -}}
 {{- if gt (int $v.replicas) $peers -}}
 {{- fail (printf "replicas is %d, but the configuration lists %d nodes: raise peers first, wait until all nodes are ready, then raise replicas" (int $v.replicas) $peers) -}}
 {{- end -}}
