@@ -60,6 +60,14 @@ func TestAlertRunbooks(t *testing.T) {
 
 	s.happens = map[string]func([]string){
 		"certificate": func(words []string) { s.endCertificate(words[1], 1) },
+		"configuration": func([]string) {
+			raw, err := os.ReadFile(s.layout.Nodes[1])
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.write(s.layout.Nodes[1], strings.Replace(string(raw), "\ncluster:\n", "\ncluster:\n  apply_timeout: 4s\n", 1))
+			s.until("node 2 says that it waits for a restart", func() bool { return s.nodes[1].said("takes a restart.*cluster.apply_timeout") })
+		},
 		"carrier": func([]string) {
 			c.SetRestartCounter(7)
 			s.attach(c, s.enlist(2)) // by which the gateway hears of it
@@ -70,7 +78,7 @@ func TestAlertRunbooks(t *testing.T) {
 	if err := s.ask(1, "/v1/status", new(adminapi.Status)); err != nil {
 		t.Errorf("with the renewed certificate: %v", err)
 	}
-	for _, book := range []string{"gateway-address.md", "not-scraped.md", "unsteady.md", "audit-gaps.md", "attaches.md", "seal-uses.md"} {
+	for _, book := range []string{"configuration.md", "gateway-address.md", "not-scraped.md", "unsteady.md", "audit-gaps.md", "attaches.md", "seal-uses.md"} {
 		s.until("a node holds the gateway address", func() bool { return s.holder() != nil })
 		s.follow(book)
 	}

@@ -53,7 +53,7 @@ func known(t *testing.T, series, label string) []string {
 		part := strings.TrimSuffix(strings.TrimPrefix(series, "sealedge_"), "_events_total")
 		dirs := map[string][]string{
 			"gtpc": {"apn/gtpc"}, "gtpu": {"apn/gtpu"}, "wireguard": {"edge/wireguard"}, "cluster": {"cluster"},
-			"phoneapi": {"edge/wire"}, "restoration": {"edge/sealedge"},
+			"phoneapi": {"edge/wire"}, "restoration": {"edge/sealedge"}, "address": {"cluster/address"},
 		}[part]
 		if dirs == nil {
 			t.Fatalf("say where the events of %s come from", part)

@@ -95,6 +95,18 @@ func machinery() dashboard {
 					queries: []query{{`count by (instance, version, go_version) (sealedge_build_info{node})`, ""}},
 				},
 				{
+					title: "Configuration", kind: "timeseries", unit: "none", most: 1,
+					about: "1: the file has changed in what takes a restart, or has mistakes and is not taken.",
+					queries: []query{
+						{`sealedge_config_restart_needed{node}`, "{{instance}} waits for a restart"}, {`sealedge_config_refused{node}`, "{{instance}} has mistakes"},
+					},
+				},
+				{
+					title: "The Service of the gateway address", kind: "timeseries", unit: "short",
+					about:   "Writes of its EndpointSlice, and those that failed. Only with gateway.address_driver service.",
+					queries: []query{{`sum by (event) (increase(sealedge_address_events_total{node}[$__rate_interval]))`, "{{event}}"}},
+				},
+				{
 					title: "Command level", kind: "timeseries", unit: "none",
 					about: "Of the commands that may be in the log, and the highest that each node applies.",
 					queries: []query{
