@@ -127,20 +127,24 @@ func diskOf(s *adminapi.Status) string {
 }
 
 // quorumOf is an error when the nodes can't decide anything. Members that the
-// context doesn't name count as alive: nobody asked them.
+// context doesn't name count as alive: nobody asked them. Addresses may be of no
+// member: of a node that was removed, or that is to come.
 func quorumOf(all []answer) error {
 	voters, down := 0, 0
 	led := false
+	answer := map[string]bool{}
 	for _, a := range all {
 		if a.Status == nil {
 			down++
 			continue
 		}
+		answer[a.Status.Node] = true
 		voters = max(voters, len(a.Status.Peers))
 		led = led || a.Status.Leader != ""
 	}
+	down = min(down, max(0, voters-len(answer))) // not more than there are
 	switch {
-	case down == len(all):
+	case len(answer) == 0:
 		return &hinted{exitNoLeader, fmt.Sprintf("none of %d nodes answers", len(all)), "start the nodes, or see that the context's addresses are theirs"}
 	case down > 0 && 2*(voters-down) <= voters:
 		return &hinted{exitNoLeader, fmt.Sprintf("%d of %d nodes answer: no quorum", voters-down, voters), "start the nodes that are down; docs/runbooks/lost-quorum.md has what to do if they are lost"}

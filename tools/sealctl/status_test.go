@@ -87,3 +87,23 @@ func TestQuorumOfWhatIsNotAsked(t *testing.T) {
 		t.Error("two of three are down, and there is a quorum")
 	}
 }
+
+// A context may name addresses where no node is, as those of nodes that were removed.
+func TestQuorumOfFewerThanAreAsked(t *testing.T) {
+	var all []answer
+	for _, name := range []string{"node1", "node2", "node3"} {
+		all = append(all, answer{Address: name, Status: &adminapi.Status{Node: name, Leader: "node1", Peers: []string{"node1", "node2", "node3"}}})
+	}
+	all = append(all, answer{Address: "node4"}, answer{Address: "node5"})
+	if err := quorumOf(all); err != nil {
+		t.Errorf("all three nodes answer, and two addresses are of none: %v", err)
+	}
+	all[1].Status = nil
+	if err := quorumOf(all); err != nil {
+		t.Errorf("two of three nodes answer: %v", err)
+	}
+	all[2].Status = nil
+	if quorumOf(all) == nil {
+		t.Error("one of three nodes answers, and that is a quorum")
+	}
+}
