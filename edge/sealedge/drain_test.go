@@ -122,6 +122,9 @@ func TestDrainGivesEverythingToOthers(t *testing.T) {
 		t.Error("the drained node leads, or holds an address")
 	}
 	becomes(t, "http://"+string(leader.cfg.Telemetry.Listen)+"/readyz?verbose", "[-]running: this node is draining")
+	if err := leader.ready(); err == nil || !strings.Contains(err.Error(), "running: this node is draining") { // what a pod's probe asks
+		t.Errorf("the operators' API says of the drained node: %v", err)
+	}
 
 	code, said = commanded(t, "drain", "--data-dir", leader.dataDir())
 	if code != exitOK || !strings.Contains(said, "drained already") {

@@ -345,11 +345,17 @@ func (g *gateway) run(ctx context.Context) error {
 	return err
 }
 
-// ready tells whether this node is caught up and part of a working cluster.
+// ready tells whether this node is ready, as /readyz of the operators' API has it: by
+// the checks that monitoring sees one by one.
 func (g *gateway) ready() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	return g.node.Barrier(ctx)
+	for _, c := range g.readiness() {
+		if err := c.Run(ctx); err != nil {
+			return fmt.Errorf("%s: %w", c.Name, err)
+		}
+	}
+	return nil
 }
 
 // counters collects what every part has counted, by part and reason.

@@ -106,22 +106,27 @@ func (g *gateway) openTelemetry() (err error) {
 			Certificates:  func() []telemetry.Certificate { return certificates(g.cfg) },
 		},
 		Durations: m.durations, Notes: func() []string { return g.reloader.notes() },
-		Checks: []telemetry.Check{
-			{Name: "running", Run: func(context.Context) error {
-				if m.stopping.Load() {
-					return errors.New("this node is stopping, and gives its addresses up")
-				}
-				if g.node.Drained() {
-					return errDraining
-				}
-				return nil
-			}},
-			{Name: "member", Run: func(context.Context) error { return votes(g.node.Status()) }},
-			{Name: "caught-up", Run: g.node.ReadIndex},
-		},
+		Checks: g.readiness(),
 		Logger: g.component("telemetry"),
 	})
 	return nil
+}
+
+// readiness are the conditions on which this node is ready.
+func (g *gateway) readiness() []telemetry.Check {
+	return []telemetry.Check{
+		{Name: "running", Run: func(context.Context) error {
+			if g.monitoring.stopping.Load() {
+				return errors.New("this node is stopping, and gives its addresses up")
+			}
+			if g.node.Drained() {
+				return errDraining
+			}
+			return nil
+		}},
+		{Name: "member", Run: func(context.Context) error { return votes(g.node.Status()) }},
+		{Name: "caught-up", Run: g.node.ReadIndex},
+	}
 }
 
 // serveTelemetry names the parts that answer monitoring. Once failed ends, the node
