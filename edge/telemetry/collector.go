@@ -113,6 +113,9 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	out := sink(ch)
 	out.put(buildInfo, 1, c.src.Version, runtime.Version())
+	if c.src.Traces != nil {
+		c.src.Traces.counted(out)
+	}
 	out.node(c.src.Node())
 	for _, x := range c.src.Certificates() {
 		out.put(certReadable, truth(!x.NotAfter.IsZero()), x.Name)

@@ -13,9 +13,9 @@ import (
 	dto "github.com/prometheus/client_model/go"
 )
 
-//go:generate go test -count=1 -run ^TestDocumentIsCurrent$ . -write
+//go:generate go test -count=1 -run DocumentIsCurrent$ . -write
 
-var write = flag.Bool("write", false, "write docs/metrics.md anew")
+var write = flag.Bool("write", false, "write docs/metrics.md and docs/traces.md anew")
 
 const documentFile = "../../docs/metrics.md"
 

@@ -69,9 +69,6 @@ func registry(src Source, d *Durations, h *health) *prometheus.Registry {
 	if d != nil {
 		r.MustRegister(d.append, d.apply, d.propose, d.procedure, d.use)
 	}
-	if src.Traces != nil {
-		r.MustRegister(src.Traces)
-	}
 	prometheus.WrapRegistererWithPrefix(prefix, r).MustRegister(goCollector())
 	return r
 }

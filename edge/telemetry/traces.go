@@ -12,7 +12,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
 	"go.opentelemetry.io/otel/sdk/resource"
@@ -257,16 +256,10 @@ func (g ids) NewSpanID(ctx context.Context, _ trace.TraceID) (id trace.SpanID) {
 	return id
 }
 
-// Describe implements prometheus.Collector.
-func (t *Traces) Describe(out chan<- *prometheus.Desc) {
-	out <- tracesExported.desc
-	out <- tracesDropped.desc
-}
-
-// Collect implements prometheus.Collector.
-func (t *Traces) Collect(out chan<- prometheus.Metric) {
-	out <- prometheus.MustNewConstMetric(tracesExported.desc, prometheus.CounterValue, float64(t.exported.Load()))
+// counted puts what became of spans.
+func (t *Traces) counted(out sink) {
+	out.put(tracesExported, float64(t.exported.Load()))
 	for i, why := range drops {
-		out <- prometheus.MustNewConstMetric(tracesDropped.desc, prometheus.CounterValue, float64(t.dropped[i].Load()), why)
+		out.put(tracesDropped, float64(t.dropped[i].Load()), why)
 	}
 }

@@ -348,3 +348,30 @@ func BenchmarkSpan(b *testing.B) {
 		})
 	}
 }
+
+// What became of spans is among the metrics, of a node that makes any.
+func TestTracesAreCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := quiet()
+		if body := ask(New(Config{Source: src, Logger: slog.New(slog.DiscardHandler)}), "GET", "/metrics").Body.String(); strings.Contains(body, "sealedge_traces") {
+			t.Error("a node without a collector counts traces")
+		}
+		src.Traces = newTraces(&fakeCollector{t: t, answers: func(try int) (int, http.Header, []byte) {
+			return map[bool]int{true: 200, false: 400}[try == 1], nil, nil
+		}})
+		src.Traces.one()
+		time.Sleep(2 * batchEvery)
+		src.Traces.one()
+		src.Traces.one()
+		_ = src.Traces.Close()
+		body := ask(New(Config{Source: src, Logger: slog.New(slog.DiscardHandler)}), "GET", "/metrics").Body.String()
+		for _, want := range []string{
+			"sealedge_traces_exported_total 1", `sealedge_traces_dropped_total{cause="undelivered"} 2`,
+			`sealedge_traces_dropped_total{cause="queue-full"} 0`, `sealedge_traces_dropped_total{cause="rejected"} 0`,
+		} {
+			if !strings.Contains(body, "\n"+want+"\n") {
+				t.Errorf("no %s", want)
+			}
+		}
+	})
+}
