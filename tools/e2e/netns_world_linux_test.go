@@ -20,9 +20,10 @@ import (
 
 // world is a site whose machines are network namespaces on an Ethernet: one for
 // each node, and one for everything else, which is the test's own. The nodes use the
-// netlink driver.
+// netlink driver, unless driver says else.
 type world struct {
 	*site
+	driver   func(node int, cmd *exec.Cmd) (flags []string)
 	lan      *ethernet
 	machines []*process // each keeps the namespace of a node
 }
@@ -105,10 +106,16 @@ func program(name string) func() error {
 	return func() error { _, err := exec.LookPath(name); return err }
 }
 
+// netlinkDriver puts the gateway address on the machine's interface.
+func netlinkDriver(int, *exec.Cmd) []string {
+	return []string{"--set", "gateway.address_driver=netlink", "--set", "gateway.interface=eth0"}
+}
+
 // newWorld makes a cluster of three, starts it and puts the first policy in force.
-func newWorld(t *testing.T, seed uint64) *world {
+// Before it starts, the machines may be furnished.
+func newWorld(t *testing.T, seed uint64, furnish ...func(w *world)) *world {
 	t.Helper()
-	w := &world{site: makeSite(t, 3, func(o *setup.Options) { o.Carriers = []netip.Prefix{netip.MustParsePrefix("10.77.20.0/24")} })}
+	w := &world{driver: netlinkDriver, site: makeSite(t, 3, func(o *setup.Options) { o.Carriers = []netip.Prefix{netip.MustParsePrefix("10.77.20.0/24")} })}
 	w.admin.Timeout = time.Second // a node that stands still is asked, too
 	w.lan = newEthernet(t, w.gateway, seed)
 	w.sh("ip", "link", "set", "lo", "up")
@@ -128,14 +135,16 @@ func newWorld(t *testing.T, seed uint64) *world {
 	}
 	w.change = func(n int, cmd *exec.Cmd) {
 		file := len(cmd.Args) - 1
-		cmd.Args = slices.Concat(w.enter(n), []string{cmd.Path}, cmd.Args[1:file], []string{
-			"--set", "gateway.address_driver=netlink", "--set", "gateway.interface=eth0",
+		cmd.Args = slices.Concat(w.enter(n), []string{cmd.Path}, cmd.Args[1:file], w.driver(n, cmd), []string{
 			"--set", "admin.requests_per_second=0", "--set", "cluster.heartbeat_timeout=300ms", "--set", "cluster.election_timeout=300ms", "--set", "cluster.leader_lease=150ms",
 			// Few enough entries that a node that comes back needs a snapshot.
 			"--set", "cluster.disk_stall=" + diskStall.String(), "--set", "cluster.snapshot_threshold=64",
 		}, cmd.Args[file:])
 		within := exec.Command(cmd.Args[0])
 		cmd.Path, cmd.Err = within.Path, within.Err
+	}
+	for _, f := range furnish {
+		f(w)
 	}
 	for n := range w.nodes {
 		w.startNode(n)
