@@ -10,7 +10,7 @@ FUZZTIME ?= 500x
 STAY    ?=
 SOAK    ?= 10m
 
-.PHONY: all build chart k8s-e2e demo test race verify lint fuzz bench conformance simulate soak soak-cluster soak-faults reliability image clean
+.PHONY: all build chart k8s-e2e demo test race verify lint fuzz bench conformance simulate soak soak-cluster soak-faults reliability image linux-package clean
 
 all: build
 
@@ -100,6 +100,11 @@ reliability: build
 # them once, "-worktree" takes what isn't committed too, "-registry NAME" names them.
 image:
 	$(GO) run ./tools/image -out $(BUILD)/image $(IMAGEFLAGS)
+
+# Packages for Linux machines with systemd in build/linux: see docs/install-linux.md.
+# LINUXFLAGS="-arch amd64 -version v0.2.0" says more.
+linux-package:
+	$(GO) run ./tools/linux -out $(BUILD)/linux $(LINUXFLAGS)
 
 clean:
 	rm -rf $(BUILD)
