@@ -68,6 +68,8 @@ With ` + "`telemetry.pprof`" + ` profiles of the process are at ` + "`/debug/ppr
 
     go tool pprof http://127.0.0.1:6060/debug/pprof/profile?seconds=10
 
+Alerts and dashboards that are made of these metrics, and what to do when one fires, are in [watching the gateway](monitoring.md).
+
 A truth is 1 or 0. The replicated state is told by every node, as far as it is applied there: take one node's, or the
 maximum, and don't sum them up. What is counted (` + "`_total`" + `) is of one node, since it started: sum it up over the nodes. An event
 is exported once it happened, or always.

@@ -141,6 +141,14 @@ func machinery() dashboard {
 					queries: []query{{`time() - sealedge_process_start_time_seconds{node}`, "{{instance}}"}},
 				},
 				{
+					title: "Spans of traces", kind: "timeseries", unit: "pps",
+					about: "Those that the collector took, and those that were dropped, by cause. Only with telemetry.traces.endpoint.",
+					queries: []query{
+						{`sum(rate(sealedge_traces_exported_total{node}[$__rate_interval]))`, "exported"},
+						{`sum by (cause) (rate(sealedge_traces_dropped_total{node}[$__rate_interval]))`, "dropped: {{cause}}"},
+					},
+				},
+				{
 					title: "Longest pause", kind: "timeseries", unit: "s",
 					about:   "Of the garbage collector, as Go counts it.",
 					queries: []query{{`max by (instance) (sealedge_go_gc_duration_seconds{node,quantile="1"})`, "{{instance}}"}},

@@ -180,3 +180,24 @@ func TestLinksLeadSomewhere(t *testing.T) {
 		}
 	}
 }
+
+// The configuration of Prometheus that docs/monitoring.md shows is one that it takes.
+func TestDocumentedConfigurationIsTaken(t *testing.T) {
+	raw, err := os.ReadFile(filepath.Join(root, pageFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, m := range regexp.MustCompile("(?ms)^```yaml\n(.*?)^```").FindAllStringSubmatch(string(raw), -1) {
+		if !strings.Contains(m[1], "scrape_configs:") {
+			continue
+		}
+		found++
+		if out, err := promtool(t, ".", "check", "config", writeTemp(t, "prometheus.yml", []byte(m[1]))); err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
+	}
+	if found != 1 {
+		t.Errorf("%d configurations are shown, want 1", found)
+	}
+}
