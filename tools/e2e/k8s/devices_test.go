@@ -59,7 +59,7 @@ func (s *site) importDevices(doc any) {
 	s.sealctl("device", "import", s.file("devices.yaml"))
 }
 
-// phones enlists some SIMs in their handsets, and switches the handsets on.
+// phones enlists some SIMs in their handsets.
 func (s *site) phones(c *carrier.Carrier, n int) (all []*phone.Phone) {
 	s.Helper()
 	var terminals []adminapi.Terminal
@@ -80,9 +80,6 @@ func (s *site) phones(c *carrier.Carrier, n int) (all []*phone.Phone) {
 			s.Fatal(err)
 		}
 		s.life.Cleanup(p.Close)
-		if err := p.Attach(s.soon()); err != nil {
-			s.Fatal(err)
-		}
 		all = append(all, p)
 	}
 	return all
@@ -122,16 +119,20 @@ func (s *site) hire(p *phone.Phone) *worker {
 	}
 	s.life.Cleanup(b.PowerLoss)
 	w := &worker{site: s, phone: p, app: p.App(), barrel: b, id: id}
-	if err := b.Join(s.soon(), p.Hotspot()); err != nil {
-		s.Fatal(err)
-	}
-	if _, err := b.Await(s.soon(), func(v wire.BarrelStatus) bool { return v.LeaseMs > 0 }); err != nil {
-		s.Fatal(err)
-	}
-	if _, err := w.app.Login(s.soon(), applicant, password(applicant)); err != nil {
-		s.Fatal(err)
-	}
+	w.goOut()
 	return w
+}
+
+// goOut has the barrel join the phone's hotspot, and somebody log in.
+func (w *worker) goOut() {
+	w.Helper()
+	if err := w.barrel.Join(w.soon(), w.phone.Hotspot()); err != nil {
+		w.Fatal(err)
+	}
+	if now, err := w.barrel.Await(w.soon(), func(v wire.BarrelStatus) bool { return v.LeaseMs > 0 }); err != nil {
+		w.Fatalf("the gateway doesn't hear the barrel: %v: %+v", err, now)
+	}
+	w.insist("login", func() error { _, err := w.app.Login(w.soon(), applicant, password(applicant)); return err })
 }
 
 // grantKey is the public half of the key that grants are signed with.
@@ -219,7 +220,7 @@ func (w *worker) useUp(middle func()) {
 		}
 		return err
 	})
-	all := list[adminapi.Order](w.site, "order")
+	all := list[adminapi.Order](w.site, "order", "list")
 	if i := slices.IndexFunc(all, func(o adminapi.Order) bool { return o.Number == order }); i < 0 || all[i].Confirmed != 2 || all[i].Reserved != 0 {
 		w.Errorf("ledger of %s: %+v", order, all)
 	}

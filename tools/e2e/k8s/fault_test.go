@@ -108,7 +108,7 @@ const ready = `jsonpath={.status.conditions[?(@.type=="Ready")].status}`
 // holders are the pods that have the gateway address on an interface.
 func (s *site) holders() (pods []string) {
 	s.Helper()
-	for n := range 3 {
+	for n := range s.nodes {
 		machine, uid := s.on(node(n)), s.uid(node(n))
 		pids, err := machine.Processes(uid, "sealedge")
 		if err != nil || len(pids) == 0 {

@@ -7,7 +7,7 @@ import (
 )
 
 // chart is what is installed.
-const chart = module + "/charts/sealedge"
+func (s *site) chart() string { return s.file("charts", "sealedge") }
 
 // install has an operator install the chart as docs/install-kubernetes.md says, and
 // helm wait until all is ready.
@@ -16,7 +16,8 @@ func (s *site) install() {
 		s.Fatal(err)
 	}
 	s.kubectl("apply", "-f", s.layout.Secret)
-	said := s.helm("install", release, chart, "-f", s.valuesFile(), "--wait", "--timeout", patience.String())
+	s.operators()
+	said := s.helm("install", release, s.chart(), "-f", s.valuesFile(), "--wait", "--timeout", patience.String())
 	if !strings.Contains(said, "STATUS: deployed") {
 		s.Errorf("helm says: %s", said)
 	}

@@ -17,7 +17,7 @@ func TestKubernetes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := lab.Start(t.Context(), lab.Config{Nodes: 3, Binaries: binaries, Outside: []netip.Addr{carrierAddress, serverAddress}, Logf: t.Logf})
+	l, err := lab.Start(t.Context(), lab.Config{Nodes: 3, Binaries: binaries, Outside: []netip.Addr{carrierAddress, otherCarrier, serverAddress}, Logf: t.Logf})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -68,8 +68,8 @@ func outer() (err error) {
 	if err := lab.Sweep(); err != nil {
 		return err
 	}
-	dir, err := os.MkdirTemp("/var/tmp", "sealedge-k8s-site-")
-	if err != nil {
+	dir := lab.Directory()
+	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir), lab.Sweep()) }()
@@ -105,9 +105,13 @@ func prepare(ctx context.Context, dir string) error {
 		return err
 	}
 	steps := [][]string{
-		{"build", "-o", filepath.Join(dir, "bin") + "/", "./edge/sealedge", "./tools/sealctl", "./tools/sealserver"},
+		{"build", "-trimpath", "-o", filepath.Join(dir, "bin") + "/", "./edge/sealedge", "./tools/sealctl", "./tools/sealserver"},
 		{"run", "./tools/image", "-once", "-worktree", "-arch", runtime.GOARCH, "-registry", registry, "-out", filepath.Join(dir, "image")},
 		{"run", "./tools/chart", "helm"},
+	}
+	// Somebody may work on it while this runs.
+	if err := os.CopyFS(filepath.Join(dir, "charts", "sealedge"), os.DirFS(filepath.Join(module, "charts", "sealedge"))); err != nil {
+		return err
 	}
 	if made := os.Getenv(images); made != "" {
 		steps = slices.Delete(steps, 1, 2)
@@ -119,6 +123,7 @@ func prepare(ctx context.Context, dir string) error {
 		logf("go %s", strings.Join(args[:2], " "))
 		cmd := exec.CommandContext(ctx, "go", args...)
 		cmd.Dir = module
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // as the images
 		var words strings.Builder
 		cmd.Stderr = &words
 		out, err := cmd.Output()

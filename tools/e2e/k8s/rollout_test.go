@@ -36,7 +36,7 @@ func (s *site) upgraded(what string, roll func()) {
 func (s *site) uids() map[string]string {
 	s.Helper()
 	all := map[string]string{}
-	for n := range 3 {
+	for n := range s.nodes {
 		all[node(n)] = s.uid(node(n))
 	}
 	return all
@@ -54,7 +54,7 @@ func (s *site) epoch() (most uint64) {
 
 func (s *site) upgrade() {
 	s.Helper()
-	s.helm("upgrade", release, chart, "-f", s.valuesFile(), "--wait", "--timeout", patience.String())
+	s.helm("upgrade", release, s.chart(), "-f", s.valuesFile(), "--wait", "--timeout", patience.String())
 }
 
 // changeValue upgrades to a value that rolls all pods.

@@ -47,6 +47,7 @@ type site struct {
 	tag        string // of the images as built
 	values     map[string]any
 
+	nodes   int
 	people  *office
 	traffic *traffic
 	worker  *worker
@@ -60,6 +61,8 @@ var scenarios = []struct {
 }{
 	{"install", (*site).install},
 	{"attach and use a seal", (*site).attachAndUse},
+	{"helm test", (*site).helmTest},
+	{"change what is taken up while nodes run", (*site).reload},
 	{"upgrade to another value", (*site).changeValue},
 	{"upgrade to another image", (*site).changeImage},
 	{"rollback", (*site).rollback},
@@ -67,14 +70,18 @@ var scenarios = []struct {
 	{"delete the leader's pod by force", (*site).forceDelete},
 	{"kill the leader's process", (*site).kill},
 	{"cut off the leader's machine", (*site).isolate},
+	{"scale up and down", (*site).scale},
+	{"back up and restore", (*site).backupAndRestore},
+	{"uninstall, and install again", (*site).uninstall},
 }
 
 func newSite(t *testing.T, l *lab.Lab) *site {
-	s := &site{T: t, life: t, lab: l, dir: os.Getenv(within)}
+	s := &site{T: t, life: t, lab: l, dir: os.Getenv(within), nodes: 3}
 	var err error
-	// As "sealedge init --kubernetes" does, for where the seal server is here.
+	// As "sealedge init --kubernetes" does, for where the seal server is here, and with
+	// the certificates of nodes that are to come.
 	s.layout, err = setup.Init(s.file("company"), setup.Options{
-		Nodes: 3, Kubernetes: must(setup.ParseKubernetes(namespace + "/" + fullname)), SealServer: netip.AddrPortFrom(serverAddress, 8443),
+		Nodes: 5, Kubernetes: must(setup.ParseKubernetes(namespace + "/" + fullname)), SealServer: netip.AddrPortFrom(serverAddress, 8443),
 		Gateway: gatewayAddress, Carriers: []netip.Prefix{netip.PrefixFrom(carrierAddress, 24).Masked()}, Inner: innerAddress, APN: apn, Now: time.Now(),
 	})
 	if err != nil {
@@ -109,7 +116,7 @@ func newSite(t *testing.T, l *lab.Lab) *site {
 		"config": map[string]any{
 			"gateway": map[string]any{
 				"address": gatewayAddress.String(), "interface": "lan",
-				"gtp": map[string]any{"allowed_peers": []string{netip.PrefixFrom(carrierAddress, 24).Masked().String()}},
+				"gtp": map[string]any{"allowed_peers": []string{around(carrierAddress)}},
 			},
 			"inner":    map[string]any{"addresses": []string{innerAddress.String()}},
 			"upstream": map[string]any{"url": "https://" + s.sealServer().String()},
@@ -118,6 +125,9 @@ func newSite(t *testing.T, l *lab.Lab) *site {
 		"pki":         map[string]any{"existingSecret": fullname + "-pki"},
 		"multus":      map[string]any{"networks": []map[string]any{{"name": "lan", "namespace": "kube-system", "interface": "lan"}}},
 		"persistence": map[string]any{"storageClass": "local"},
+		"operator":    map[string]any{"existingSecret": "seals-operator"},
+		"backup":      s.backupValues(),
+		"test":        checkValues(),
 	}
 	return s
 }
@@ -259,10 +269,11 @@ func (s *site) trySealctl(args ...string) (string, error) {
 }
 
 // list reads one of sealctl's lists, as soon as the cluster answers.
-func list[T any](s *site, kind string) (all []T) {
+func list[T any](s *site, command ...string) (all []T) {
 	s.Helper()
-	s.until("the cluster tells of each "+kind, func() bool {
-		out, err := s.trySealctl(kind, "list", "-o", "json")
+	s.until("the cluster answers "+strings.Join(command, " "), func() bool {
+		all = nil
+		out, err := s.trySealctl(append(command, "-o", "json")...)
 		return err == nil && json.Unmarshal([]byte(out), &all) == nil
 	})
 	return all
@@ -273,7 +284,7 @@ func node(n int) string { return fmt.Sprintf("%s-%d", fullname, n) }
 
 // status is what each node says of itself; nil: it doesn't answer.
 func (s *site) status() []*adminapi.Status {
-	all := make([]*adminapi.Status, 3)
+	all := make([]*adminapi.Status, s.nodes)
 	for n := range all {
 		ctx, cancel := context.WithTimeout(s.Context(), 2*time.Second)
 		v := new(adminapi.Status)

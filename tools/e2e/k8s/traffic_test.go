@@ -62,22 +62,45 @@ func (s *site) startTraffic(phones int) {
 		s.Fatal(err)
 	}
 	s.life.Cleanup(func() { _ = tr.carrier.Close() })
+	s.traffic = tr
+	tr.phones = s.phones(tr.carrier, phones)
+	s.attach()
+}
+
+// reattach has the phones attach anew, after the gateway forgot their sessions.
+func (s *site) reattach() {
+	s.Helper()
+	s.until("the carrier hears that sessions are lost", func() bool {
+		_, _ = s.traffic.carrier.Echo(s.soon()) // the answer tells
+		return s.traffic.carrier.Bearers() == 0
+	})
+	s.attach()
+}
+
+// attach has the phones attach, and keeps what they are not to lose.
+func (s *site) attach() {
+	s.Helper()
+	tr := s.traffic
+	tr.addr = nil
+	for _, p := range tr.phones {
+		if err := p.Attach(s.soon()); err != nil {
+			s.Fatal(err)
+		}
+		tr.addr = append(tr.addr, p.Address())
+	}
+	tr.sessions = s.sessions()
+	tr.endings.Store(0)
+	var err error
 	if tr.counter, err = tr.carrier.Echo(s.soon()); err != nil {
 		s.Fatal(err)
 	}
-	tr.phones = s.phones(tr.carrier, phones)
-	for _, p := range tr.phones {
-		tr.addr = append(tr.addr, p.Address())
-	}
-	s.traffic = tr
-	tr.sessions = s.sessions()
 }
 
 // sessions lists the ids of the phones' sessions; 0: it has none.
 func (s *site) sessions() (ids []uint64) {
 	s.Helper()
 	by := map[string]uint64{}
-	for _, v := range list[adminapi.Session](s, "session") {
+	for _, v := range list[adminapi.Session](s, "session", "list") {
 		by[v.IMSI] = v.ID
 	}
 	for i := range s.traffic.phones {

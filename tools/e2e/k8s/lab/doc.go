@@ -13,7 +13,8 @@
 // The pods' network is the bridge plugin with a route between the machines
 // (10.251.N.0/24 on node N), Services are 10.96.0.0/16, CoreDNS answers at
 // 10.96.0.10. Multus gives pods an interface on lan, by the network "lan" of the
-// namespace kube-system; each node has a range of addresses there (10.77.1.N0).
+// namespace kube-system; each node has a range of addresses there (10.77.1.N0). The
+// network "outside" is the same one, for pods that say which address they want.
 // Volumes are directories on the nodes, made before, of the class "local".
 //
 // What it isn't: NetworkPolicies are taken and not enforced, no image is ever

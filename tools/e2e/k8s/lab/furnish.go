@@ -28,8 +28,8 @@ func (l *Lab) images() (archives []string, err error) {
 	return archives, nil
 }
 
-// Volumes that each node has, of the class "local".
-var volumes = []string{"10Gi", "10Gi", "10Gi", "20Gi"}
+// local are the sizes of the volumes that each node has of the class "local".
+var local = []string{"10Gi", "10Gi", "10Gi", "10Gi", "10Gi", "20Gi"}
 
 // furnish waits for the nodes and gives them names, networks and volumes.
 func (l *Lab) furnish(ctx context.Context) error {
@@ -37,7 +37,7 @@ func (l *Lab) furnish(ctx context.Context) error {
 		if err := until(ctx, n.Name+" is there", func() error { _, err := l.Kubectl(ctx, "get", "node", n.Name); return err }); err != nil {
 			return err
 		}
-		for i, size := range volumes {
+		for i, size := range local {
 			if err := l.volume(ctx, n, fmt.Sprintf("%s-%d", n.Name, i+1), size); err != nil {
 				return err
 			}
@@ -53,14 +53,17 @@ func (l *Lab) furnish(ctx context.Context) error {
 			return err
 		}
 	}
-	network := "apiVersion: k8s.cni.cncf.io/v1\nkind: NetworkAttachmentDefinition\nmetadata: {name: lan, namespace: kube-system}\n"
-	if err := until(ctx, "networks are known", func() error { return l.Apply(ctx, network) }); err != nil {
+	text, err := manifests.ReadFile("manifests/networks.yaml")
+	if err != nil {
+		return err
+	}
+	if err := until(ctx, "networks are known", func() error { return l.Apply(ctx, string(text)) }); err != nil {
 		return err
 	}
 	if _, err := l.Kubectl(ctx, "wait", "--for=condition=Ready", "node", "--all", "--timeout=5m"); err != nil {
 		return err
 	}
-	_, err := l.Kubectl(ctx, "-n", "kube-system", "rollout", "status", "deployment/coredns", "--timeout=5m")
+	_, err = l.Kubectl(ctx, "-n", "kube-system", "rollout", "status", "deployment/coredns", "--timeout=5m")
 	return err
 }
 

@@ -57,8 +57,12 @@ type Config struct {
 	Logf     func(string, ...any)
 }
 
-// prefix is that of the lab's directories and cgroups; the id of the process follows.
-const prefix = "sealedge-k8s-"
+// prefix is that of directories, in above, and cgroups; the id of the process follows.
+const above, prefix = "/var/tmp", "sealedge-k8s-"
+
+// Directory is where a process that has to do with labs keeps its files: Sweep finds
+// it there when the process is gone.
+func Directory() string { return filepath.Join(above, prefix+strconv.Itoa(os.Getpid())) }
 
 // Start starts a Kubernetes, and returns when its nodes and its name service are
 // ready. The caller is root, in a network and a mount namespace of its own, and
@@ -69,8 +73,8 @@ func Start(ctx context.Context, c Config) (*Lab, error) {
 			return nil, fmt.Errorf("%w: see docs/kubernetes-lab.md for what is needed", err)
 		}
 	}
-	name := prefix + strconv.Itoa(os.Getpid())
-	l := &Lab{dir: filepath.Join("/var/tmp", name), cgroup: name, binaries: c.Binaries, logf: c.Logf}
+	dir := Directory()
+	l := &Lab{dir: dir, cgroup: filepath.Base(dir), binaries: c.Binaries, logf: c.Logf}
 	if err := os.MkdirAll(l.dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -139,7 +143,7 @@ func Sweep() error {
 	if err != nil {
 		return err
 	}
-	for _, root := range slices.Concat(roots, beside, []string{"/var/tmp"}) {
+	for _, root := range slices.Concat(roots, beside, []string{above}) {
 		entries, err := os.ReadDir(root)
 		if err != nil {
 			return err
@@ -148,7 +152,7 @@ func Sweep() error {
 			if !e.IsDir() || !stale(e.Name()) {
 				continue
 			}
-			if root == "/var/tmp" {
+			if root == above {
 				errs = append(errs, os.RemoveAll(filepath.Join(root, e.Name())))
 			} else {
 				errs = append(errs, removeCgroups(e.Name()))

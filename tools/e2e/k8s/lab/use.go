@@ -18,6 +18,9 @@ func (l *Lab) Kubectl(ctx context.Context, args ...string) (string, error) {
 	return l.kubectl(ctx, "", args...)
 }
 
+// Command is kubectl as words of a shell; KUBECONFIG is to be set for it.
+func (l *Lab) Command() string { return l.binaries.Hyper + " kubectl" }
+
 // Apply has the API server know of objects.
 func (l *Lab) Apply(ctx context.Context, objects string) error {
 	_, err := l.kubectl(ctx, objects, "apply", "-f", "-")
