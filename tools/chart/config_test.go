@@ -223,7 +223,7 @@ func environ(t *testing.T, c corev1.Container, pod, root string) {
 	for _, e := range c.Env {
 		v := e.Value
 		if e.ValueFrom != nil {
-			known := map[string]string{"metadata.name": pod, "status.podIP": "10.244.1.7", "spec.nodeName": "worker-1"}
+			known := map[string]string{"metadata.name": pod, "status.podIP": "127.0.10.9", "spec.nodeName": "worker-1"}
 			if e.ValueFrom.FieldRef == nil || known[e.ValueFrom.FieldRef.FieldPath] == "" {
 				t.Fatalf("%s comes from %+v", e.Name, e.ValueFrom)
 			}

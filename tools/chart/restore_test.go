@@ -193,6 +193,8 @@ func TestRestoreIsRefused(t *testing.T) {
 		"a path":                       {release(3, 3), restoring + ",restore.backup=../etc/passwd", "restore/backup"},
 		"no identity":                  {release(3, 3), "restore.enabled=true,restore.backup=a", "restore.existingSecret is missing"},
 		"no claim":                     {release(3, 3), "restore.enabled=true,restore.backup=a,restore.existingSecret=i", "restore.existingClaim is missing"},
+		"no Secret":                    {release(3, 3), restoring + ",restore.existingSecret=nothing", "there is no Secret nothing in seals"},
+		"no claim of that name":        {release(3, 3), restoring + ",restore.existingClaim=nothing", "there is no claim nothing in seals"},
 		"a claim that goes":            {ending, restoring, "is being deleted"},
 		"to begin, when it has failed": {unfinished, "replicas=3", "kubectl -n seals logs job/seals-sealedge-restore"},
 		"to go on, when it has failed": {unrecovered, "replicas=3", "kubectl -n seals logs job/seals-sealedge-recover"},

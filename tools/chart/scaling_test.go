@@ -19,6 +19,11 @@ func release(nodes, listed int) found {
 		peers = append(peers, fmt.Sprintf("seals-sealedge-%d=host:7000", i))
 	}
 	f := found{
+		"ServiceAccount/default":             map[string]any{"kind": "ServiceAccount"},
+		"Secret/op":                          map[string]any{"kind": "Secret"},
+		"Secret/seals-sealedge-operator-tls": map[string]any{"kind": "Secret"},
+		"Secret/identity":                    map[string]any{"kind": "Secret"},
+		"PersistentVolumeClaim/backups":      map[string]any{"kind": "PersistentVolumeClaim"},
 		"StatefulSet/seals-sealedge": map[string]any{
 			"spec":   map[string]any{"replicas": nodes},
 			"status": map[string]any{"currentRevision": "a", "updateRevision": "a"},
@@ -155,9 +160,10 @@ func TestScalingIsRefused(t *testing.T) {
 			"operator.existingSecret is missing", "sealctl cluster retire seals-sealedge-3 seals-sealedge-4 --reason",
 			"kubectl -n seals scale statefulset/seals-sealedge --replicas 3",
 		}},
-		"up at once":                     {release(3, 3), "replicas=5", []string{"know of 3", "upgrade with replicas=3 and peers=5"}},
-		"up while nodes restart":         {restarting, "replicas=5", []string{"rollout status statefulset/seals-sealedge"}},
-		"up, onto a removed node's data": {release(3, 5).claim(4), "replicas=5", []string{"kubectl -n seals delete pvc data-seals-sealedge-4", "If it is a member"}},
+		"down, with an operator who isn't there": {release(5, 5), "replicas=3,operator.existingSecret=nobody", []string{"the Secret nobody isn't there"}},
+		"up at once":                             {release(3, 3), "replicas=5", []string{"know of 3", "upgrade with replicas=3 and peers=5"}},
+		"up while nodes restart":                 {restarting, "replicas=5", []string{"rollout status statefulset/seals-sealedge"}},
+		"up, onto a removed node's data":         {release(3, 5).claim(4), "replicas=5", []string{"kubectl -n seals delete pvc data-seals-sealedge-4", "If it is a member"}},
 	} {
 		_, refused := upgrade(t, c.there, "--set", c.set)
 		for _, says := range c.says {

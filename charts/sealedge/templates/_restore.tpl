@@ -14,6 +14,15 @@
 {{- fail "restore.existingClaim is missing: the claim that the backup is on; it is only known with backup.enabled" -}}
 {{- end -}}
 {{- $claim := include "sealedge.found" (dict "root" . "apiVersion" "v1" "kind" "PersistentVolumeClaim" "name" (printf "data-%s-0" $full)) | fromJson -}}
+{{- if include "sealedge.found" (dict "root" . "apiVersion" "v1" "kind" "ServiceAccount" "name" "default") | fromJson -}}
+{{- if not (include "sealedge.found" (dict "root" . "apiVersion" "v1" "kind" "Secret" "name" $r.existingSecret) | fromJson) -}}
+{{- fail (printf "restore.existingSecret: there is no Secret %s in %s" $r.existingSecret $namespace) -}}
+{{- end -}}
+{{- $from := include "sealedge.restoreClaim" . -}}
+{{- if not (include "sealedge.found" (dict "root" . "apiVersion" "v1" "kind" "PersistentVolumeClaim" "name" $from) | fromJson) -}}
+{{- fail (printf "there is no claim %s in %s, on which the backup would be: restore.existingClaim names another" $from $namespace) -}}
+{{- end -}}
+{{- end -}}
 {{- if dig "metadata" "deletionTimestamp" "" $claim -}}
 {{- fail (printf "the claim data-%s-0 is being deleted: wait until it is gone. A pod that still uses it holds it:\n  kubectl -n %s get pods,pvc" $full $namespace) -}}
 {{- end -}}

@@ -38,6 +38,10 @@ for a restoration.
 {{- if not (include "sealedge.operatorSecret" .) -}}
 {{- fail (printf "replicas goes from %d to %d, and operator.existingSecret is missing, with which the nodes that go would be removed from the cluster. Set it, or do it by hand:\n  sealctl cluster retire %s --reason WHY\n  kubectl -n %s scale statefulset/%s --replicas %d\nand upgrade then" $was $replicas (include "sealedge.leaving" .) $namespace $full $replicas) -}}
 {{- end -}}
+{{- $secret := include "sealedge.operatorSecret" . -}}
+{{- if not (include "sealedge.found" (dict "root" . "apiVersion" "v1" "kind" "Secret" "name" $secret) | fromJson) -}}
+{{- fail (printf "replicas goes from %d to %d, and the Secret %s isn't there, with which the nodes that go would be removed from the cluster" $was $replicas $secret) -}}
+{{- end -}}
 {{- else if gt $replicas $was -}}
 {{- $file := include "sealedge.found" (dict "root" . "apiVersion" "v1" "kind" "ConfigMap" "name" $full) | fromJson | dig "data" "sealedge.yaml" "{}" | fromYaml -}}
 {{- $listed := dig "cluster" "peers" list $file | len -}}
