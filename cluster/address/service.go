@@ -158,7 +158,7 @@ func (d *service) withdraw(t tenure) error {
 		return nil
 	case err != nil:
 		d.count("request-failed")
-		return fmt.Errorf("the Service leads here until the next holder has written: %w", err)
+		return fmt.Errorf("the Service may lead here until the next holder has written: %w", err)
 	case wrote:
 		d.count("endpoint-withdrawn")
 	}

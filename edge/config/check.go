@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -64,6 +65,15 @@ func Check(path string, flags map[string]string, now time.Time) Problems {
 	if name := cfg.Gateway.Interface; name != "" {
 		if _, err := net.InterfaceByName(name); err != nil {
 			c.l.mistake("gateway.interface", "name one that \"ip link\" lists", "this machine has no interface %q", name)
+		}
+	}
+	if a := cfg.Gateway.Bind; a.IsValid() {
+		// Found out here rather than when this node is to take over.
+		s, err := net.ListenPacket("udp4", netip.AddrPortFrom(a, 0).String())
+		if err != nil {
+			c.l.mistake("gateway.bind", "name one that \"ip address\" lists", "this machine can't open sockets at %s: %v", a, err)
+		} else {
+			s.Close()
 		}
 	}
 	if _, err := os.Stat("/dev/net/tun"); cfg.Inner.Driver == "tun" && err != nil {

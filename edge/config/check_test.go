@@ -144,6 +144,12 @@ func TestCheckFindsWhatIsWrongWithFiles(t *testing.T) {
 		{"no traces, so that their files don't matter", func(p place) {
 			p.edit("\ngrant:", "\ntelemetry:\n  traces:\n    ca: pki/none.pem\n    headers_file: pki/none\ngrant:")
 		}, nil},
+		{"an address of another machine", func(p place) {
+			p.edit("  address: 127.0.10.1", "  address: 127.0.10.1\n  bind: 192.0.2.1")
+		}, []string{"gateway.bind: this machine can't open sockets at 192.0.2.1: "}},
+		{"an address of this machine", func(p place) {
+			p.edit("  address: 127.0.10.1", "  address: 192.0.2.1\n  bind: 127.0.10.2")
+		}, nil},
 		{"an interface of another machine", func(p place) {
 			p.edit("  address: 127.0.10.1", "  address: 192.0.2.1\n  address_driver: netlink\n  interface: eth99")
 		}, []string{`gateway.interface: this machine has no interface "eth99"; name one that "ip link" lists`}},
