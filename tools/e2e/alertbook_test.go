@@ -72,13 +72,23 @@ func TestAlertRunbooks(t *testing.T) {
 			c.SetRestartCounter(7)
 			s.attach(c, s.enlist(2)) // by which the gateway hears of it
 			s.until("the sessions of before the restart are gone", func() bool { return len(s.sessions(imsi(1))) == 0 })
+			s.until("it is counted, by which the alert knows", func() bool {
+				var restarts uint64
+				for n := range s.nodes {
+					var all map[string]uint64
+					if s.ask(n, "/v1/counters?stale=true", &all) == nil {
+						restarts += all["restoration.peers-restarted"]
+					}
+				}
+				return restarts > 0
+			})
 		},
 	}
 	s.follow("expired-certificate.md")
 	if err := s.ask(1, "/v1/status", new(adminapi.Status)); err != nil {
 		t.Errorf("with the renewed certificate: %v", err)
 	}
-	for _, book := range []string{"configuration.md", "gateway-address.md", "not-scraped.md", "unsteady.md", "audit-gaps.md", "attaches.md", "seal-uses.md"} {
+	for _, book := range []string{"configuration.md", "gateway-address.md", "not-scraped.md", "unsteady.md", "audit-gaps.md", "attaches.md", "seal-uses.md", "full-disk.md", "clock.md"} {
 		s.until("a node holds the gateway address", func() bool { return s.holder() != nil })
 		s.follow(book)
 	}

@@ -182,7 +182,7 @@ func (p *prometheus) panels() {
 		p.Fatal(files, err)
 	}
 	// What there is only with traffic, a fallback path, a backup or an alert.
-	rare := regexp.MustCompile(`sealedge_gtp_procedure|> 0|ALERTS|sealedge_wireguard_(bytes|packets)|sealedge_connection|sealedge_hotspot|sealedge_backup|histogram_quantile`)
+	rare := regexp.MustCompile(`sealedge_gtp_procedure|> 0|ALERTS|sealedge_wireguard_(bytes|packets)|sealedge_connection|sealedge_hotspot|sealedge_backup|sealedge_traces|histogram_quantile`)
 	filled := strings.NewReplacer("$__rate_interval", "1m", "$namespace", ".*", "$job", "whatever", "$instance", ".*")
 	asked := 0
 	for _, f := range files {
