@@ -129,12 +129,15 @@ func New(cfg Config, c Cluster, l Leader) *Keeper {
 // here and surrendered and, with Config.HandOver, leadership has been handed over
 // as far as possible.
 func (k *Keeper) Run(ctx context.Context) {
+	// They go on until the others know that this node stops.
+	holding, release := context.WithCancel(context.WithoutCancel(ctx))
+	defer release()
 	var running sync.WaitGroup
 	var tenancies []*tenancy
 	for _, a := range k.cfg.Addresses {
 		t := &tenancy{keeper: k, address: a, log: k.log.With("address", a.Name), pauses: make(chan pause)}
 		tenancies = append(tenancies, t)
-		running.Go(func() { t.run(ctx) })
+		running.Go(func() { t.run(holding) })
 	}
 	leadership := k.cluster.Leadership()
 	resign := func() {}
@@ -156,7 +159,7 @@ func (k *Keeper) Run(ctx context.Context) {
 			if to, yields := k.cfg.Yields(); yields {
 				resign()
 				resign = func() {}
-				if !k.yield(ctx, tenancies, to) {
+				if !k.yield(holding, tenancies, to) {
 					resign = begin(k.assign)
 				}
 			}
@@ -165,6 +168,7 @@ func (k *Keeper) Run(ctx context.Context) {
 				k.cfg.Leave(context.WithoutCancel(ctx))
 			}
 			resign()
+			release()
 			running.Wait()
 			if led && k.cfg.HandOver != nil {
 				_ = k.handOver(ctx, "")

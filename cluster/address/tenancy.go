@@ -32,7 +32,7 @@ func (t *tenancy) pause(ctx context.Context, down bool) {
 	select {
 	case t.pauses <- p:
 		<-p.done
-	case <-ctx.Done(): // it goes down anyway
+	case <-ctx.Done():
 	}
 }
 
