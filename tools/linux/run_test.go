@@ -75,6 +75,14 @@ func TestRunsAsTheUnitSays(t *testing.T) {
 					t.Errorf("%s: %s, want %s", key, got, v)
 				}
 			}
+			// The reload, which is a signal: the file is as it was.
+			if reload := u.last("ExecReload"); !strings.HasSuffix(reload, " -HUP $MAINPID") {
+				t.Errorf("ExecReload=%s", reload)
+			}
+			if err := syscall.Kill(d.process(), syscall.SIGHUP); err != nil {
+				t.Fatal(err)
+			}
+			d.until("it has looked at its configuration", func() bool { return strings.Contains(d.words(), "the configuration file is as the node runs") })
 			// The stop: nobody is left to take over, which the drain says.
 			if code := d.drain(); code != 0 {
 				t.Errorf("the drain ends with exit code %d", code)

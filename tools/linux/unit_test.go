@@ -103,6 +103,7 @@ func installed(t *testing.T, dropIns ...string) (root string) {
 	for _, name := range []string{"network-online.target", "time-sync.target", "multi-user.target", "sysinit.target", "basic.target", "shutdown.target", "system.slice", "-.slice", "-.mount", "tmp.mount"} {
 		install(t, root, entry{"usr/lib/systemd/system/" + name, 0o644, []byte("[Unit]\nDescription=a part of systemd\n")})
 	}
+	install(t, root, entry{"bin/kill", 0o755, []byte("procps has it")})
 	for _, name := range dropIns {
 		content, err := files.ReadFile("files/" + name)
 		if err != nil {
