@@ -167,7 +167,7 @@ func inOldWords(c *command.Command) *command.Command {
 // taken to do so until it stands here.
 var impersonal = map[string]bool{
 	"GET /v1/status": true, "GET /v1/counters": true, "GET /v1/procedures": true, "GET /v1/peers": true, "GET /v1/epoch": true,
-	"GET /v1/cluster/members": true, "POST /v1/cluster/step-down": true, "GET /v1/policy": true, "GET /v1/orders": true, "GET /v1/openapi.yaml": true,
+	"GET /v1/cluster/members": true, "POST /v1/cluster/step-down": true, "POST /v1/node/drain": true, "GET /v1/policy": true, "GET /v1/orders": true, "GET /v1/openapi.yaml": true,
 	"GET /v1/audit/head": true, "GET /v1/fallback/keys": true,
 }
 

@@ -56,6 +56,7 @@ func TestDocumentListsEveryField(t *testing.T) {
 	}
 	for _, v := range []any{
 		adminapi.MoveAddress{},
+		adminapi.Drain{},
 		adminapi.Terminal{},
 		adminapi.Router{},
 		adminapi.RouterRADIUS{},

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/sealedge/sealedge/cluster/command"
@@ -39,6 +40,28 @@ func (s *Server) stepDown(r *http.Request, _ Caller) (any, *problem) {
 	if err := s.cfg.Node.StepDown(ctx); err != nil {
 		return nil, refuse(http.StatusConflict, "conflict", "The leadership was not handed over.", err.Error(), "See who leads with 'sealctl cluster status'.")
 	}
+	return nil, nil
+}
+
+// drain has this node give its addresses and the leadership to others before it is
+// stopped, or undoes that. It only begins it.
+func (s *Server) drain(r *http.Request, c Caller) (any, *problem) {
+	var d adminapi.Drain
+	if p := read(r, &d); p != nil {
+		return nil, p
+	}
+	if strings.TrimSpace(d.Reason) == "" {
+		return nil, badRequest(errors.New("reason: missing: say why, it goes into the audit chain"))
+	}
+	code := "drain"
+	if d.Undo {
+		code = "undo-drain"
+	}
+	decision := &command.RecordDecision{Kind: "node", Subject: s.cfg.Name, Allowed: true, Code: code, Reasons: []string{d.Reason}}
+	if p := s.proposeAs(r, c, requestID(r), decision, nil); p != nil {
+		return nil, p
+	}
+	s.cfg.Node.Drain(r.Context(), !d.Undo)
 	return nil, nil
 }
 

@@ -37,6 +37,9 @@ type Cluster interface {
 type Node interface {
 	Status() adminapi.Status
 	StepDown(ctx context.Context) error
+	// Drain has the node give its addresses and the leadership to others, and take none
+	// back, or undoes that. It doesn't wait until they have them.
+	Drain(ctx context.Context, drained bool)
 	AuditRange(ctx context.Context, fromSequence uint64, fn func(*command.AuditEntry) error) error
 }
 
@@ -118,6 +121,7 @@ func (s *Server) routes() []route {
 		{"GET /v1/status", Viewer, s.status},
 		{"GET /v1/counters", Viewer, s.counters},
 		{"POST /v1/cluster/step-down", Operator, s.stepDown},
+		{"POST /v1/node/drain", Operator, s.drain},
 		{"GET /v1/cluster/members", Viewer, s.members},
 		{"DELETE /v1/cluster/members/{member}", Operator, s.removeMember},
 		{"POST /v1/cluster/addresses/{name}/move", Operator, s.moveAddress},

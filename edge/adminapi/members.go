@@ -22,3 +22,10 @@ type Member struct {
 type Removed struct {
 	ID string `json:"id"`
 }
+
+// Drain asks a node to give its gateway addresses and the leadership to others before it
+// is stopped, and to take none back, or undoes that.
+type Drain struct {
+	Undo   bool   `json:"undo,omitempty"`
+	Reason string `json:"reason"`
+}

@@ -409,6 +409,13 @@ func (o operated) StepDown(ctx context.Context) error {
 	return o.node.StepDown(ctx)
 }
 
+func (o operated) Drain(ctx context.Context, drained bool) {
+	o.log.Info("an operator drains this node, or undoes that", "drained", drained)
+	if err := o.node.SetDrained(ctx, drained); err != nil {
+		o.log.Debug("not every node has heard of it", "err", err)
+	}
+}
+
 func (o operated) AuditRange(ctx context.Context, from uint64, fn func(*command.AuditEntry) error) error {
 	return o.node.AuditRange(ctx, from, fn)
 }

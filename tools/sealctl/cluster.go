@@ -37,9 +37,11 @@ func clusterCommand() *cli.Command {
 				Flags: []cli.Flag{
 					&cli.StringFlag{Name: "reason", Usage: "`why`, for the audit chain", Required: true},
 					&cli.DurationFlag{Name: "timeout", Value: 30 * time.Second, Usage: "how long to wait until it is done"},
+					&cli.BoolFlag{Name: "undo", Usage: "the node isn't to be stopped after all"},
 				},
-				Description: "Its gateway addresses are given to other nodes, to stay there, and the leadership to one of them. It goes on voting. " +
-					"When it is back, 'sealctl cluster move-address ADDRESS' lets the cluster place an address again.",
+				Description: "Its gateway addresses and the leadership go to other nodes, and it gets none back until it is started anew, or --undo. It goes on voting. " +
+					"It is asked itself, as 'sealedge drain' on it does. When it can't be, an address is moved to another node and stays there: " +
+					"'sealctl cluster move-address ADDRESS' lets the cluster place it again.",
 				Action: clusterDrain,
 			},
 			{Name: "step-down", Usage: "hand the leadership to another node", Action: clusterStepDown},

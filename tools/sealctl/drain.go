@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -11,13 +12,15 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/sealedge/sealedge/edge/adminapi"
+	"github.com/sealedge/sealedge/edge/wire"
 )
 
 // drainAgain is how often it is looked whether a node has given everything up.
 const drainAgain = 200 * time.Millisecond
 
-// clusterDrain moves everything off a node, step by step, each of which may be
-// repeated: after an election somebody else may have to be asked.
+// clusterDrain has a node give up all that others can do instead, as "sealedge drain" on
+// that node does. One that can't be asked, or is of a version that doesn't know how, is
+// relieved from outside: then an address that is moved stays where it went.
 func clusterDrain(c *cli.Context) error {
 	a, err := arguments(c, "NODE")
 	if err != nil {
@@ -30,8 +33,15 @@ func clusterDrain(c *cli.Context) error {
 	ctx, cancel := context.WithTimeout(c.Context, c.Duration("timeout"))
 	defer cancel()
 	d := drain{node: a[0], reason: c.String("reason"), say: func(format string, args ...any) { fmt.Fprintf(c.App.ErrWriter, format+"\n", args...) }}
-	for {
-		left, err := d.step(ctx, cl)
+	if c.Bool("undo") {
+		if err := d.ask(ctx, cl, true); err != nil {
+			return err
+		}
+		d.say("%s may be given gateway addresses and the leadership again", d.node)
+		return nil
+	}
+	for first := true; ; first = false {
+		left, err := d.step(ctx, cl, first)
 		if err != nil {
 			return err
 		}
@@ -51,11 +61,38 @@ func clusterDrain(c *cli.Context) error {
 type drain struct {
 	node, reason string
 	say          func(format string, args ...any)
+	asked        bool     // the node does it by itself
 	told         []string // addresses that were told to go
 }
 
+// ask has the node itself do it, or undo it.
+func (d *drain) ask(ctx context.Context, cl *client, undo bool) error {
+	for _, a := range askAll(ctx, cl.staleReads()) {
+		if a.Status != nil && a.Status.Node == d.node {
+			return cl.at(a.Address).once().call(ctx, http.MethodPost, "/v1/node/drain", adminapi.Drain{Undo: undo, Reason: d.reason}, nil)
+		}
+	}
+	return &hinted{exitFailed, d.node + " doesn't answer", "see 'sealctl cluster status'"}
+}
+
+// begin has the node do it by itself, if it can.
+func (d *drain) begin(ctx context.Context, cl *client) error {
+	err := d.ask(ctx, cl, false)
+	var p *wire.Problem
+	switch {
+	case err == nil:
+		d.asked = true
+		d.say("%s gives up what it has, and takes nothing back until it is started anew", d.node)
+		return nil
+	case errors.As(err, &p) && p.Status != http.StatusNotFound:
+		return err
+	}
+	d.say("%s can't be asked itself (%s): what it has is moved, and an address stays where it goes", d.node, words(err))
+	return nil
+}
+
 // step does what can be done now, and returns what the node still has.
-func (d *drain) step(ctx context.Context, cl *client) (left []string, err error) {
+func (d *drain) step(ctx context.Context, cl *client, first bool) (left []string, err error) {
 	one, leads, err := cl.leader(ctx)
 	if err != nil {
 		return nil, err
@@ -65,8 +102,14 @@ func (d *drain) step(ctx context.Context, cl *client) (left []string, err error)
 		return nil, err
 	}
 	others, err := d.others(ctx, one)
-	if err != nil {
+	switch {
+	case !first: // who has just come to lead may not have heard of all yet
+	case err != nil:
 		return nil, err
+	default:
+		if err := d.begin(ctx, cl); err != nil {
+			return nil, err
+		}
 	}
 	several := len(s.Addresses) > 1 // the only one goes with the leader
 	for i, at := range s.Addresses {
@@ -74,7 +117,7 @@ func (d *drain) step(ctx context.Context, cl *client) (left []string, err error)
 			continue
 		}
 		left = append(left, at.Name)
-		if !several || slices.Contains(d.told, at.Name) {
+		if d.asked || !several || len(others) == 0 || slices.Contains(d.told, at.Name) {
 			continue
 		}
 		to := others[i%len(others)]
@@ -88,7 +131,7 @@ func (d *drain) step(ctx context.Context, cl *client) (left []string, err error)
 	if leads != d.node {
 		return left, nil
 	}
-	if several && len(left) > 0 {
+	if d.asked || several && len(left) > 0 {
 		return append(left, "the leadership"), nil // which is handed over when the addresses are gone
 	}
 	if err := one.call(ctx, http.MethodPost, "/v1/cluster/step-down", nil, nil); err != nil {

@@ -308,6 +308,8 @@ func (n *node) trace(ctx context.Context, imsi ident.IMSI, w io.Writer, d time.D
 
 func (n *node) StepDown(context.Context) error { return nil }
 
+func (n *node) Drain(context.Context, bool) {}
+
 func (n *node) Members() []adminapi.Member {
 	n.mu.Lock()
 	defer n.mu.Unlock()
