@@ -174,11 +174,12 @@ func (w *worker) insist(what string, try func() error) {
 }
 
 // useUp stamps two pages, patiently; middle happens when one is stamped. Then the order
-// is used up: one more use is refused, and ledger and barrel agree.
+// is used up: one more use is refused, and ledger and barrel agree. What is unaccounted
+// for may be any order's, so that an order for two pages is for more.
 func (w *worker) useUp(middle func()) {
 	w.Helper()
 	w.orders++
-	order := w.people.order(fmt.Sprintf("WO-%d", w.orders), 2)
+	order := w.people.order(fmt.Sprintf("WO-%d", w.orders), 2+w.unaccounted)
 	request := w.app.NewUseRequest(order, w.id, 2)
 	var use wire.UseAnswer
 	w.insist("request", func() (err error) { use, err = w.app.SendUseRequest(w.soon(), request); return err })

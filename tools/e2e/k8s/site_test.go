@@ -52,6 +52,8 @@ type site struct {
 	traffic *traffic
 	worker  *worker
 	orders  int
+
+	unaccounted uint32 // stampings that a restoration forgot
 }
 
 // scenarios, in the order in which they are played.
