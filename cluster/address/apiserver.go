@@ -96,6 +96,10 @@ func (k *apiServer) dial(ctx context.Context, dial func(context.Context, string,
 	if err != nil {
 		return nil, err
 	}
+	// Giving up a request doesn't end the dial that it began: the transport keeps that for
+	// the next one. A server that hangs would have one more for each.
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
 	c, err := dial(ctx, network, address)
 	if err != nil {
 		return nil, err
