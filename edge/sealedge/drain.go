@@ -19,9 +19,11 @@ const exitKept = 3
 const (
 	// drainLook is how often it is looked what is left.
 	drainLook = 20 * time.Millisecond
-	// hopeless is how long there is nobody to take over before a drain ends without
-	// success: all others may be about to stop.
-	hopeless = 3 * time.Second
+	// hopeless is at how many looks in a row there must be nobody to take over before a
+	// drain ends without success, about three seconds: all others may be about to stop.
+	// They aren't told by the clock, as a process that was stopped for long finds itself
+	// without a majority when it looks first.
+	hopeless = 150
 )
 
 func drainCommand() *cli.Command {
@@ -99,7 +101,7 @@ func (g *gateway) drain(ctx context.Context, say func(format string, args ...any
 	}
 	look := time.NewTicker(drainLook)
 	defer look.Stop()
-	able := time.Now() // when somebody could take over, last
+	without := 0 // looks since somebody could take over
 	for {
 		left := g.has()
 		if leader, _ := g.node.Leader(); leader == "" && before[0] == leadership && !slices.Contains(left, leadership) {
@@ -116,12 +118,12 @@ func (g *gateway) drain(ctx context.Context, say func(format string, args ...any
 			return exitOK
 		}
 		why, soon := g.node.NoSuccessor()
-		if soon {
-			able = time.Now()
+		if without++; soon {
+			without = 0
 		}
 		select {
 		case <-look.C:
-			if time.Since(able) < hopeless {
+			if without < hopeless {
 				continue
 			}
 		case <-ctx.Done():
@@ -154,14 +156,13 @@ const leadership = "the leadership"
 // is still this node's, if it was its last.
 func (g *gateway) has() (list []string) {
 	me := string(g.cfg.Node.Name)
-	leader, _ := g.node.Leader()
 	if g.node.IsLeader() {
 		list = append(list, leadership)
 	}
 	g.node.View(func(m *state.Machine) {
 		for _, f := range g.faces {
 			a := m.Address(f.name)
-			if a.GetHolder() == me || f.lease.Held() || a.GetHolder() == "" && a.GetLeft() == me && leader != "" {
+			if a.GetHolder() == me || f.lease.Held() || a.GetHolder() == "" && a.GetLeft() == me {
 				list = append(list, "address "+f.name)
 			}
 		}

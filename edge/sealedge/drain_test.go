@@ -30,7 +30,11 @@ func startThree(t *testing.T, flags map[string]string) map[string]*gateway {
 	}
 	nodes := map[string]*gateway{}
 	for i, file := range l.Nodes {
-		own := map[string]string{"telemetry.listen": hosts[i].String() + ":9090", "cluster.disk_stall": "30s"}
+		own := map[string]string{
+			"telemetry.listen": hosts[i].String() + ":9090", "cluster.disk_stall": "30s",
+			// That a busy machine keeps a node waiting is no reason for an election.
+			"cluster.heartbeat_timeout": "2s", "cluster.election_timeout": "2s", "cluster.leader_lease": "1s",
+		}
 		for k, v := range flags {
 			own[k] = v
 		}
@@ -147,9 +151,10 @@ func TestDrainGivesEverythingToOthers(t *testing.T) {
 	}
 	until(t, "the third has everything", func() bool { return third.node.Holds() && len(third.has()) == 4 })
 	code, said = commanded(t, "drain", "--data-dir", third.dataDir())
-	if code != exitKept || !strings.Contains(said, "is drained, too") || !third.node.Holds() {
+	if code != exitKept || !strings.Contains(said, "is drained, too") {
 		t.Errorf("nobody is left: exit code %d: %s", code, said)
 	}
+	until(t, "it serves on", func() bool { return third.node.Holds() && len(third.has()) == 4 })
 
 	// One is not to be stopped after all, and relieves it.
 	if code, said = commanded(t, "drain", "--undo", "--data-dir", leader.dataDir()); code != exitOK || !strings.Contains(said, "again") {
