@@ -195,13 +195,13 @@ func (n *Node) NoSuccessor() (why string, soon bool) {
 	}
 	if !n.IsLeader() {
 		if leader, _ := n.Leader(); leader == "" {
-			return "no node leads: the cluster has lost its majority, or is electing", false
+			return "no node leads: the cluster has lost its majority, or is electing", n.othersStay()
 		}
 		return "", true
 	}
 	term := n.raft.CurrentTerm()
 	if !n.lease.held(term) {
-		return "this node hears of no majority", false
+		return "this node hears of no majority", n.othersStay()
 	}
 	if _, ok := n.successor(); ok {
 		return "", true
@@ -213,6 +213,13 @@ func (n *Node) NoSuccessor() (why string, soon bool) {
 		}
 	}
 	return strings.Join(all, ", "), soon
+}
+
+// othersStay tells whether there is another voter that isn't known to be about to stop.
+func (n *Node) othersStay() bool {
+	return slices.ContainsFunc(n.members(), func(s raft.Server) bool {
+		return s.Suffrage == raft.Voter && s.ID != n.id && !n.isDrained(s.ID)
+	})
 }
 
 // Sole tells whether this node is the cluster's only voter.
