@@ -48,8 +48,15 @@ const (
 // stepDownTimeout bounds a planned handover: an election takes no longer.
 const stepDownTimeout = 2 * time.Second
 
-// yieldEvery is how often a leader looks whether it is to hand over.
-const yieldEvery = 100 * time.Millisecond
+const (
+	// yieldEvery is how often a leader looks whether it is to hand over.
+	yieldEvery = 100 * time.Millisecond
+	// yieldAgain is how long it serves on when nobody took the leadership: twice as long
+	// after each time, up to yieldSeldom. Its addresses are down while it is offered, and
+	// some seconds after.
+	yieldAgain  = 10 * time.Second
+	yieldSeldom = 5 * time.Minute
+)
 
 // Cluster is what a keeper needs of its node.
 type Cluster interface {
@@ -142,6 +149,8 @@ func (k *Keeper) Run(ctx context.Context) {
 	leadership := k.cluster.Leadership()
 	resign := func() {}
 	led := false
+	var offered time.Time // the leadership, last, to nobody's use
+	again := yieldAgain
 	look := time.NewTicker(yieldEvery)
 	defer look.Stop()
 	for {
@@ -149,11 +158,12 @@ func (k *Keeper) Run(ctx context.Context) {
 		case led = <-leadership:
 			resign() // also before a second true, which means that another led meanwhile
 			resign = func() {}
+			offered, again = time.Time{}, yieldAgain
 			if led {
 				resign = begin(k.assign)
 			}
 		case <-look.C:
-			if !led || k.cfg.Yields == nil || k.cfg.HandOver == nil {
+			if !led || k.cfg.Yields == nil || k.cfg.HandOver == nil || !offered.IsZero() && time.Since(offered) < again {
 				break
 			}
 			if to, yields := k.cfg.Yields(); yields {
@@ -161,6 +171,10 @@ func (k *Keeper) Run(ctx context.Context) {
 				resign = func() {}
 				if !k.yield(holding, tenancies, to) {
 					resign = begin(k.assign)
+					if !offered.IsZero() {
+						again = min(2*again, yieldSeldom)
+					}
+					offered = time.Now()
 				}
 			}
 		case <-ctx.Done():

@@ -60,6 +60,39 @@ func TestServesOnWhenNobodyTakesOver(t *testing.T) {
 	})
 }
 
+// The address is down while the leadership is offered. That is done ever less often as
+// long as nobody takes it, and at once again by who leads anew.
+func TestIsNotDownForOffersThatNobodyTakes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, d := newFake(), new(diary)
+		cfg := d.config(c)
+		now := yielding(&cfg, d)
+		var offers atomic.Int64
+		cfg.HandOver = func(context.Context, string) error {
+			offers.Add(1)
+			return errors.New("nobody")
+		}
+		defer run(cfg, c)()
+		c.lead(true)
+		now.Store(true)
+		time.Sleep(20 * time.Second) // what a node has before it is stopped, as a rule
+		if n := offers.Load(); n != 2 {
+			t.Errorf("it was offered %d times in twenty seconds", n)
+		}
+		time.Sleep(time.Hour)
+		if n := offers.Load(); n < 12 || n > 20 {
+			t.Errorf("it was offered %d times in an hour", n)
+		}
+		offers.Store(0)
+		c.lead(false)
+		c.lead(true)
+		time.Sleep(2 * yieldEvery)
+		if n := offers.Load(); n != 1 {
+			t.Errorf("who leads anew offered it %d times", n)
+		}
+	})
+}
+
 // Who stops says so while it serves yet.
 func TestLeavesBeforeItStops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
