@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 )
 
 // Pool reads CA certificates in PEM.
@@ -25,8 +26,28 @@ func (p Path) Pool() (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// Pair reads a certificate (with its chain) and its key, in PEM. Calling it at
-// each handshake takes up renewed files.
+// Kept reads a certificate and its key at each call, so that renewed files are taken
+// up. While they can't be read, or don't belong together, as between the replacing of
+// the one and of the other, it gives what they had before: a file that somebody broke
+// takes no listener away, on which perhaps liveness is asked for.
+func Kept(cert, key Path) func() (*tls.Certificate, error) {
+	var mu sync.Mutex
+	last, _ := Pair(cert, key)
+	return func() (*tls.Certificate, error) {
+		pair, err := Pair(cert, key)
+		mu.Lock()
+		defer mu.Unlock()
+		if err == nil {
+			last = pair
+		}
+		if last != nil {
+			return last, nil
+		}
+		return nil, err
+	}
+}
+
+// Pair reads a certificate (with its chain) and its key, in PEM.
 func Pair(cert, key Path) (*tls.Certificate, error) {
 	pair, err := tls.LoadX509KeyPair(string(cert), string(key))
 	if err != nil {

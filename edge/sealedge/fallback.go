@@ -23,7 +23,7 @@ func (g *gateway) openConnections() (err error) {
 	f := g.cfg.Fallback
 	g.connections, err = fallback.New(fallback.Config{
 		Cluster: g.node, Rules: g.rules.inForce, Secrets: g.secrets.wrapper, APN: fallbackAPN,
-		Certificate: func() (*tls.Certificate, error) { return config.Pair(f.Cert, f.Key) },
+		Certificate: config.Kept(f.Cert, f.Key),
 		Endpoints:   g.cfg.FallbackEndpoints(), MTU: g.cfg.Inner.MTU,
 		Requests: f.Requests, Connections: f.Connections, Logger: g.component("fallback"),
 	})

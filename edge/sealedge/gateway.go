@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -206,7 +205,7 @@ func (g *gateway) openServices() error {
 	g.barrels, err = barrel.New(barrel.Config{
 		Cluster: g.tracing("barrel"), ClientCAs: pool, Leading: g.holdsAny, Logger: g.component("barrel"),
 		PSK:         func(b *command.Barrel) ([]byte, error) { return g.secrets.wrapper.Unwrap(b.Id, b.Psk) },
-		Certificate: func() (*tls.Certificate, error) { return config.Pair(barrelAPI.Cert, barrelAPI.Key) },
+		Certificate: config.Kept(barrelAPI.Cert, barrelAPI.Key),
 	})
 	if err != nil {
 		return err
@@ -221,7 +220,7 @@ func (g *gateway) openServices() error {
 	g.phones = phoneapi.New(phoneapi.Config{
 		Cluster: g.tracing("gateway"), Traces: g.uses(), Rules: g.rules.inForce, Server: g.seals, Evidence: g.seals, Barrels: g.barrels,
 		Hotspot: guard, GrantKey: grantKey, Unwrap: g.secrets.wrapper.Unwrap, Connect: g.connectInside,
-		Certificate: func() (*tls.Certificate, error) { return config.Pair(phoneAPI.Cert, phoneAPI.Key) },
+		Certificate: config.Kept(phoneAPI.Cert, phoneAPI.Key),
 		Leading:     g.node.Holds, Used: g.monitoring.used(), Logger: g.component("phoneapi"),
 	})
 

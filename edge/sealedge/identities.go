@@ -27,15 +27,16 @@ func mutual(ca, cert, key config.Path) (*tls.Config, error) {
 }
 
 // renewing is mutual for who keeps it for long: certificate and key, though not the
-// CA, are read anew at each handshake.
+// CA, are read anew at each handshake; broken files leave those that were there before.
 func renewing(ca, cert, key config.Path) (*tls.Config, error) {
 	c, err := mutual(ca, cert, key)
 	if err != nil {
 		return nil, err
 	}
 	c.Certificates = nil
-	c.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return config.Pair(cert, key) }
-	c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return config.Pair(cert, key) }
+	kept := config.Kept(cert, key)
+	c.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return kept() }
+	c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return kept() }
 	return c, nil
 }
 

@@ -51,4 +51,13 @@ func TestRenewedCertificatesAreShown(t *testing.T) {
 	if server, client := shown(); server != "node2" || client != "node2" {
 		t.Errorf("after the files were replaced: %s, %s", server, client)
 	}
+	// A key that isn't the certificate's, and then no certificate: what was there before is shown.
+	for part, name := range map[string]string{"-key.pem": "grant-key.pem", ".pem": "secrets.key"} {
+		if err := os.Rename(string(pki(name)), string(pki("node1"+part))); err != nil {
+			t.Fatal(err)
+		}
+		if server, client := shown(); server != "node2" || client != "node2" {
+			t.Errorf("%s is broken: %s, %s", part, server, client)
+		}
+	}
 }

@@ -50,7 +50,8 @@ func collectorTLS(t config.Traces) (*tls.Config, error) {
 		c.RootCAs = pool
 	}
 	if t.Cert != "" {
-		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return config.Pair(t.Cert, t.Key) }
+		kept := config.Kept(t.Cert, t.Key)
+		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return kept() }
 	}
 	return c, nil
 }

@@ -192,26 +192,33 @@ func (g *gateway) vitals() telemetry.Node {
 // certificates reads all that are configured, anew: they may have been replaced.
 func certificates(cfg *config.Config) (all []telemetry.Certificate) {
 	for _, c := range []struct {
-		key  string
-		file config.Path
+		name      string
+		file, key config.Path
 	}{
-		{"tls.ca", cfg.TLS.CA},
-		{"tls.cert", cfg.TLS.Cert},
-		{"inner.phone_api.cert", cfg.Inner.PhoneAPI.Cert},
-		{"inner.barrel_api.cert", cfg.Inner.BarrelAPI.Cert},
-		{"fallback.cert", cfg.Fallback.Cert},
-		{"upstream.ca", cfg.Upstream.CA},
-		{"upstream.cert", cfg.Upstream.Cert},
-		{"intranet.ca", cfg.Intranet.CA},
-		{"intranet.cert", cfg.Intranet.Cert},
-		{"admin.ca", cfg.Admin.CA},
-		{"admin.cert", cfg.Admin.Cert},
-		{"telemetry.traces.ca", cfg.Telemetry.Traces.CA},
-		{"telemetry.traces.cert", cfg.Telemetry.Traces.Cert},
+		{"tls.ca", cfg.TLS.CA, ""},
+		{"tls.cert", cfg.TLS.Cert, cfg.TLS.Key},
+		{"inner.phone_api.cert", cfg.Inner.PhoneAPI.Cert, cfg.Inner.PhoneAPI.Key},
+		{"inner.barrel_api.cert", cfg.Inner.BarrelAPI.Cert, cfg.Inner.BarrelAPI.Key},
+		{"fallback.cert", cfg.Fallback.Cert, cfg.Fallback.Key},
+		{"upstream.ca", cfg.Upstream.CA, ""},
+		{"upstream.cert", cfg.Upstream.Cert, cfg.Upstream.Key},
+		{"intranet.ca", cfg.Intranet.CA, ""},
+		{"intranet.cert", cfg.Intranet.Cert, cfg.Intranet.Key},
+		{"admin.ca", cfg.Admin.CA, ""},
+		{"admin.cert", cfg.Admin.Cert, cfg.Admin.Key},
+		{"telemetry.traces.ca", cfg.Telemetry.Traces.CA, ""},
+		{"telemetry.traces.cert", cfg.Telemetry.Traces.Cert, cfg.Telemetry.Traces.Key},
 	} {
-		if c.file != "" {
-			all = append(all, telemetry.Certificate{Name: c.key, NotAfter: ends(c.file)})
+		if c.file == "" {
+			continue
 		}
+		x := telemetry.Certificate{Name: c.name, NotAfter: ends(c.file)}
+		if c.key != "" {
+			if _, err := config.Pair(c.file, c.key); err != nil {
+				x.NotAfter = time.Time{} // what is shown is the one before, see config.Kept
+			}
+		}
+		all = append(all, x)
 	}
 	return all
 }

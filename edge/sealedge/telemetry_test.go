@@ -229,6 +229,14 @@ func TestMetricsAreAsDocumented(t *testing.T) {
 		t.Error("the certificate that is gone is exported as if it were there")
 	}
 
+	// So is a key that isn't its certificate's.
+	if err := os.Rename(filepath.Join(dir, "pki", "phone-api-key.pem"), filepath.Join(dir, "pki", "barrel-api-key.pem")); err != nil {
+		t.Fatal(err)
+	}
+	if _, body = get(t, "http://"+monitored+"/metrics"); !strings.Contains(body, `sealedge_certificate_readable{certificate="inner.barrel_api.cert"} 0`) {
+		t.Error("a certificate with another one's key is exported as if it were in order")
+	}
+
 	// Profiles are at the other address alone.
 	if code, _ := get(t, "http://127.248.1.1:6060/debug/pprof/goroutine"); code != 200 {
 		t.Errorf("profile: %d", code)

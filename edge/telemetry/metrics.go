@@ -103,7 +103,7 @@ var (
 	certExpiry    = gaugeWhen("while the file can be read", "certificate_expiry_timestamp_seconds", "When the certificate ends, in Unix time; of several in a file, the first that does. By its key in the configuration.", "certificate")
 	configRefused = gauge("config_refused", "Whether the configuration's file as it is now has mistakes or can't be read. The node runs with what it had.")
 	configRestart = gauge("config_restart_needed", "Whether the configuration's file differs from what the node runs with in keys that take a restart.")
-	certReadable  = gauge("certificate_readable", "Whether the certificate's file can be read.", "certificate")
+	certReadable  = gauge("certificate_readable", "Whether the certificate's file can be read, and its key is the one that belongs to it.", "certificate")
 )
 
 // What takes time.
