@@ -321,7 +321,7 @@ func (n *Node) compareStates() {
 // quarantine ends this node for good: it holds nothing, applies nothing, and its
 // data directory opens no more.
 func (n *Node) quarantine(f finding) {
-	n.yielding.Store(true)
+	n.yielding.Add(1)
 	err := fmt.Errorf("%w: after log entry %d its digest is %x, that of the majority is %x. %s", ErrQuarantined, f.index, f.own, f.majority, quarantineHint(n.cfg.DataDir))
 	if werr := markQuarantined(n.cfg.DataDir, err.Error()); werr != nil {
 		err = fmt.Errorf("%w (the directory could not be marked: %w)", err, werr)

@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"errors"
 	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/raft"
 )
@@ -15,6 +18,38 @@ import (
 // (schedule 792 of the simulation). So it counts only if it is of the leader that
 // the node follows, in its term, which the sender puts behind its address: nobody
 // else reads that of a TimeoutNow.
+
+// lateTransfer is how long after a failed StepDown the order to stand for election
+// may still reach the follower, and its requests for votes the others.
+const lateTransfer = 2*raftIO + time.Second
+
+// lateHandover is a StepDown that failed and may succeed yet.
+type lateHandover struct {
+	term atomic.Uint64 // in which it was tried; 0: there is none
+
+	mu    sync.Mutex
+	tried uint64 // guarded by mu: how many failed
+}
+
+// in tells whether there is one in a term.
+func (l *lateHandover) in(term uint64) bool { return term != 0 && l.term.Load() == term }
+
+// begin is called when one failed in a term. It lasts for lateTransfer, and for as long
+// after a later one.
+func (l *lateHandover) begin(term uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.tried++
+	last := l.tried
+	l.term.Store(term)
+	time.AfterFunc(lateTransfer, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if l.tried == last {
+			l.term.Store(0)
+		}
+	})
+}
 
 const termMark = '#'
 

@@ -2,6 +2,8 @@ package cluster
 
 import (
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/hashicorp/raft"
 )
@@ -43,5 +45,49 @@ func TestLateHandover(t *testing.T) {
 	}
 	if err := leader.StepDown(t.Context()); err != nil {
 		t.Errorf("the leader hands over: %v", err)
+	}
+}
+
+// TestFailedHandoversOverlap: the end of what one may still bring about isn't the end of
+// another's.
+func TestFailedHandoversOverlap(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var l lateHandover
+		expect := func(what string, term uint64, want bool) {
+			t.Helper()
+			synctest.Wait()
+			if l.in(term) != want {
+				t.Errorf("%s: in term %d: %v", what, term, !want)
+			}
+		}
+		expect("before any", 0, false)
+		l.begin(3)
+		expect("one failed", 3, true)
+		expect("one failed", 4, false)
+		time.Sleep(lateTransfer - time.Second)
+		l.begin(3)
+		time.Sleep(2 * time.Second)
+		expect("another lasts", 3, true)
+		l.begin(5)
+		expect("of a later term", 5, true)
+		time.Sleep(lateTransfer - time.Second)
+		expect("nearly over", 5, true)
+		time.Sleep(2 * time.Second)
+		expect("over", 5, false)
+	})
+}
+
+// TestStepDownEndsNoQuarantine: what keeps a node from holding isn't undone by a StepDown.
+func TestStepDownEndsNoQuarantine(t *testing.T) {
+	t.Parallel()
+	c := newTestCluster(t, 3)
+	c.leader()
+	n := c.follower()
+	n.yielding.Add(1)
+	defer n.yielding.Add(-1)
+	_ = n.StepDown(t.Context())
+	if n.yielding.Load() == 0 {
+		t.Error("it may hold again")
 	}
 }

@@ -42,8 +42,8 @@ type Node struct {
 	rounds     *rounds
 	commits    commits
 	logs       raft.LogStore // as Raft has it
-	yielding   atomic.Bool   // StepDown is under way: the lease doesn't count
-	yielded    atomic.Uint64 // nor does it in this term: a StepDown failed that may succeed yet
+	yielding   atomic.Int32  // not 0: the lease doesn't count, as a StepDown is under way, or the node in quarantine
+	late       lateHandover  // nor does it in its term
 	leading    latest[bool]
 	roleChange event // the leader changed, or this node's lease began
 

@@ -62,10 +62,10 @@ func (n *Node) Holds() bool {
 
 // holdsIn tells whether Holds is true of a term.
 func (n *Node) holdsIn(term uint64) bool {
-	if n.yielding.Load() || n.raft.State() != raft.Leader {
+	if n.yielding.Load() > 0 || n.raft.State() != raft.Leader {
 		return false
 	}
-	return n.raft.CurrentTerm() == term && n.yielded.Load() != term && n.lease.held(term)
+	return n.raft.CurrentTerm() == term && !n.late.in(term) && n.lease.held(term)
 }
 
 // Status is how a node sees the cluster, for people.

@@ -225,10 +225,6 @@ func (n *Node) othersStay() bool {
 // Sole tells whether this node is the cluster's only voter.
 func (n *Node) Sole() bool { return n.lease.sole.Load() }
 
-// lateTransfer is how long after a failed StepDown the order to stand for election
-// may still reach the follower, and its requests for votes the others.
-const lateTransfer = 2*raftIO + time.Second
-
 // StepDown hands leadership over to the node that is best, see successor, and returns
 // when this node leads no more. If that node doesn't take it, it is offered to the most
 // advanced one. Holds is false from the call on, and for some seconds more if the call
@@ -242,8 +238,8 @@ func (n *Node) HandOver(ctx context.Context, to string) error {
 	if n.lease.sole.Load() {
 		return errSole
 	}
-	n.yielding.Store(true)
-	defer n.yielding.Store(false)
+	n.yielding.Add(1)
+	defer n.yielding.Add(-1)
 	if !n.IsLeader() {
 		return nil
 	}
@@ -267,9 +263,7 @@ func (n *Node) HandOver(ctx context.Context, to string) error {
 	if err == nil || errors.Is(err, raft.ErrNotLeader) {
 		return nil
 	}
-	term := n.raft.CurrentTerm()
-	n.yielded.Store(term)
-	time.AfterFunc(lateTransfer, func() { n.yielded.CompareAndSwap(term, 0) })
+	n.late.begin(n.raft.CurrentTerm())
 	return fmt.Errorf("hand leadership over: %w", err)
 }
 
