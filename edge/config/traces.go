@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -66,9 +67,11 @@ const tracesPath = "/v1/traces"
 
 // UnmarshalText wants http or https, and a host.
 func (c *Collector) UnmarshalText(b []byte) error {
+	if bytes.ContainsAny(b, "@?") { // it isn't quoted: it goes into the log
+		return errors.New("what it says, not shown as it has a user or a query, is no collector; write http:// or https:// and host:port, and put the secret into a header, in telemetry.traces.headers_file")
+	}
 	u, err := url.Parse(string(b))
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil ||
-		u.RawQuery != "" || u.Fragment != "" || u.Opaque != "" {
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.Fragment != "" || u.Opaque != "" {
 		return fmt.Errorf("%q is no collector; write http:// or https:// and host:port, such as https://otel.example.com:4318", b)
 	}
 	if strings.Trim(u.Path, "/") == "" {

@@ -33,6 +33,18 @@ func TestTraces(t *testing.T) {
 	}
 }
 
+// What is wrong with an address goes into the log, and the secret in it doesn't.
+func TestCollectorTellsNoSecret(t *testing.T) {
+	for _, endpoint := range []string{
+		"https://gate:hunter2@otel.example.com", "https://otel.example.com/?token=hunter2", "grpc://gate:hunter2@otel.example.com", "https://gate:hunter2%@otel.example.com",
+	} {
+		_, err := loadText(t, string(Reference()), map[string]string{"telemetry.traces.endpoint": endpoint})
+		if got := problemsOf(t, err); len(got) != 1 || strings.Contains(got[0], "hunter2") || !strings.Contains(got[0], "telemetry.traces.headers_file") {
+			t.Errorf("%s: %v", endpoint, got)
+		}
+	}
+}
+
 // A token isn't sent where it can be read on the way.
 func TestTracesKeepTheirHeaders(t *testing.T) {
 	for endpoint, fine := range map[string]bool{
