@@ -37,7 +37,7 @@ func TestNothingRunsWhileAVolumeIsRestored(t *testing.T) {
 	}
 	// The nodes start afterwards, with the policy that was asked for.
 	job := map[string]any{"status": map[string]any{"succeeded": 1}}
-	there := release(0, 3)
+	there := release(0, 3).claim(0)
 	there["Job/seals-sealedge-restore"] = job
 	o, refused = upgrade(t, there, "--set", "persistence.whenScaled=Delete")
 	if refused != "" || *o.Nodes.Spec.Replicas != 3 || o.Nodes.Spec.PersistentVolumeClaimRetentionPolicy.WhenScaled != "Delete" || len(o.Jobs) > 0 {
@@ -177,6 +177,11 @@ func TestTheSurvivorIsRecovered(t *testing.T) {
 	}
 }
 
+// since is an object with the time when it was made, and its status.
+func since(at string, status map[string]any) map[string]any {
+	return map[string]any{"metadata": map[string]any{"creationTimestamp": at}, "status": status}
+}
+
 func TestRestoreIsRefused(t *testing.T) {
 	unfinished := release(0, 3)
 	unfinished["Job/seals-sealedge-restore"] = map[string]any{"status": map[string]any{"failed": 1}}
@@ -184,11 +189,19 @@ func TestRestoreIsRefused(t *testing.T) {
 	unrecovered["Job/seals-sealedge-recover"] = map[string]any{"status": map[string]any{"active": 1}}
 	ending := release(0, 3)
 	ending["PersistentVolumeClaim/data-seals-sealedge-0"] = map[string]any{"metadata": map[string]any{"deletionTimestamp": "2026-11-23T07:00:00Z"}}
+	// As it is when the claims were deleted for a restoration that nobody began.
+	emptied := found{"StatefulSet/seals-sealedge": release(0, 3)["StatefulSet/seals-sealedge"]}
+	// A restoration of long ago says nothing of the volume that was made for this one.
+	old := release(0, 3).claim(0)
+	old["PersistentVolumeClaim/data-seals-sealedge-0"] = since("2026-11-23T07:00:00Z", nil)
+	old["Job/seals-sealedge-restore"] = since("2026-05-01T07:00:00Z", map[string]any{"succeeded": 1})
 	for name, c := range map[string]struct {
 		there found
 		set   string
 		says  string
 	}{
+		"to begin without volumes":     {emptied, "replicas=3", "would begin a new, empty cluster"},
+		"to begin by an old success":   {old, "replicas=3", "kubectl -n seals logs job/seals-sealedge-restore"},
 		"no backup":                    {release(3, 3), "restore.enabled=true", "restore.backup is missing"},
 		"a path":                       {release(3, 3), restoring + ",restore.backup=../etc/passwd", "restore/backup"},
 		"no identity":                  {release(3, 3), "restore.enabled=true,restore.backup=a", "restore.existingSecret is missing"},
@@ -203,6 +216,17 @@ func TestRestoreIsRefused(t *testing.T) {
 	} {
 		if _, refused := upgrade(t, c.there, "--set", c.set); !strings.Contains(refused, c.says) {
 			t.Errorf("%s: %q isn't in %q", name, c.says, refused)
+		}
+	}
+	// The first one's volume isn't missed where another one's was recovered; what was restored begins.
+	recovered := release(0, 3).claim(2)
+	recovered["Job/seals-sealedge-recover"] = since("2026-11-23T08:00:00Z", map[string]any{"succeeded": 1})
+	restored := release(0, 3).claim(0)
+	restored["PersistentVolumeClaim/data-seals-sealedge-0"] = since("2026-11-23T07:00:00Z", nil)
+	restored["Job/seals-sealedge-restore"] = since("2026-11-23T07:00:00Z", map[string]any{"succeeded": 1})
+	for _, there := range []found{recovered, restored} {
+		if _, refused := upgrade(t, there); refused != "" {
+			t.Error(refused)
 		}
 	}
 	// Once the nodes run, an old Job says nothing.

@@ -134,7 +134,7 @@ func TestNothingIsRemovedOtherwise(t *testing.T) {
 		"the same":            {release(3, 3), "replicas=3"},
 		"one step of scaling": {release(3, 3), "replicas=3,peers=5"},
 		"more":                {release(3, 5), "replicas=5"},
-		"all are stopped":     {release(0, 3), "replicas=1"},
+		"all are stopped":     {release(0, 3).claim(0), "replicas=1"},
 		"there is nothing":    {found{}, "replicas=1"},
 	} {
 		o, refused := upgrade(t, c.there, "--set", "operator.existingSecret=op,"+c.set)
@@ -171,6 +171,18 @@ func TestScalingIsRefused(t *testing.T) {
 				t.Errorf("%s: %q isn't in %q", name, says, refused)
 			}
 		}
+	}
+}
+
+// A new cluster begins when all that it lists are there, so that no more are listed. Where
+// no cluster is asked nobody knows whether it is new: Argo CD takes this step of scaling, too.
+func TestANewClusterListsWhoIsThere(t *testing.T) {
+	larger := []string{"--set", "replicas=3,peers=5"}
+	if _, refused := renderOver(t, found{"ServiceAccount/default": map[string]any{"kind": "ServiceAccount"}}, larger...); !strings.Contains(refused, "leave peers 0") {
+		t.Errorf("an installation: %s", refused)
+	}
+	if _, refused := renderOver(t, found{}, larger...); refused != "" {
+		t.Errorf("without a cluster: %s", refused)
 	}
 }
 

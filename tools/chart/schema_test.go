@@ -78,7 +78,6 @@ var contradictions = []struct{ name, set, says string }{
 	{"a load balancer for several addresses", "config.gateway.interface=,config.gateway.address_driver=service,config.gateway.addresses={b=192.0.2.2}", "takes one gateway address"},
 	{"a Role for every pod", "config.gateway.interface=,config.gateway.address_driver=service,serviceAccount.create=false", "serviceAccount.name is missing"},
 	{"more nodes than are listed", "replicas=5,peers=3", "raise peers first"},
-	{"a new cluster that is listed larger", "replicas=3,peers=5", "leave peers 0"},
 	{"more addresses than nodes", "config.gateway.addresses={b=192.0.2.2,c=192.0.2.3,d=192.0.2.4}", "4 gateway addresses, but there are 3"},
 	{"no certificates", "pki.existingSecret=", "pki.existingSecret is missing"},
 	{"certificates twice", "pki.certManager.enabled=true", "exclude each other"},

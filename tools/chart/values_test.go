@@ -152,6 +152,22 @@ func TestVolumesAreNotChanged(t *testing.T) {
 	if !strings.Contains(refused, `"faster"`) || !strings.Contains(refused, "can't change its class") {
 		t.Error(refused)
 	}
+	// The API server writes sizes its own way.
+	for asked, stored := range map[string]string{"1.5Gi": "1536Mi", "1024Gi": "1Ti", "1500M": "1500M", "0.5Ti": "512Gi", "1.3Gi": "1395864371200m", "2000M": "2G"} {
+		claim(stored)
+		if _, refused := upgrade(t, there, "--set", "persistence.storageClass=fast,persistence.size="+asked); refused != "" {
+			t.Errorf("%s, which is stored as %s: %s", asked, stored, refused)
+		}
+	}
+	claim("10Gi")
+	_, refused = upgrade(t, there, "--set", "persistence.storageClass=fast,persistence.annotations.team=seals")
+	if !strings.Contains(refused, "persistence.annotations") || !strings.Contains(refused, "delete statefulset seals-sealedge --cascade=orphan") {
+		t.Error(refused)
+	}
+	_, refused = upgrade(t, there, "--set", "persistence.storageClass=fast,persistence.size=10G")
+	if !strings.Contains(refused, "persistence.size is 10G") {
+		t.Error(refused)
+	}
 	_, refused = upgrade(t, there, "--set", "persistence.storageClass=fast,persistence.size=20Gi")
 	for _, says := range []string{`patch pvc data-seals-sealedge-0 -p '{"spec":{"resources":{"requests":{"storage":"20Gi"}}}}'`, "delete statefulset seals-sealedge --cascade=orphan"} {
 		if !strings.Contains(refused, says) {

@@ -35,10 +35,24 @@
 {{- end -}}
 {{- if not (include "sealedge.stopped" .) -}}
 {{- $nodes := include "sealedge.found" (dict "root" . "apiVersion" "apps/v1" "kind" "StatefulSet" "name" $full) | fromJson -}}
+{{- if and $nodes (eq (dig "spec" "replicas" 1 $nodes | int) 0) -}}
+{{- $volumes := dict -}}
+{{- range $i := until 5 -}}
+{{- $claim := include "sealedge.found" (dict "root" $ "apiVersion" "v1" "kind" "PersistentVolumeClaim" "name" (printf "data-%s-%d" $full $i)) | fromJson -}}
+{{- if $claim -}}
+{{- $_ := set $volumes (toString $i) (dig "metadata" "creationTimestamp" "" $claim) -}}
+{{- end -}}
+{{- end -}}
 {{- range $verb, $else := dict "restore" "would begin a new, empty cluster" "recover" "would have no quorum" -}}
 {{- $job := include "sealedge.found" (dict "root" $ "apiVersion" "batch/v1" "kind" "Job" "name" (printf "%s-%s" $full $verb)) | fromJson -}}
-{{- if and $job $nodes (eq (dig "spec" "replicas" 1 $nodes | int) 0) (eq (dig "status" "succeeded" 0 $job | int) 0) -}}
-{{- fail (printf "the nodes are stopped, the Job %s-%s hasn't succeeded, and without it they %s. See why:\n  kubectl -n %s logs job/%s-%s\nand upgrade once more with %s.enabled. If you mean to start them as they are: kubectl -n %s delete job %s-%s" $full $verb $else $namespace $full $verb $verb $namespace $full $verb) -}}
+{{- /* One of before the first node's volume restored another. */ -}}
+{{- $stale := and (eq $verb "restore") (lt (dig "metadata" "creationTimestamp" "" $job) (get $volumes "0")) -}}
+{{- if and $job (or $stale (eq (dig "status" "succeeded" 0 $job | int) 0)) -}}
+{{- fail (printf "the nodes are stopped, the Job %s-%s hasn't succeeded%s, and without it they %s. See why:\n  kubectl -n %s logs job/%s-%s\nand upgrade once more with %s.enabled. If you mean to start them as they are: kubectl -n %s delete job %s-%s" $full $verb (ternary " with the volume that there is now" "" $stale) $else $namespace $full $verb $verb $namespace $full $verb) -}}
+{{- end -}}
+{{- end -}}
+{{- if not $volumes -}}
+{{- fail (printf "the nodes are stopped and have no volumes: they would begin a new, empty cluster. Restore a backup first, with restore.enabled (docs/runbooks/restore.md). If an empty one is what you want, uninstall the release %s and install it anew" .Release.Name) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -62,6 +62,12 @@ for a restoration.
 {{- end -}}
 {{- end -}}
 
+{{/* A quantity in bytes: the API server writes 1.5Gi as 1536Mi. */}}
+{{- define "sealedge.bytes" -}}
+{{- $units := dict "m" 1e-3 "" 1.0 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "P" 1e15 "Ki" 1024.0 "Mi" 1048576.0 "Gi" 1073741824.0 "Ti" 1099511627776.0 "Pi" 1125899906842624.0 -}}
+{{- mulf (regexFind "^[0-9.]*" . | float64) (get $units (regexFind "[A-Za-z]*$" .) | default 1.0) | ceil | printf "%.0f" -}}
+{{- end -}}
+
 {{/* A StatefulSet's claims can't be changed: the API server says so, but not what to do. */}}
 {{- define "sealedge.validateVolumes" -}}
 {{- $full := include "sealedge.fullname" . -}}
@@ -72,12 +78,15 @@ for a restoration.
 {{- end -}}
 {{- range $claims -}}
 {{- $size := dig "spec" "resources" "requests" "storage" "" . -}}
-{{- if ne $size $.Values.persistence.size -}}
+{{- if ne (include "sealedge.bytes" $size) (include "sealedge.bytes" $.Values.persistence.size) -}}
 {{- fail (printf "persistence.size is %s, and the volumes of the nodes that run have %s. Enlarge each volume, if its class can; then have the StatefulSet made anew by this upgrade, while its pods go on:\n  kubectl -n %s patch pvc data-%s-0 -p '{\"spec\":{\"resources\":{\"requests\":{\"storage\":\"%s\"}}}}'\n  kubectl -n %s delete statefulset %s --cascade=orphan" $.Values.persistence.size $size $namespace $full $.Values.persistence.size $namespace $full) -}}
 {{- end -}}
 {{- $class := dig "spec" "storageClassName" "" . -}}
 {{- if ne $class $.Values.persistence.storageClass -}}
 {{- fail (printf "persistence.storageClass is %q, and the volumes of the nodes that run are of %q: a volume can't change its class. Keep it; or replace the nodes one after the other, as docs/runbooks/dead-node.md says, after:\n  kubectl -n %s delete statefulset %s --cascade=orphan" $.Values.persistence.storageClass $class $namespace $full) -}}
+{{- end -}}
+{{- if ne (dig "metadata" "annotations" dict . | default dict | toJson) (toJson $.Values.persistence.annotations) -}}
+{{- fail (printf "persistence.annotations aren't those with which the claims of the nodes were made. Annotate each claim by hand; then have the StatefulSet made anew by this upgrade, while its pods go on:\n  kubectl -n %s annotate pvc data-%s-0 KEY=VALUE\n  kubectl -n %s delete statefulset %s --cascade=orphan" $namespace $full $namespace $full) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

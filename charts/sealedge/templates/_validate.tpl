@@ -35,7 +35,8 @@
 {{- if gt (int $v.replicas) $peers -}}
 {{- fail (printf "replicas is %d, but the configuration lists %d nodes: raise peers first, wait until all nodes are ready, then raise replicas" (int $v.replicas) $peers) -}}
 {{- end -}}
-{{- if and .Release.IsInstall (ne (int $v.replicas) $peers) -}}
+{{- $asked := include "sealedge.found" (dict "root" . "apiVersion" "v1" "kind" "ServiceAccount" "name" "default") | fromJson -}}
+{{- if and .Release.IsInstall $asked (ne (int $v.replicas) $peers) -}}
 {{- fail (printf "peers is %d and replicas %d: a new cluster begins only when every node that is listed is there; leave peers 0" $peers (int $v.replicas)) -}}
 {{- end -}}
 {{- include "sealedge.validateVolumes" . -}}
