@@ -182,6 +182,30 @@ func TestDebian(t *testing.T) {
 }
 
 // Versions are in Debian's order as they are in ours.
+// The page has who unpacks the archive do what the package does. The kernel's settings are
+// taken from all of the machine's files, so that a larger value that somebody set stays.
+func TestThePageDoesWhatThePackageDoes(t *testing.T) {
+	script, err := os.ReadFile("files/postinst")
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile("../../docs/install-linux.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(page), "does by itself:\n\n")
+	block, _, _ := strings.Cut(rest, "\n\n")
+	lines := strings.Split(block, "\n")
+	for _, line := range lines {
+		if !strings.Contains(string(script), strings.TrimSpace(line)) {
+			t.Errorf("postinst doesn't do %q", line)
+		}
+	}
+	if last := lines[len(lines)-1]; len(lines) != 4 || !strings.Contains(last, "systemd-sysctl --prefix=/net/core/") {
+		t.Errorf("%q", lines)
+	}
+}
+
 func TestDebianVersion(t *testing.T) {
 	needs(t, "dpkg")
 	order := []string{"1a2b3c4-dirty", "v0.1.0", "v0.2.0-rc1", "v0.2.0", "v0.2.0-14-gabcdef0", "v0.2.0-15-gabcdef0-dirty", "v0.10.0"}
