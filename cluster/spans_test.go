@@ -75,6 +75,12 @@ func TestTraceOfAProposal(t *testing.T) {
 			return err
 		}
 		id, span := sc.TraceID(), sc.SpanID()
+		switch forward, err := of(by[n.cfg.NodeName], id, spanForward); {
+		case err != nil:
+			return err // it leads now, or was not answered at once
+		case attributesOf(forward)["cluster.leader"] != leader.cfg.NodeName:
+			return errors.New("another node led")
+		}
 		ids = append(ids, id[:], span[:], []byte(id.String()))
 		parent := map[string]trace.SpanID{spanPropose: span}
 		for _, want := range []struct {
