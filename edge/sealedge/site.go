@@ -20,6 +20,9 @@ func siteFlags() []cli.Flag {
 		&cli.StringFlag{Name: "apn", Usage: "`NAME` of the access point", Value: "seal.corp"},
 		&cli.StringFlag{Name: "inner", Usage: "`ADDRESS` of the gateway inside the tunnels"},
 		&cli.StringFlag{Name: "pool", Usage: "`PREFIX` of the terminals' addresses"},
+		&cli.StringSliceFlag{Name: "admin-name", Usage: "further `NAME` or address by which operators call the nodes, for certificates; may be repeated"},
+		&cli.StringSliceFlag{Name: "intranet-name", Usage: "further `NAME` or address by which the seal server calls them"},
+		&cli.StringSliceFlag{Name: "fallback-name", Usage: "further `NAME` or address by which terminals ask for the fallback path"},
 		&cli.StringFlag{Name: "seal-server", Usage: "`ADDRESS:PORT` of the seal server"},
 	}
 }
@@ -44,6 +47,10 @@ func readSite(c *cli.Context, o *setup.Options) error {
 		p, err := netip.ParsePrefix(s)
 		o.Carriers = append(o.Carriers, p)
 		wrong("carrier", err)
+	}
+	o.Names = map[string][]string{}
+	for _, listener := range []string{"admin", "intranet", "fallback"} {
+		o.Names[listener] = c.StringSlice(listener + "-name")
 	}
 	given(c, "gateway", netip.ParseAddr, &o.Gateway, wrong)
 	given(c, "apn", ident.ParseAPN, &o.APN, wrong)

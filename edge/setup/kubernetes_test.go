@@ -1,6 +1,7 @@
 package setup_test
 
 import (
+	"crypto/tls"
 	"encoding/base64"
 	"maps"
 	"os"
@@ -8,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"gopkg.in/yaml.v3"
 
@@ -79,6 +81,38 @@ func TestSecretOfTheChart(t *testing.T) {
 	context, err := os.ReadFile(l.Context)
 	if err != nil || !strings.Contains(string(context), host+":7443") {
 		t.Errorf("the operator's context: %s (%v)", context, err)
+	}
+}
+
+// Who comes from outside of the cluster knows a listener by names of its own.
+func TestFurtherNamesOfListeners(t *testing.T) {
+	k, err := setup.ParseKubernetes("seals/seals-sealedge")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, _ := initialise(t, setup.Options{Nodes: 1, Kubernetes: k, Names: map[string][]string{
+		"admin": {"gateway.example.com", "203.0.113.7"}, "fallback": {"connect.example.com"},
+	}})
+	for part, names := range map[string][]string{
+		"-admin": {"gateway.example.com", "203.0.113.7", "localhost"}, "-fallback": {"connect.example.com"}, "-intranet": {"seals-sealedge-intranet.seals.svc"},
+	} {
+		pair, err := tls.LoadX509KeyPair(filepath.Join(dir, "pki", "seals-sealedge-0"+part+".pem"), filepath.Join(dir, "pki", "seals-sealedge-0"+part+"-key.pem"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range names {
+			if err := pair.Leaf.VerifyHostname(name); err != nil {
+				t.Errorf("%s: %v", part, err)
+			}
+		}
+		if part != "-fallback" && pair.Leaf.VerifyHostname("connect.example.com") == nil {
+			t.Errorf("%s has the name of the fallback listener", part)
+		}
+	}
+	for _, wrong := range []map[string][]string{{"admin": {"https://a.example"}}, {"admin": {"a.example:443"}}, {"admin": {""}}, {"intranet": {"*.example.com"}}, {"phone": {"a.example"}}} {
+		if _, err := setup.Init(filepath.Join(t.TempDir(), "x"), setup.Options{Names: wrong, Now: time.Now()}); err == nil {
+			t.Errorf("%v is taken", wrong)
+		}
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"slices"
 	"time"
 )
@@ -40,6 +41,12 @@ var (
 	both   = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
 )
 
+// listeners are those of a node that have certificates of their own.
+var listeners = []string{"admin", "intranet", "fallback"}
+
+// hostnames are DNS names, of at least one label.
+var hostnames = regexp.MustCompile(`^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*$`)
+
 // parties are all who have a certificate.
 func parties(o Options) []identity {
 	inner, seal := []netip.Addr{o.Inner}, []netip.Addr{o.SealServer.Addr()}
@@ -60,7 +67,15 @@ func parties(o Options) []identity {
 	}
 	for _, p := range o.places() {
 		listener := func(part string) identity {
-			return identity{name: p.name + "-" + part, common: p.name, dns: slices.Concat(p.dns, p.services(part)), ips: p.ips, usages: server}
+			id := identity{name: p.name + "-" + part, common: p.name, dns: slices.Concat(p.dns, p.services(part)), ips: slices.Clone(p.ips), usages: server}
+			for _, name := range o.Names[part] {
+				if a, err := netip.ParseAddr(name); err == nil {
+					id.ips = append(id.ips, a)
+				} else {
+					id.dns = append(id.dns, name)
+				}
+			}
+			return id
 		}
 		all = append(all,
 			identity{name: p.name, common: p.name, uri: "sealedge://node/" + p.name, dns: p.dns, ips: p.ips, usages: both},

@@ -45,7 +45,10 @@ type Options struct {
 	Pool6      netip.Prefix   // of which terminals get a /64 each; goes with Inner6
 	SealServer netip.AddrPort // 127.0.2.1:8443
 	Kubernetes Kubernetes     // none: the nodes are processes, at Hosts
-	Now        time.Time      // required: when the certificates begin to be valid
+	// Names are further DNS names and addresses by which callers know the listeners
+	// admin, intranet and fallback, such as those of a load balancer.
+	Names map[string][]string
+	Now   time.Time // required: when the certificates begin to be valid
 }
 
 // Layout tells where things are.
@@ -98,6 +101,16 @@ func (o Options) complete() (Options, error) {
 	orElse(&o.SealServer, netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 2, 1}), 8443))
 	if o.Inner6.IsValid() != o.Pool6.IsValid() {
 		return o, errors.New("IPv6 inside the tunnel takes both an address of the gateway and a range for terminals; give both or none")
+	}
+	for listener, names := range o.Names {
+		if !slices.Contains(listeners, listener) {
+			return o, fmt.Errorf("no listener is called %q", listener)
+		}
+		for _, name := range names {
+			if _, err := netip.ParseAddr(name); err != nil && !hostnames.MatchString(name) {
+				return o, fmt.Errorf("%q: write a DNS name or an address, such as gateway.example.com", name)
+			}
+		}
 	}
 	if len(o.Carriers) == 0 {
 		o.Carriers = []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{127, 0, 20, 0}), 24)}

@@ -3,10 +3,14 @@ package main
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/sealedge/sealedge/edge/setup"
 )
 
 const installationPage = "../../docs/install-kubernetes.md"
@@ -56,5 +60,32 @@ func TestTheInstallationPage(t *testing.T) {
 				t.Errorf("the table of the page doesn't have %s %s, which the policy opens", *p.Protocol, p.Port.String())
 			}
 		}
+	}
+}
+
+// The page's first policy names the page's seal server, without which every use and the
+// test are refused.
+func TestTheFirstPolicyNamesTheSealServer(t *testing.T) {
+	page, values := siteOf(t)
+	dir := filepath.Join(t.TempDir(), "site")
+	if _, err := setup.Init(dir, setup.Options{Nodes: 1, Now: time.Now()}); err != nil {
+		t.Fatal(err)
+	}
+	edit := regexp.MustCompile("(?m)^ *(sed -i .* site/policy.yaml)$").FindStringSubmatch(page)
+	if edit == nil {
+		t.Fatal("the page leaves the policy as it is made")
+	}
+	cmd := exec.Command("sh", "-c", edit[1])
+	cmd.Dir = filepath.Dir(dir)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	policy, err := os.ReadFile(filepath.Join(dir, "policy.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	upstream := regexp.MustCompile(`url: https://(\S+)`).FindStringSubmatch(values)
+	if upstream == nil || !strings.Contains(string(policy), fmt.Sprintf("\n  servers: [%q]\n", upstream[1])) {
+		t.Errorf("the policy doesn't name %q", upstream)
 	}
 }
