@@ -186,6 +186,7 @@ func TestServiceWaitsForTheServer(t *testing.T) {
 					t.Errorf("%d failures counted", n)
 				}
 				time.Sleep(complainEvery)
+				synctest.Wait()
 				if n := strings.Count(a.log.String(), c.says); n != 2 {
 					t.Errorf("after a while it is said %d times", n)
 				}
@@ -346,13 +347,15 @@ func TestServiceLeavesWhatItDidNotWrite(t *testing.T) {
 
 // Somebody empties the slice, as a forced rollback of the chart does.
 func TestServiceIsPutRight(t *testing.T) {
+	// What is due at the very moment is done, too.
+	pass := func(d time.Duration) { time.Sleep(d); synctest.Wait() }
 	synctest.Test(t, func(t *testing.T) {
 		k := newKubernetes(t)
 		a := k.pod(1)
 		if err := a.Up(t.Context(), here, 3); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		if n := strings.Count(k.requests(), "PUT"); n != 1 {
 			t.Errorf("%d writes of what was right", n)
 		}
@@ -364,7 +367,7 @@ func TestServiceIsPutRight(t *testing.T) {
 			})
 		}
 		wipe()
-		time.Sleep(checkEvery)
+		pass(checkEvery)
 		expectSays(t, k, "0/3: 10.244.1.7")
 		if a.Counters()["endpoint-put-right"] != 1 || !strings.Contains(a.log.String(), "somebody changed") {
 			t.Errorf("%v: %s", a.Counters(), a.log)
@@ -372,24 +375,24 @@ func TestServiceIsPutRight(t *testing.T) {
 		// A server that adds something to what it is given isn't corrected.
 		k.edit(func(o map[string]any) { o["endpoints"].([]any)[0].(map[string]any)["zone"] = "north" })
 		k.requests()
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		if all := k.requests(); strings.Contains(all, "PUT") {
 			t.Errorf("what was added is removed: %s", all)
 		}
 		// Who doesn't hold right now puts nothing right, and doesn't ask.
 		a.holds.Store(false)
 		wipe()
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		expectSays(t, k, ":")
 		if all := k.requests(); all != "" {
 			t.Errorf("asked: %s", all)
 		}
 		a.holds.Store(true) // it was a hiccup
-		time.Sleep(checkEvery)
+		pass(checkEvery)
 		expectSays(t, k, "0/3: 10.244.1.7")
 		// It does hold, as far as it knows, but another does.
 		k.annotate("0/4")
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		expectSays(t, k, "0/4: 10.244.1.7")
 		if err := a.Down(here); err != nil {
 			t.Error(err)
