@@ -37,13 +37,15 @@ type account struct {
 	at      time.Time // it was said no earlier
 	started time.Time // its process, on this node's clock; zero: it doesn't say
 	drained bool
+	process int64     // see greeting.Process
+	told    int64     // see greeting.Told
 	yielded time.Time // see greeting.Yielded; zero: not that it knows of
 }
 
 // note takes in what a node said in an exchange that began at asked. What it said by
 // itself since is newer.
 func (t *accounts) note(g greeting, asked time.Time) {
-	a := account{at: asked, drained: g.Drained}
+	a := account{at: asked, drained: g.Drained, process: g.Process, told: g.Told}
 	if g.Up > 0 {
 		a.started = time.Now().Add(-time.Duration(g.Up) * time.Millisecond)
 	}
@@ -55,7 +57,8 @@ func (t *accounts) note(g greeting, asked time.Time) {
 	if t.nodes == nil {
 		t.nodes = map[raft.ServerID]account{}
 	}
-	if t.nodes[g.ID].at.After(asked) {
+	last := t.nodes[g.ID]
+	if last.at.After(asked) || g.Process == last.process && g.Told < last.told { // it was long on its way
 		return
 	}
 	t.nodes[g.ID] = a
@@ -80,6 +83,7 @@ func (n *Node) noteAsker(peer string, body []byte) {
 // after all. The error names those that didn't hear it; they do by and by.
 func (n *Node) SetDrained(ctx context.Context, drained bool) error {
 	n.drained.Store(drained)
+	n.told.Add(1)
 	ctx, cancel := context.WithTimeout(ctx, tellTime)
 	defer cancel()
 	answers := make(chan error, len(n.cfg.Peers))

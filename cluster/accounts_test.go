@@ -29,6 +29,34 @@ func TestAccountsKeepTheNewest(t *testing.T) {
 	}
 }
 
+// TestAccountsKeepWhatWasSaidLast: a question that was made before a node said that it
+// is drained, and comes after that, doesn't undo it. One of its next process does.
+func TestAccountsKeepWhatWasSaidLast(t *testing.T) {
+	t.Parallel()
+	var a accounts
+	id := raft.ServerID("n1-1")
+	now := time.Now()
+	for i, c := range []struct {
+		said    greeting
+		drained bool
+	}{
+		{greeting{Process: 7, Up: 1000}, false},
+		{greeting{Process: 7, Up: 5000, Told: 1, Drained: true}, true},
+		{greeting{Process: 7, Up: 4999}, true}, // late
+		{greeting{Process: 7, Up: 5001, Told: 1, Drained: true}, true},
+		{greeting{Process: 7, Up: 6000, Told: 2}, false},
+		{greeting{Process: 7, Up: 5002, Told: 1, Drained: true}, false}, // late
+		{greeting{Process: 7, Up: 7000, Told: 3, Drained: true}, true},
+		{greeting{Process: 8, Up: 1}, false},
+	} {
+		c.said.ID = id
+		a.note(c.said, now.Add(time.Duration(i)*time.Millisecond))
+		if a.of(id).drained != c.drained {
+			t.Errorf("after sentence %d drained is %v", i+1, !c.drained)
+		}
+	}
+}
+
 // TestAskerSpeaksForItself: a node says of itself only how it is.
 func TestAskerSpeaksForItself(t *testing.T) {
 	t.Parallel()

@@ -40,6 +40,8 @@ type greeting struct {
 
 	Up      int64 `json:"up,omitempty"`      // how long its process has been running, in milliseconds; 0: a build that doesn't tell
 	Drained bool  `json:"drained,omitempty"` // see accounts
+	Process int64 `json:"process,omitempty"` // which process says it: when it began, Unix nanoseconds of its own clock
+	Told    int64 `json:"told,omitempty"`    // how often that process had SetDrained called, when it said Drained
 	Yielded int64 `json:"yielded,omitempty"` // how long ago it handed the leadership to the preferred node, in milliseconds; 0: it didn't
 	Traces  bool  `json:"traces,omitempty"`  // it takes frameTraced
 }
@@ -56,7 +58,9 @@ func (n *Node) greeting() greeting {
 	}
 	g.Level = n.cfg.applies
 	g.Full = n.room.full.Load()
-	g.Up, g.Drained = max(1, time.Since(n.began).Milliseconds()), n.drained.Load()
+	g.Up, g.Process = max(1, time.Since(n.began).Milliseconds()), n.began.UnixNano()
+	g.Told = n.told.Load() // before what it counts: that is no older
+	g.Drained = n.drained.Load()
 	if at := n.preferred.last(); !at.IsZero() {
 		g.Yielded = max(1, time.Since(at).Milliseconds())
 	}

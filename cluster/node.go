@@ -71,6 +71,7 @@ type Node struct {
 	accounts    accounts
 	began       time.Time   // this process
 	drained     atomic.Bool // see accounts
+	told        atomic.Int64
 	preferred   preferred
 	changing    chan struct{} // holds one: this node changes the membership one step at a time
 
