@@ -142,9 +142,7 @@ func (c Config) withDefaults() (Config, error) {
 		c.now = time.Now
 	}
 	if c.dial == nil {
-		c.dial = func(ctx context.Context, address string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "tcp", address)
-		}
+		c.dial = newDialer().dial
 	}
 	var errs []error
 	self, ok := c.peer(c.NodeName)

@@ -91,6 +91,9 @@ func endFrame(id uint64, err error) frame {
 	return f
 }
 
+// toldAgain is how long a node doesn't log again what it waits for, before it is a member.
+const toldAgain = 10 * time.Second
+
 // enter brings this node into a cluster, and returns when it is a member for
 // good.
 func (n *Node) enter() {
@@ -104,7 +107,8 @@ func (n *Node) enter() {
 	}
 	const slowest = time.Second
 	pause := min(n.cfg.HeartbeatTimeout/4, slowest)
-	for told, wait := "", pause; ; wait = min(2*wait, slowest) {
+	told := map[string]time.Time{} // while nodes begin a cluster the state goes back and forth
+	for last, wait := "", pause; ; wait = min(2*wait, slowest) {
 		state, err := n.tryToEnter()
 		switch {
 		case err == nil && state == "":
@@ -115,9 +119,12 @@ func (n *Node) enter() {
 		case err != nil:
 			state = err.Error()
 		}
-		if state != told {
-			n.log.Info("this node is not yet a member of a cluster", "id", n.id, "state", state)
-			told, wait = state, pause
+		if state != last {
+			if at := told[state]; at.IsZero() || time.Since(at) > toldAgain {
+				n.log.Info("this node is not yet a member of a cluster", "id", n.id, "state", state)
+				told[state] = time.Now()
+			}
+			last, wait = state, pause
 		}
 		select {
 		case <-time.After(wait):

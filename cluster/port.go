@@ -159,7 +159,7 @@ func (p *port) dialNode(ctx context.Context, name, address, proto string) (net.C
 }
 
 // dialID opens a connection to a peer for one of the two protocols. A host name
-// in address is looked up every time: Config.dial does it.
+// in address is looked up every time: see dialer.
 func (p *port) dialID(ctx context.Context, id raft.ServerID, address, proto string) (net.Conn, error) {
 	name := memberName(id)
 	raw, err := p.cfg.dial(ctx, address)
