@@ -1,24 +1,21 @@
 package gtpc
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/codes"
 	sdk "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/sealedge/sealedge/apn/gtp/gtptest"
 	"github.com/sealedge/sealedge/cluster/command"
+	"github.com/sealedge/sealedge/edge/spantest"
 	"github.com/sealedge/sealedge/policy"
 )
 
@@ -27,37 +24,10 @@ func tracing(options ...sdk.TracerProviderOption) (*tracetest.SpanRecorder, trac
 	return r, sdk.NewTracerProvider(append(options, sdk.WithSpanProcessor(r))...).Tracer("test")
 }
 
-// treeOf writes the spans that ended as a tree, the parts in the order of their beginning,
-// and forgets them.
+// treeOf writes the spans that ended as a tree, and forgets them.
 func treeOf(r *tracetest.SpanRecorder) string {
-	all := r.Ended()
-	r.Reset()
-	slices.SortStableFunc(all, func(a, b sdk.ReadOnlySpan) int { return a.StartTime().Compare(b.StartTime()) })
-	var b strings.Builder
-	var tell func(parent trace.SpanID, depth int)
-	tell = func(parent trace.SpanID, depth int) {
-		for _, s := range all {
-			if s.Parent().SpanID() != parent {
-				continue
-			}
-			fmt.Fprintf(&b, "%s%s", strings.Repeat("  ", depth), s.Name())
-			attributes := s.Attributes()
-			slices.SortFunc(attributes, func(a, b attribute.KeyValue) int { return cmp.Compare(a.Key, b.Key) })
-			for _, a := range attributes {
-				fmt.Fprintf(&b, " %s=%s", a.Key, a.Value.String())
-			}
-			if took := s.EndTime().Sub(s.StartTime()); took > 0 {
-				fmt.Fprintf(&b, " (%s)", took)
-			}
-			if s.Status().Code == codes.Error {
-				fmt.Fprintf(&b, " ! %s", s.Status().Description)
-			}
-			b.WriteByte('\n')
-			tell(s.SpanContext().SpanID(), depth+1)
-		}
-	}
-	tell(trace.SpanID{}, 0)
-	return b.String()
+	defer r.Reset()
+	return spantest.Tree(r.Ended())
 }
 
 func compare(t *testing.T, what, got, want string) {
@@ -86,9 +56,9 @@ func TestTraceOfAnAttach(t *testing.T) {
 		after(2 * time.Millisecond)
 		g.conn.sent()
 		compare(t, "accepted", treeOf(r), `
-gtp.request gtp.carrier=North gtp.cause=request accepted (16) gtp.procedure=create-session gtp.version=2 sealedge.session=1 (2ms)
+gtp.request gtp.carrier=North gtp.cause=request accepted (16) gtp.procedure=create-session gtp.version=2 session=1 (2ms)
   gtp.wait
-  session.decide sealedge.attempt=1 sealedge.outcome=ok
+  session.decide attempt=1 outcome=ok
   tunnel.program (2ms)
   gtp.answer
 `)
@@ -103,7 +73,7 @@ gtp.request gtp.carrier=North gtp.cause=request accepted (16) gtp.procedure=crea
 		compare(t, "not on the list", treeOf(r), `
 gtp.request gtp.carrier=North gtp.cause=APN access denied - no subscription (93) gtp.procedure=create-session gtp.version=2 ! APN access denied - no subscription (93)
   gtp.wait
-  session.decide sealedge.attempt=1 sealedge.outcome=imsi-unknown ! imsi-unknown
+  session.decide attempt=1 outcome=imsi-unknown ! imsi-unknown
   gtp.answer
 `)
 		peer = gtptest.New()
@@ -113,7 +83,7 @@ gtp.request gtp.carrier=North gtp.cause=APN access denied - no subscription (93)
 		compare(t, "a session that isn't there", treeOf(r), `
 gtp.request gtp.carrier=North gtp.cause=context not found (64) gtp.procedure=delete-session gtp.version=2 ! context not found (64)
   gtp.wait
-  session.decide sealedge.attempt=1 sealedge.outcome=context not found (64) ! context not found (64)
+  session.decide attempt=1 outcome=context not found (64) ! context not found (64)
   gtp.answer
 `)
 		g.from(sgw, gtptest.NewSGSN().Create())
@@ -139,7 +109,7 @@ func TestTraceOfWhatFails(t *testing.T) {
 		compare(t, "no quorum", treeOf(r), `
 gtp.request gtp.carrier=unnamed gtp.cause=system failure (72) gtp.procedure=create-session gtp.version=2 ! system failure (72)
   gtp.wait
-  session.decide sealedge.attempt=1 sealedge.outcome=ok
+  session.decide attempt=1 outcome=ok
   gtp.answer
 `)
 		peer.Seq++
@@ -152,7 +122,7 @@ gtp.request gtp.carrier=unnamed gtp.cause=system failure (72) gtp.procedure=crea
 		compare(t, "no answer", treeOf(r), `
 gtp.request gtp.carrier=unnamed gtp.cause=none gtp.procedure=create-session gtp.version=2 (1s) ! none
   gtp.wait
-  session.decide sealedge.attempt=1 sealedge.outcome=ok
+  session.decide attempt=1 outcome=ok
 `)
 		peer.Seq++
 		tries := 0
@@ -169,10 +139,10 @@ gtp.request gtp.carrier=unnamed gtp.cause=none gtp.procedure=create-session gtp.
 		g.from(sgw, peer.Create())
 		g.conn.sent()
 		compare(t, "decided once more", treeOf(r), `
-gtp.request gtp.carrier=unnamed gtp.cause=request accepted (16) gtp.procedure=create-session gtp.version=2 sealedge.session=1
+gtp.request gtp.carrier=unnamed gtp.cause=request accepted (16) gtp.procedure=create-session gtp.version=2 session=1
   gtp.wait
-  session.decide sealedge.attempt=1 sealedge.outcome=ok
-  session.decide sealedge.attempt=2 sealedge.outcome=ok
+  session.decide attempt=1 outcome=ok
+  session.decide attempt=2 outcome=ok
   gtp.answer
 `)
 	})

@@ -1,24 +1,21 @@
 package phoneapi
 
 import (
-	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/codes"
 	sdk "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/sealedge/sealedge/cluster/command"
+	"github.com/sealedge/sealedge/edge/spantest"
 	"github.com/sealedge/sealedge/edge/usetest"
 	"github.com/sealedge/sealedge/edge/wire"
 )
@@ -56,36 +53,10 @@ func bubbleTraced(t *testing.T, test func(t *testing.T, r *rig, spans *tracetest
 	})
 }
 
-// treesOf writes the spans that have ended as trees, what began first first.
+// treesOf writes the spans that have ended as trees.
 func treesOf(r *tracetest.SpanRecorder) string {
 	synctest.Wait()
-	all := r.Ended()
-	slices.SortStableFunc(all, func(a, b sdk.ReadOnlySpan) int { return a.StartTime().Compare(b.StartTime()) })
-	var b strings.Builder
-	var tell func(parent trace.SpanID, depth int)
-	tell = func(parent trace.SpanID, depth int) {
-		for _, s := range all {
-			if s.Parent().SpanID() != parent {
-				continue
-			}
-			fmt.Fprintf(&b, "%s%s", strings.Repeat("  ", depth), s.Name())
-			attributes := s.Attributes()
-			slices.SortFunc(attributes, func(a, b attribute.KeyValue) int { return cmp.Compare(a.Key, b.Key) })
-			for _, a := range attributes {
-				fmt.Fprintf(&b, " %s=%s", strings.TrimPrefix(string(a.Key), "sealedge."), a.Value.String())
-			}
-			if took := s.EndTime().Sub(s.StartTime()); took > 0 {
-				fmt.Fprintf(&b, " (%s)", took)
-			}
-			if s.Status().Code == codes.Error {
-				fmt.Fprintf(&b, " ! %s", s.Status().Description)
-			}
-			b.WriteByte('\n')
-			tell(s.SpanContext().SpanID(), depth+1)
-		}
-	}
-	tell(trace.SpanID{}, 0)
-	return b.String()
+	return spantest.Tree(r.Ended())
 }
 
 func compare(t *testing.T, got, want string) {

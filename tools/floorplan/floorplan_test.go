@@ -53,6 +53,7 @@ var floors = map[string]int{
 	"cluster/address": 4,
 	"apn/gtpc":        4,
 	"apn/gtp/gtptest": 4,
+	"edge/spantest":   4,
 	"apn/gtpu":        4,
 	"apn/trace":       4,
 	"edge/inner":      4,
@@ -106,8 +107,8 @@ var homes = map[string][]string{
 	"github.com/prometheus": {"edge/telemetry"},
 
 	// Who makes spans imports the API; what they come to is for one room to know.
-	"go.opentelemetry.io/otel":           {"apn/gtpc", "cluster", "edge/phoneapi", "edge/sealedge", "edge/telemetry"},
-	"go.opentelemetry.io/otel/sdk":       {"edge/telemetry"},
+	"go.opentelemetry.io/otel":           {"apn/gtpc", "cluster", "edge/phoneapi", "edge/sealedge", "edge/spantest", "edge/telemetry"},
+	"go.opentelemetry.io/otel/sdk":       {"edge/spantest", "edge/telemetry"},
 	"go.opentelemetry.io/otel/exporters": {"edge/telemetry"},
 	"go.opentelemetry.io/proto":          {"edge/telemetry"},
 
