@@ -70,7 +70,8 @@ func (r *retirement) run(ctx context.Context, cl *client) error {
 		left, err := r.step(ctx, cl)
 		switch {
 		case err == nil && len(left) == 0:
-			return r.release(ctx, cl)
+			r.say("%s: no member of the cluster; what runs of it may be stopped", strings.Join(r.names, ", "))
+			return nil
 		case err != nil && !r.mayPass(err):
 			return err
 		case err != nil && words(err) != r.waits:
@@ -106,7 +107,7 @@ func (r *retirement) step(ctx context.Context, cl *client) (left []string, err e
 		}
 	}
 	if len(going) == 0 {
-		return nil, nil
+		return nil, r.release(ctx, one)
 	}
 	staying, err := r.staying(members)
 	if err != nil {
@@ -182,12 +183,12 @@ func (r *retirement) move(ctx context.Context, one *client, all []adminapi.Gatew
 }
 
 // release lets the cluster place the addresses by itself again.
-func (r *retirement) release(ctx context.Context, cl *client) error {
-	for _, name := range r.told {
-		if err := cl.call(ctx, http.MethodPost, "/v1/cluster/addresses/"+url.PathEscape(name)+"/move", adminapi.MoveAddress{Reason: r.reason}, nil); err != nil {
+func (r *retirement) release(ctx context.Context, one *client) error {
+	for len(r.told) > 0 {
+		if err := one.call(ctx, http.MethodPost, "/v1/cluster/addresses/"+url.PathEscape(r.told[0])+"/move", adminapi.MoveAddress{Reason: r.reason}, nil); err != nil {
 			return err
 		}
+		r.told = r.told[1:]
 	}
-	r.say("%s: no member of the cluster; what runs of it may be stopped", strings.Join(r.names, ", "))
 	return nil
 }

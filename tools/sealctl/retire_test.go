@@ -31,6 +31,7 @@ type fakeCluster struct {
 	homes   map[string]string // guarded by mu: where it was told to stay
 	done    []string          // guarded by mu: what was changed
 	lose    bool              // guarded by mu: the next answer to a removal is lost
+	behind  bool              // guarded by mu: the next freeing is refused, as an epoch was seen that is past
 	viewer  bool              // the caller may only look
 	hosts   []*httptest.Server
 }
@@ -120,6 +121,11 @@ func (f *fakeCluster) serve(name string, w http.ResponseWriter, r *http.Request)
 		var m adminapi.MoveAddress
 		_ = json.NewDecoder(r.Body).Decode(&m)
 		address := strings.Split(path, "/")[4]
+		if f.behind && m.To == "" {
+			f.behind = false
+			refuse(http.StatusConflict, "conflict")
+			return
+		}
 		if f.homes[address] = m.To; m.To != "" {
 			f.holders[address] = m.To
 			f.done = append(f.done, "move "+address+" "+m.To)
@@ -147,18 +153,20 @@ func TestRetire(t *testing.T) {
 		going     []string
 		silent    []string
 		lose      bool
+		behind    bool
 		want      string
 	}{
 		{name: "the leader goes last, when it can only hand over to one that stays", size: 5, going: []string{"n3", "n4"}, want: "remove n3, lead n2, remove n4"},
 		{name: "three to one", size: 3, going: []string{"n1", "n2"}, want: "remove n1, lead n0, remove n2"},
 		{name: "an address goes first, and is then the cluster's to place", size: 5, addresses: []string{"gw1", "gw2"}, going: []string{"n3", "n4"}, want: "move gw1 n0, move gw2 n1, remove n3, lead n2, remove n4, free gw1, free gw2"},
+		{name: "an election goes on when an address is to be freed", size: 5, addresses: []string{"gw1", "gw2"}, going: []string{"n3", "n4"}, behind: true, want: "move gw1 n0, move gw2 n1, remove n3, lead n2, remove n4, free gw1, free gw2"},
 		{name: "a node that is dead", size: 5, silent: []string{"n3"}, going: []string{"n3"}, want: "remove n3"},
 		{name: "an answer that was lost", size: 5, lose: true, going: []string{"n3"}, want: "remove n3"},
 		{name: "what is done already", size: 3, going: []string{"n3", "n4"}, want: ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f := newFakeCluster(t, c.size, c.addresses...)
-			f.silent, f.lose = c.silent, c.lose
+			f.silent, f.lose, f.behind = c.silent, c.lose, c.behind
 			said, err := f.retire(t.Context(), c.going...)
 			if err != nil || strings.Join(f.done, ", ") != c.want {
 				t.Errorf("%v: did %q, want %q", err, f.done, c.want)
