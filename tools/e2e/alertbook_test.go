@@ -31,7 +31,7 @@ func TestAlertRunbooks(t *testing.T) {
 	office := s.office()
 	c, _ := s.carrier(1)
 	w := s.worker(1, c)
-	order := office.order("WO-1", 4)
+	order := office.Order("WO-1", 4)
 	w.stampOnce(order)
 
 	members := func() (ids []string) {

@@ -12,6 +12,7 @@ import (
 	"github.com/sealedge/sealedge/edge/adminapi"
 	"github.com/sealedge/sealedge/edge/grant"
 	"github.com/sealedge/sealedge/edge/wire"
+	"github.com/sealedge/sealedge/tools/e2e/people"
 	"github.com/sealedge/sealedge/tools/sealsim/barrel"
 	"github.com/sealedge/sealedge/tools/sealsim/phone"
 )
@@ -53,7 +54,7 @@ type attack struct {
 
 // replay: a grant that was used is handed to the barrel once more.
 func (a *attack) replay() {
-	use := a.li.request(a.office.order("WO-REPLAY", 2), 1)
+	use := a.li.request(a.office.Order("WO-REPLAY", 2), 1)
 	a.li.unlock(use)
 	a.stamped[use.Order] = a.li.press(use)
 	a.li.settled(use.Use)
@@ -67,7 +68,7 @@ func (a *attack) replay() {
 
 // elsewhere: a grant is handed to another barrel, or altered, or forged.
 func (a *attack) elsewhere() {
-	use := a.li.request(a.office.order("WO-ELSEWHERE", 1), 0)
+	use := a.li.request(a.office.Order("WO-ELSEWHERE", 1), 0)
 	if err := a.wu.barrel.Join(a.soon(), a.li.phone.Hotspot()); err == nil {
 		a.Error("a barrel that is checked out with another phone got onto the hotspot")
 	}
@@ -110,7 +111,7 @@ func (a *attack) elsewhere() {
 
 // lies: a request says what isn't so.
 func (a *attack) lies() {
-	order := a.office.order("WO-LIES", 1)
+	order := a.office.Order("WO-LIES", 1)
 	li, wu := a.li, a.wu
 	for _, c := range []struct {
 		what string
@@ -142,7 +143,7 @@ func (a *attack) lies() {
 
 // twice: a request comes many times, at once, and then changed.
 func (a *attack) twice() {
-	r := a.li.app.NewUseRequest(a.office.order("WO-TWICE", 3), a.li.id, 1)
+	r := a.li.app.NewUseRequest(a.office.Order("WO-TWICE", 3), a.li.id, 1)
 	var all [8]wire.UseAnswer
 	var errs [8]error
 	atOnce(8, func(i int) { all[i], errs[i] = a.li.app.SendUseRequest(a.soon(), r) })
@@ -163,7 +164,7 @@ func (a *attack) twice() {
 
 // lastUse: two phones ask at once for the last use of an order.
 func (a *attack) lastUse() {
-	order := a.office.order("WO-LAST", 1)
+	order := a.office.Order("WO-LAST", 1)
 	workers := [2]*worker{a.li, a.wu}
 	for range 4 {
 		var uses [2]wire.UseAnswer
@@ -187,7 +188,7 @@ func (a *attack) lastUse() {
 // refusesGrant hands the barrel a grant that it must refuse.
 func (w *worker) refusesGrant(what string, use wire.UseAnswer, code wire.Code) {
 	w.Helper()
-	_, err := w.app.Unlock(w.soon(), use, applicant, use.Order)
+	_, err := w.app.Unlock(w.soon(), use, people.Applicant, use.Order)
 	var no *phone.BarrelError
 	if !errors.As(err, &no) || no.Problem.Title != code {
 		w.Errorf("a grant %s: %v, want %s", what, err, code)

@@ -23,6 +23,7 @@ import (
 	"github.com/sealedge/sealedge/edge/adminapi"
 	"github.com/sealedge/sealedge/edge/setup"
 	"github.com/sealedge/sealedge/edge/wire"
+	"github.com/sealedge/sealedge/tools/e2e/people"
 	"github.com/sealedge/sealedge/tools/sealsim/check"
 )
 
@@ -45,7 +46,7 @@ func TestCheck(t *testing.T) {
 	}
 	c.recorded(well, wire.CodeBarrelNotBound)
 	c.recorded(c.ok("--gtpv1"), wire.CodeBarrelNotBound)
-	if again := c.ok("--user", applicant, "--password-file", c.file("password", password(applicant))); again.step(check.StepLogin) == nil {
+	if again := c.ok("--user", people.Applicant, "--password-file", c.file("password", people.Password(people.Applicant))); again.step(check.StepLogin) == nil {
 		t.Errorf("nobody logged in: %+v", again.Steps)
 	}
 
@@ -60,7 +61,7 @@ func TestCheck(t *testing.T) {
 		"receipt_public_key": base64.StdEncoding.EncodeToString(public), "checked_out_to": imsi(1),
 	}}})
 	seal := []string{"--barrel", id, "--barrel-mac", mac, "--barrel-psk-file", c.file("psk", key+"\n")}
-	c.recorded(c.ok(append(seal, "--user", applicant, "--password-file", c.file("password", password(applicant)))...), wire.CodeOrderUnknown)
+	c.recorded(c.ok(append(seal, "--user", people.Applicant, "--password-file", c.file("password", people.Password(people.Applicant)))...), wire.CodeOrderUnknown)
 	if stranger := c.ok(seal...); stranger.Decision != string(wire.CodeTokenInvalid) {
 		t.Errorf("without a user: %+v", stranger)
 	}
@@ -98,7 +99,7 @@ func TestCheck(t *testing.T) {
 		{"ports that are taken", check.Local, check.StepEcho, "", "--local", []string{"--local", s.ip(20, 9).String()}},
 		{"another inner address", check.Tunnel, check.StepTunnel, "", "--inner", append(tunnel, "--inner", "10.90.0.99")},
 		{"another port inside", check.Tunnel, check.StepTunnel, "", "--inner-port", append(tunnel, "--inner-port", "444")},
-		{"a wrong password", check.Login, check.StepLogin, string(wire.CodeLoginFailed), "password", []string{"--user", applicant, "--password-file", c.file("wrong", "wrong")}},
+		{"a wrong password", check.Login, check.StepLogin, string(wire.CodeLoginFailed), "password", []string{"--user", people.Applicant, "--password-file", c.file("wrong", "wrong")}},
 		{"a barrel with another key", check.Barrel, check.StepBarrel, "", "pre-shared key", append(seal[:4:4], "--barrel-psk-file", c.file("other-psk", base64.StdEncoding.EncodeToString(public)))},
 		{"another seal server", check.Decision, check.StepDecision, string(wire.CodeServerNotAllowed), "--seal-server", []string{"--seal-server", "127.9.9.9:8443"}},
 		{"another decision", check.Decision, check.StepDecision, string(wire.CodeBarrelNotBound), "--expect", []string{"--expect", "order-unknown"}},

@@ -109,7 +109,7 @@ func TestEvidenceAcrossPaths(t *testing.T) {
 	sim := s.enlist(1, enlist)
 	// An attempt may take as long as the image.
 	w := s.out(1, s.attach(c, sim, install, func(cfg *phone.Config) { cfg.App.AttemptTimeout = patience }), s.barrel(1, sim))
-	order := office.order("WO-1", 1)
+	order := office.Order("WO-1", 1)
 	use := w.request(order, 1)
 	w.unlock(use)
 	stamp := w.press(use)
@@ -228,7 +228,7 @@ func TestUseSurvivesCarrierAndHolder(t *testing.T) {
 	s.roam(p)
 	s.onPath(p, phone.CarrierPath)
 	w := s.out(1, p, s.barrel(1, sim))
-	use := w.request(office.order("WO-1", 3), 3)
+	use := w.request(office.Order("WO-1", 3), 3)
 	w.unlock(use)
 	w.press(use)
 

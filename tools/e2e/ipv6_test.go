@@ -54,7 +54,7 @@ func TestIPv6(t *testing.T) {
 		if err != nil || status.Terminal != p.Address().String() {
 			t.Errorf("%s: the gateway sees %+v, %v; the phone is at %v", name, status, err, p.Address())
 		}
-		use := w.request(office.order("WO-"+imsi(n), 1), 0)
+		use := w.request(office.Order("WO-"+imsi(n), 1), 0)
 		w.unlock(use)
 		w.press(use)
 		w.settled(use.Use)

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/sealedge/sealedge/edge/wire"
+	"github.com/sealedge/sealedge/tools/e2e/people"
 	"github.com/sealedge/sealedge/tools/sealsim/barrel"
 	"github.com/sealedge/sealedge/tools/sealsim/phone"
 )
@@ -44,7 +45,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 			}
 			rounds++
 			what := fmt.Sprintf("%s dies %s", death.whose, moment)
-			order := office.order(fmt.Sprintf("WO-%d-%d", i, j), 2)
+			order := office.Order(fmt.Sprintf("WO-%d-%d", i, j), 2)
 			s.until("a node holds the gateway address", func() bool { return s.holder() != nil })
 			use := w.stampTwice(order, func(at string) {
 				if at == moment {
@@ -77,9 +78,9 @@ func (w *worker) stampTwice(order string, at func(moment string)) (use uint64) {
 	var grant wire.UseAnswer
 	w.insist("request", func() (err error) { grant, err = w.app.SendUseRequest(w.soon(), request); return err })
 	at(moments[1])
-	w.insist("unlock", func() error { _, err := w.app.Unlock(w.soon(), grant, applicant, order); return err })
+	w.insist("unlock", func() error { _, err := w.app.Unlock(w.soon(), grant, people.Applicant, order); return err })
 	for _, sense := range []func(string) error{w.barrel.Finger, w.barrel.Face} {
-		if err := sense(applicant); err != nil {
+		if err := sense(people.Applicant); err != nil {
 			w.Fatal(err)
 		}
 	}

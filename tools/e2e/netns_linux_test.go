@@ -218,7 +218,7 @@ func (s *shift) allTheSame(name string) {
 func (s *shift) stampAndBeRefused() {
 	s.Helper()
 	s.orders++
-	order := s.office.order(fmt.Sprintf("WO-FAULT-%d", s.orders), 2)
+	order := s.office.Order(fmt.Sprintf("WO-FAULT-%d", s.orders), 2)
 	use := s.worker.stampTwice(order, func(string) {})
 	s.worker.settled(use)
 	s.worker.insist("refusal", func() error {

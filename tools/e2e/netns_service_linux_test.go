@@ -37,7 +37,7 @@ func TestServiceBringsTheCarrier(t *testing.T) {
 	office := w.office()
 	carrier, tap := w.site.carrier(1)
 	worker := w.site.worker(1, carrier)
-	worker.stampOnce(office.order("WO-1", 1))
+	worker.stampOnce(office.Order("WO-1", 1))
 	counter, err := carrier.Echo(w.soon())
 	if err != nil {
 		t.Fatal(err)
@@ -73,7 +73,7 @@ func TestServiceBringsTheCarrier(t *testing.T) {
 		_, err := w.trySealctl("cluster", "step-down", "--address", string(w.cfgs[n].Admin.Listen))
 		return err
 	})
-	worker.stampOnce(office.order("WO-2", 1))
+	worker.stampOnce(office.Order("WO-2", 1))
 	tap.noEnding()
 	w.auditVerifies()
 }

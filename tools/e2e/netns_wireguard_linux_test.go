@@ -52,7 +52,7 @@ func TestWireGuardClient(t *testing.T) {
 	ph := w.phone(nil, sim)
 	c.behind(ph, own)
 	worker := w.out(1, ph, w.barrel(1, sim))
-	worker.stampOnce(office.order("WO-1", 1))
+	worker.stampOnce(office.Order("WO-1", 1))
 
 	// The holder dies. The client has nothing to send and nothing unanswered: it is the
 	// new holder that shakes hands.

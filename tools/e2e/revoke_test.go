@@ -22,7 +22,7 @@ func TestRevokedInTheMiddleOfAUse(t *testing.T) {
 	c, tap := s.carrier(1)
 	w := s.worker(1, c)
 	bystander := s.attach(c, s.enlist(2))
-	use := w.request(office.order("WO-1", 3), 3)
+	use := w.request(office.Order("WO-1", 3), 3)
 	w.unlock(use)
 	w.press(use)
 

@@ -31,7 +31,7 @@ func TestRunbooks(t *testing.T) {
 		t.Helper()
 		w.stampOnce(order) // w is another worker after the restore
 	}
-	order := office.order("WO-1", 4)
+	order := office.Order("WO-1", 4)
 	use(order)
 	s.follow("backup.md")
 	use(order)
@@ -54,7 +54,7 @@ func TestRunbooks(t *testing.T) {
 	_, err := w.app.RequestUse(s.soon(), order, w.id, 3)
 	refused(t, "as many as the ledger knows to be left", err, wire.CodeOrderExhausted)
 	use(order)
-	use(office.order("WO-2", 2))
+	use(office.Order("WO-2", 2))
 
 	s.follow("lost-quorum.md")
 	if err := s.ask(0, "/v1/epoch", &e); err != nil || e.Number != 3 || e.Frozen || e.Unaccounted != 1 {

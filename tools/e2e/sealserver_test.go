@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/sealedge/sealedge/edge/wire"
+	"github.com/sealedge/sealedge/tools/e2e/people"
 	"github.com/sealedge/sealedge/tools/sealsim/phone"
 )
 
@@ -24,7 +25,7 @@ func TestSealServerKilled(t *testing.T) {
 	office := s.office()
 	c, _ := s.carrier(1)
 	w := s.worker(1, c, func(p *phone.Config) { p.App.ChunkSize = 512 << 10 })
-	use := w.request(office.order("WO-KILLED", 2), 0)
+	use := w.request(office.Order("WO-KILLED", 2), 0)
 	w.unlock(use)
 	stamp := w.press(use)
 
@@ -80,7 +81,7 @@ func TestSealServerKilled(t *testing.T) {
 	pending := func() []any {
 		s.Helper()
 		var list []any
-		office.do(reviewer, http.MethodGet, "/v1/disconnects?pending=true", nil, &list)
+		office.Do(people.Reviewer, http.MethodGet, "/v1/disconnects?pending=true", nil, &list)
 		return list
 	}
 	if p := pending(); len(p) != 1 {

@@ -24,6 +24,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/sealedge/sealedge/edge/adminapi"
+	"github.com/sealedge/sealedge/tools/e2e/people"
 )
 
 // collector takes traces as OpenTelemetry's does (OTLP over HTTP).
@@ -281,7 +282,7 @@ gtp.request at holder carrier=unnamed cause=APN access denied - no subscription 
   session.decide at holder attempt=1 outcome=imsi-unknown ! imsi-unknown
 `)
 
-	order := office.order("WO-TRACED", 2)
+	order := office.Order("WO-TRACED", 2)
 	use := w.request(order, 1)
 	w.unlock(use)
 	stamp := w.press(use)
@@ -324,7 +325,7 @@ use.request at holder outcome=ok use=N
 	raw := bytes.Clone(c.raw)
 	c.mu.Unlock()
 	for what, hidden := range map[string]string{
-		"IMSI": imsi(7), "stranger": imsi(8), "IMEI": handset(7), "barrel": w.id, "MAC": "02:00:5e:10", "order": "WO-TRACED", "user": applicant,
+		"IMSI": imsi(7), "stranger": imsi(8), "IMEI": handset(7), "barrel": w.id, "MAC": "02:00:5e:10", "order": "WO-TRACED", "user": people.Applicant,
 		"access point": s.apn.String(), "inner address": "10.90.", "carrier's address": s.ip(20, 1).String(), "gateway address": s.gateway.String(), "seal server": s.sealServer().String(),
 	} {
 		if bytes.Contains(raw, []byte(hidden)) {
@@ -361,7 +362,7 @@ use.request at holder outcome=ok use=N
 		defer c.mu.Unlock()
 		return c.stuck > 0
 	})
-	next.stampOnce(office.order("WO-UNTOLD", 1))
+	next.stampOnce(office.Order("WO-UNTOLD", 1))
 	for _, n := range s.nodes {
 		n.stop() // in time, or the test fails
 	}

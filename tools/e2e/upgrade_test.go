@@ -92,7 +92,7 @@ func TestUpgrade(t *testing.T) {
 	c, tap := s.carrier(1)
 	w := s.worker(1, c)
 	use := w.stampOnce
-	order := office.order("WO-1", 5)
+	order := office.Order("WO-1", 5)
 	use(order)
 	enlist, install := s.wireguard()
 	issued := s.attach(c, s.enlist(2, enlist), install, func(cfg *phone.Config) {

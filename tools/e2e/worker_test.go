@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/sealedge/sealedge/edge/wire"
+	"github.com/sealedge/sealedge/tools/e2e/people"
 	"github.com/sealedge/sealedge/tools/sealsim/barrel"
 	"github.com/sealedge/sealedge/tools/sealsim/carrier"
 	"github.com/sealedge/sealedge/tools/sealsim/phone"
@@ -36,7 +37,7 @@ func (s *site) out(n int, p *phone.Phone, b *barrel.Barrel) *worker {
 		s.Fatal(err)
 	}
 	w.awaitBarrel("heard from", isHeard)
-	if _, err := w.app.Login(s.soon(), applicant, password(applicant)); err != nil {
+	if _, err := w.app.Login(s.soon(), people.Applicant, people.Password(people.Applicant)); err != nil {
 		s.Fatal(err)
 	}
 	return w
@@ -71,13 +72,13 @@ func (w *worker) request(order string, count uint32) wire.UseAnswer {
 // unlock hands the grant to the barrel, and gives it finger and face.
 func (w *worker) unlock(use wire.UseAnswer) {
 	w.Helper()
-	if _, err := w.app.Unlock(w.soon(), use, applicant, use.Order); err != nil {
+	if _, err := w.app.Unlock(w.soon(), use, people.Applicant, use.Order); err != nil {
 		w.Fatal(err)
 	}
-	if err := w.barrel.Finger(applicant); err != nil {
+	if err := w.barrel.Finger(people.Applicant); err != nil {
 		w.Fatal(err)
 	}
-	if err := w.barrel.Face(applicant); err != nil {
+	if err := w.barrel.Face(people.Applicant); err != nil {
 		w.Fatal(err)
 	}
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/sealedge/sealedge/edge/config"
 	"github.com/sealedge/sealedge/edge/wire"
 	"github.com/sealedge/sealedge/policy/ident"
+	"github.com/sealedge/sealedge/tools/e2e/people"
 	"github.com/sealedge/sealedge/tools/sealsim/barrel"
 	"github.com/sealedge/sealedge/tools/sealsim/carrier"
 	"github.com/sealedge/sealedge/tools/sealsim/phone"
@@ -132,7 +133,10 @@ func (w *worker) goOut() {
 	if now, err := w.barrel.Await(w.soon(), func(v wire.BarrelStatus) bool { return v.LeaseMs > 0 }); err != nil {
 		w.Fatalf("the gateway doesn't hear the barrel: %v: %+v", err, now)
 	}
-	w.insist("login", func() error { _, err := w.app.Login(w.soon(), applicant, password(applicant)); return err })
+	w.insist("login", func() error {
+		_, err := w.app.Login(w.soon(), people.Applicant, people.Password(people.Applicant))
+		return err
+	})
 }
 
 // grantKey is the public half of the key that grants are signed with.
@@ -179,13 +183,13 @@ func (w *worker) insist(what string, try func() error) {
 func (w *worker) useUp(middle func()) {
 	w.Helper()
 	w.orders++
-	order := w.people.order(fmt.Sprintf("WO-%d", w.orders), 2+w.unaccounted)
+	order := w.people.Order(fmt.Sprintf("WO-%d", w.orders), 2+w.unaccounted)
 	request := w.app.NewUseRequest(order, w.id, 2)
 	var use wire.UseAnswer
 	w.insist("request", func() (err error) { use, err = w.app.SendUseRequest(w.soon(), request); return err })
-	w.insist("unlock", func() error { _, err := w.app.Unlock(w.soon(), use, applicant, order); return err })
+	w.insist("unlock", func() error { _, err := w.app.Unlock(w.soon(), use, people.Applicant, order); return err })
 	for _, sense := range []func(string) error{w.barrel.Finger, w.barrel.Face} {
-		if err := sense(applicant); err != nil {
+		if err := sense(people.Applicant); err != nil {
 			w.Fatal(err)
 		}
 	}
