@@ -44,11 +44,14 @@ type Peer struct {
 type Config struct {
 	NodeName  string      // this node's name; must be in Peers
 	DataDir   string      // this node's own directory; made if missing
-	Listen    string      // host:port to listen on; optional, its Address in Peers
+	Listen    string      // host:port to listen on; optional, its Address in Peers; see Bind
 	Advertise string      // host:port that others dial; optional, must be its Address in Peers
 	Peers     []Peer      // all nodes, this one included; the same list on every node
 	TLS       *tls.Config // own certificate, and the cluster's CA as RootCAs (and ClientCAs, if they differ)
 	Bootstrap bool        // with an empty DataDir, begin a cluster if all Peers have an empty one
+
+	// Bind opens the listener at Listen; optional, TCP at that address.
+	Bind func(address string) (net.Listener, error)
 
 	// Renew returns TLS as it is to be from now on; optional. It is called for each
 	// new connection, so that certificates are replaced without a restart. While it
@@ -137,6 +140,9 @@ func (c Config) withDefaults() (Config, error) {
 			logger.Error("this node can't go on and stops", "error", err)
 			os.Exit(1)
 		}
+	}
+	if c.Bind == nil {
+		c.Bind = func(address string) (net.Listener, error) { return net.Listen("tcp", address) }
 	}
 	if c.now == nil {
 		c.now = time.Now

@@ -42,7 +42,7 @@ func newPort(cfg *Config, id *identity, self raft.ServerID, serve func(link)) (*
 	l := cfg.listener
 	if l == nil {
 		var err error
-		if l, err = net.Listen("tcp", cfg.Listen); err != nil {
+		if l, err = cfg.Bind(cfg.Listen); err != nil {
 			return nil, fmt.Errorf("cluster port: %w", err)
 		}
 	}

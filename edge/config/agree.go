@@ -56,6 +56,11 @@ func (l *loader) agree(c *Config) {
 	if cl.ElectionTimeout < cl.HeartbeatTimeout {
 		l.mistake("cluster.election_timeout", "make it as long", "is %s, shorter than heartbeat_timeout, %s", cl.ElectionTimeout, cl.HeartbeatTimeout)
 	}
+	for i, a := range c.Node.ListenAt {
+		if slices.Contains(c.Node.ListenAt[:i], a) {
+			l.mistake("node.listen_at", "remove one", "%s is there twice", a)
+		}
+	}
 	l.agreeAddress(&c.Gateway)
 	l.agreeAddresses(c)
 	l.agreePorts(c)
@@ -204,6 +209,9 @@ func (l *loader) agreeInner(c *Config) {
 		}
 		if a == c.Gateway.Bind {
 			l.mistake("inner.addresses", "give it an address that terminals alone can reach, such as 10.90.0.1", "%s is gateway.bind, which is outside of the tunnels", a)
+		}
+		if slices.Contains(c.Node.ListenAt, a) {
+			l.mistake("inner.addresses", "give it an address that terminals alone can reach, such as 10.90.0.1", "%s is among node.listen_at, which are outside of the tunnels", a)
 		}
 		if slices.ContainsFunc(c.Gateway.Addresses, func(o Outer) bool { return o.Address == a }) {
 			l.mistake("inner.addresses", "give it an address that terminals alone can reach, such as 10.90.0.1", "%s is among gateway.addresses, which are outside of the tunnels", a)

@@ -2,6 +2,7 @@ package config
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -50,6 +51,30 @@ func TestBind(t *testing.T) {
 				t.Errorf("%q, want %q", got, c.want)
 			}
 		})
+	}
+}
+
+// A node may have addresses of both families, as a pod's variable lists them, and none
+// of them twice or inside of the tunnels.
+func TestListenAt(t *testing.T) {
+	t.Setenv("SEALEDGE_NODE_LISTEN_AT", "10.244.1.7,fd00:244::7,127.0.0.1")
+	cfg, err := loadText(t, string(reference), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []netip.Addr{netip.MustParseAddr("10.244.1.7"), netip.MustParseAddr("fd00:244::7"), netip.MustParseAddr("127.0.0.1")}; !slices.Equal(cfg.Node.ListenAt, want) {
+		t.Errorf("%v", cfg.Node.ListenAt)
+	}
+	for value, want := range map[string]string{
+		"10.244.1.7,10.244.1.7": "node.listen_at: 10.244.1.7 is there twice",
+		"10.90.0.1":             "inner.addresses: 10.90.0.1 is among node.listen_at",
+		"0.0.0.0":               "0.0.0.0 is not the address of a host",
+		"10.244.1.7:7000":       "is no IP address",
+	} {
+		_, err := loadText(t, string(reference), map[string]string{"node.listen_at": value})
+		if got := problemsOf(t, err); len(got) != 1 || !strings.Contains(got[0], want) {
+			t.Errorf("%s: %q, want %q", value, got, want)
+		}
 	}
 }
 

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"github.com/sealedge/sealedge/edge/bind"
 )
 
 // Check loads the configuration as Load does, and if that succeeds looks at all
@@ -65,6 +67,11 @@ func Check(path string, flags map[string]string, now time.Time) Problems {
 	if name := cfg.Gateway.Interface; name != "" {
 		if _, err := net.InterfaceByName(name); err != nil {
 			c.l.mistake("gateway.interface", "name one that \"ip link\" lists", "this machine has no interface %q", name)
+		}
+	}
+	for _, a := range cfg.Node.ListenAt {
+		if _, err := bind.Interfaces(a); err != nil {
+			c.l.mistake("node.listen_at", "name those that \"ip address\" lists", "%v", err)
 		}
 	}
 	if a := cfg.Gateway.Bind; a.IsValid() {

@@ -150,6 +150,9 @@ func TestCheckFindsWhatIsWrongWithFiles(t *testing.T) {
 		{"an address of this machine", func(p place) {
 			p.edit("  address: 127.0.10.1", "  address: 192.0.2.1\n  bind: 127.0.10.2")
 		}, nil},
+		{"listeners at an address of another machine", func(p place) {
+			p.edit("name: node1", "name: node1\n  listen_at: [127.0.0.1, 192.0.2.1]")
+		}, []string{`node.listen_at: no interface of this machine has the address 192.0.2.1; name those that "ip address" lists`}},
 		{"an interface of another machine", func(p place) {
 			p.edit("  address: 127.0.10.1", "  address: 192.0.2.1\n  address_driver: netlink\n  interface: eth99")
 		}, []string{`gateway.interface: this machine has no interface "eth99"; name one that "ip link" lists`}},

@@ -49,6 +49,9 @@ type Config struct {
 type Node struct {
 	Name    Name `key:"name,required"`
 	DataDir Path `key:"data_dir,required"`
+	// ListenAt are this machine's own addresses that the listeners are at whose address
+	// names no host; none: all of the machine.
+	ListenAt []netip.Addr `key:"listen_at"`
 }
 
 // Cluster is how the nodes find and time each other.

@@ -30,7 +30,7 @@ func (n *Name) UnmarshalText(b []byte) error {
 // HostPort is a host name or IP address with a port.
 type HostPort string
 
-// UnmarshalText wants a port, and takes an empty host for all addresses.
+// UnmarshalText wants a port. The host may be empty, for a listener: see Node.ListenAt.
 func (h *HostPort) UnmarshalText(b []byte) error {
 	_, port, err := net.SplitHostPort(string(b))
 	if err != nil {

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"fmt"
 	"maps"
 	"net"
 	"net/netip"
@@ -43,11 +42,7 @@ func (g *gateway) listenConnections() (net.Listener, error) {
 	if g.connections == nil || !g.cfg.Fallback.Enabled() {
 		return nil, nil
 	}
-	l, err := net.Listen("tcp", string(g.cfg.Fallback.Listen))
-	if err != nil {
-		return nil, fmt.Errorf("fallback.listen: %w", err)
-	}
-	return l, nil
+	return g.listen("fallback.listen", g.cfg.Fallback.Listen)
 }
 
 // serveConnections names the parts that answer connection requests. l may be nil.

@@ -123,6 +123,7 @@ func (g *gateway) openCluster() error {
 	if err != nil {
 		return err
 	}
+	c.Bind = func(at string) (net.Listener, error) { return g.listen("cluster.listen", config.HostPort(at)) }
 	g.measured(&c)
 	c.Tracer = g.monitoring.tracer()
 	if g.node, err = cluster.Open(c); err != nil {
@@ -271,13 +272,13 @@ func (g *gateway) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	intranet, err := net.Listen("tcp", string(g.cfg.Intranet.Listen))
+	intranet, err := g.listen("intranet.listen", g.cfg.Intranet.Listen)
 	if err != nil {
-		return fmt.Errorf("intranet.listen: %w", err)
+		return err
 	}
-	operators, err := net.Listen("tcp", string(g.cfg.Admin.Listen))
+	operators, err := g.listen("admin.listen", g.cfg.Admin.Listen)
 	if err != nil {
-		return errors.Join(fmt.Errorf("admin.listen: %w", err), intranet.Close())
+		return errors.Join(err, intranet.Close())
 	}
 	connections, err := g.listenConnections()
 	if err != nil {

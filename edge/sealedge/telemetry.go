@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"os"
@@ -80,9 +79,9 @@ func (g *gateway) openTelemetry() (err error) {
 		if at == "" {
 			return nil, nil
 		}
-		l, err := net.Listen("tcp", string(at))
+		l, err := g.listen(key, at)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", key, err)
+			return nil, err
 		}
 		g.close = append(g.close, func() error {
 			if err := l.Close(); !errors.Is(err, net.ErrClosed) { // as it is after it was served

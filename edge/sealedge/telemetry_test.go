@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -29,6 +30,12 @@ const monitored = "127.248.1.1:9090"
 // to it first, with its file and flags.
 func startNode(t *testing.T, before ...func(g *gateway, file string, flags map[string]string)) (g *gateway, dir string) {
 	t.Helper()
+	return startNodeWith(t, nil, before...)
+}
+
+// startNodeWith has further flags.
+func startNodeWith(t *testing.T, more map[string]string, before ...func(g *gateway, file string, flags map[string]string)) (g *gateway, dir string) {
+	t.Helper()
 	dir = filepath.Join(t.TempDir(), "c")
 	l, err := setup.Init(dir, setup.Options{
 		Nodes: 1, Now: time.Now(), Hosts: []netip.Addr{netip.MustParseAddr("127.248.1.1")}, Gateway: netip.MustParseAddr("127.248.10.1"),
@@ -40,6 +47,7 @@ func startNode(t *testing.T, before ...func(g *gateway, file string, flags map[s
 	flags := map[string]string{
 		"telemetry.listen": monitored, "telemetry.pprof": "127.248.1.1:6060", "gateway.wireguard.enabled": "true", "radius.port": "1812",
 	}
+	maps.Copy(flags, more)
 	if problems := config.Check(l.Nodes[0], flags, time.Now()); len(problems) > 0 {
 		t.Fatal(problems)
 	}

@@ -66,6 +66,7 @@ var floors = map[string]int{
 	"edge/upstream":   4,
 	"edge/admin":      4,
 	"edge/capability": 4,
+	"edge/bind":       4,
 	"edge/telemetry":  4,
 
 	"edge/config": 5,
