@@ -42,6 +42,15 @@ func main() {
 	os.Exit(code)
 }
 
+// Exit codes.
+const (
+	exitFailed = 1 // it ran, and failed
+	exitUsage  = 2 // command line or configuration: nothing was started
+)
+
+// mistake is an error of the person who called.
+type mistake struct{ error }
+
 // run is main without the process: it returns the exit code.
 func run(ctx context.Context, args []string) int {
 	configFlag := &cli.StringFlag{Name: "config", Usage: "`FILE` to read", Value: "sealserver.yaml", EnvVars: []string{"SEALSERVER_CONFIG"}}
@@ -53,29 +62,54 @@ func run(ctx context.Context, args []string) int {
 				Name: "add-user", Usage: "add a user directly to the database; the password is read from standard input", ArgsUsage: "NAME",
 				Flags: []cli.Flag{
 					configFlag,
-					&cli.StringFlag{Name: "display", Usage: "what people call the user"},
-					&cli.StringFlag{Name: "department"},
-					&cli.StringSliceFlag{Name: "role", Usage: "one of " + strings.Join(store.Roles, ", ") + "; may be repeated"},
+					&cli.StringFlag{Name: "display", Usage: "`NAME` that people call the user by"},
+					&cli.StringFlag{Name: "department", Usage: "`DEPARTMENT` that the user works in"},
+					&cli.StringSliceFlag{Name: "role", Usage: "`ROLE`: " + strings.Join(store.Roles, ", ") + "; may be repeated"},
 				},
 				Action: addUser,
 			},
 		},
 		ExitErrHandler: func(*cli.Context, error) {},
+		OnUsageError:   func(c *cli.Context, err error, _ bool) error { return misused(c, err.Error()) },
+		Action:         unknown,
 	}
-	if err := app.RunContext(ctx, args); err != nil {
-		fmt.Fprintln(os.Stderr, "sealserver: "+err.Error())
-		return 1
+	for _, c := range app.Commands {
+		c.OnUsageError = app.OnUsageError
+		c.HideHelpCommand = true
 	}
-	return 0
+	err := app.RunContext(ctx, args)
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintln(os.Stderr, "sealserver: "+err.Error())
+	var m mistake
+	if errors.As(err, &m) {
+		return exitUsage
+	}
+	return exitFailed
+}
+
+// misused is a mistake in the command line, and where to read how it is written.
+func misused(c *cli.Context, words string) error {
+	return mistake{fmt.Errorf("%s; see %s --help", words, c.Command.HelpName)}
+}
+
+func unknown(c *cli.Context) error {
+	if name := c.Args().First(); name != "" {
+		return misused(c, fmt.Sprintf("there is no command %q", name))
+	}
+	c.App.Writer = os.Stderr // words, not data
+	_ = cli.ShowAppHelp(c)
+	return misused(c, "say which command")
 }
 
 func addUser(c *cli.Context) error {
 	if c.Args().Len() != 1 {
-		return errors.New("add-user takes the user's NAME, after the flags")
+		return misused(c, "add-user takes one argument, the user's NAME, after its flags")
 	}
 	cfg, err := readConfig(c.String("config"))
 	if err != nil {
-		return err
+		return mistake{err}
 	}
 	st, err := store.Open(c.Context, cfg.Database, cfg.EvidenceDir)
 	if err != nil {
@@ -92,9 +126,12 @@ func addUser(c *cli.Context) error {
 }
 
 func serve(c *cli.Context) error {
+	if c.Args().Present() {
+		return misused(c, fmt.Sprintf("serve takes flags only, not %q", c.Args().First()))
+	}
 	cfg, err := readConfig(c.String("config"))
 	if err != nil {
-		return err
+		return mistake{err}
 	}
 	logger := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	st, err := store.Open(c.Context, cfg.Database, cfg.EvidenceDir)

@@ -2,7 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
+	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
@@ -25,6 +28,16 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			_, err := setup.Init(env.Getenv("WORK")+"/cluster", setup.Options{Nodes: 1, Now: time.Now()})
 			return err
+		},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			// usage WORDS ARGUMENT...: the server says so and ends as one that was called wrongly.
+			"usage": func(ts *testscript.TestScript, _ bool, args []string) {
+				err := ts.Exec("sealserver", args[1:]...)
+				var exit *exec.ExitError
+				if !errors.As(err, &exit) || exit.ExitCode() != exitUsage || !strings.Contains(ts.ReadFile("stderr"), args[0]) {
+					ts.Fatalf("sealserver %q: %v, want exit code %d and %q", args[1:], err, exitUsage, args[0])
+				}
+			},
 		},
 	})
 }
