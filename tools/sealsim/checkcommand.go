@@ -31,9 +31,6 @@ type exit int
 
 func (e exit) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
 
-// misused is a command line that isn't understood.
-type misused struct{ error }
-
 const checkWords = `Plays a carrier's gateway and a terminal: opens a session, asks inside it what would be granted for an
 order that cannot exist, and closes it. Nothing is reserved and nothing granted. It takes UDP 2123 and
 2152 of an address in gateway.gtp.allowed_peers, no privilege, and a terminal on the allow-list that
@@ -99,7 +96,7 @@ func checkCommand() *cli.Command {
 	return &cli.Command{
 		Name: "check", Usage: "attach, have a seal use decided and detach, against a running gateway",
 		Description: checkWords + "\n\nExit codes:\n" + codes.String(), HideHelpCommand: true, Flags: flags,
-		OnUsageError: func(_ *cli.Context, err error, _ bool) error { return misused{err} },
+		OnUsageError: usageError,
 		Action:       runCheck,
 	}
 }
@@ -108,7 +105,7 @@ func checkCommand() *cli.Command {
 func runCheck(c *cli.Context) error {
 	cfg, err := checkConfig(c)
 	if err != nil {
-		return misused{err}
+		return misuse(c, err.Error())
 	}
 	if c.Bool("verbose") {
 		cfg.Logger = slog.New(slog.NewTextHandler(c.App.ErrWriter, &slog.HandlerOptions{Level: slog.LevelDebug}))

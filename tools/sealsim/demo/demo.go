@@ -17,7 +17,7 @@ import (
 // Config says how the demo runs.
 type Config struct {
 	Bin  string // directory of the programs
-	Dir  string // where it keeps its files; empty: a temporary directory
+	Dir  string // where it keeps its files, made if missing; empty: a temporary directory
 	Stay bool   // keep everything running until ctx ends
 	Out  io.Writer
 }
@@ -31,6 +31,11 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	if err != nil {
 		return err
 	}
+	for _, program := range []string{"sealedge", "sealctl", "sealserver"} {
+		if _, err := os.Stat(filepath.Join(bin, program)); err != nil {
+			return fmt.Errorf("there is no program %s in %s: \"make build\" makes them, --bin names another directory", program, cfg.Bin)
+		}
+	}
 	dir := cfg.Dir
 	if dir == "" {
 		if dir, err = os.MkdirTemp("", "sealedge-demo-"); err != nil {
@@ -41,6 +46,8 @@ func Run(ctx context.Context, cfg Config) (err error) {
 				err = os.RemoveAll(dir)
 			}
 		}()
+	} else if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
 	}
 	if dir, err = filepath.Abs(dir); err != nil {
 		return err

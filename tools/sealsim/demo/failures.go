@@ -127,6 +127,7 @@ func (s *story) audit(ctx context.Context) error {
 		if _, err := s.ps.sealctl(ctx, "audit", "verify", bad); err == nil {
 			return "", errors.New("an altered export verifies")
 		}
-		return strings.TrimSpace(out)[:len(strings.TrimSpace(out))-48] + "...; an altered copy does not", nil
+		verified, _, _ := strings.Cut(out, ";")
+		return verified + ", up to the pinned head; an altered copy does not", nil
 	})
 }
