@@ -20,9 +20,9 @@ func restoreCommand() *cli.Command {
 	return &cli.Command{
 		Name: "restore", Usage: "make this node's data directory, which must be empty, out of a backup",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "config", Usage: "the node's `FILE`", Required: true},
-			&cli.StringFlag{Name: "from", Usage: "backup `FILE`", Required: true},
-			&cli.StringFlag{Name: "identity", Aliases: []string{"i"}, Usage: "age identity `FILE` that the backup was made for", Required: true},
+			&cli.StringFlag{Name: "config", Usage: "the node's `FILE`"},
+			&cli.StringFlag{Name: "from", Usage: "backup `FILE`"},
+			&cli.StringFlag{Name: "identity", Aliases: []string{"i"}, Usage: "age identity `FILE` that the backup was made for"},
 		},
 		Action: restore,
 	}
@@ -32,7 +32,7 @@ func recoverCommand() *cli.Command {
 	return &cli.Command{
 		Name: "recover", Usage: "make this node, which must be stopped, the only one of a cluster that lost its majority for good",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "config", Usage: "the node's `FILE`", Required: true},
+			&cli.StringFlag{Name: "config", Usage: "the node's `FILE`"},
 			&cli.BoolFlag{Name: "yes", Usage: "the other nodes will never run again with the data that they have"},
 			&cli.BoolFlag{Name: "sessions-lost", Usage: "tell carriers that all sessions are lost"},
 		},

@@ -52,7 +52,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		Name: "sealedge", Usage: "the gateway for seal use over a private APN", Version: version,
 		Suggest: true, HideHelpCommand: true, Writer: stdout, ErrWriter: stderr,
 		ExitErrHandler: func(*cli.Context, error) {},
-		OnUsageError:   func(_ *cli.Context, err error, _ bool) error { return mistake{err} },
+		OnUsageError:   func(c *cli.Context, err error, _ bool) error { return misused(c, err.Error()) },
 		Action:         func(c *cli.Context) error { return unknown(c) },
 		Commands: []*cli.Command{
 			{
@@ -71,8 +71,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			{
 				Name: "operator", Usage: "issue a certificate for one more person, who administers the cluster with sealctl", ArgsUsage: "DIR",
 				Flags: []cli.Flag{
-					&cli.StringFlag{Name: "name", Required: true, Usage: "`NAME` of the person, as it is to stand in the audit chain"},
-					&cli.StringSliceFlag{Name: "role", Required: true, Usage: "`ROLE`: " + strings.Join(setup.Roles, ", ") + "; may be repeated"},
+					&cli.StringFlag{Name: "name", Usage: "`NAME` of the person, as it is to stand in the audit chain"},
+					&cli.StringSliceFlag{Name: "role", Usage: "`ROLE`: " + strings.Join(setup.Roles, ", ") + "; may be repeated"},
 				},
 				Action: addOperator,
 			},
@@ -80,13 +80,20 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			drainCommand(), restoreCommand(), recoverCommand(),
 			{
 				Name: "reference", Usage: "print a configuration with every key explained",
-				Action: func(c *cli.Context) error { _, err := c.App.Writer.Write(config.Reference()); return err },
+				Action: func(c *cli.Context) error {
+					if c.Args().Present() {
+						return misused(c, "reference takes no argument")
+					}
+					_, err := c.App.Writer.Write(config.Reference())
+					return err
+				},
 			},
 		},
 	}
 	for _, c := range app.Commands {
 		c.OnUsageError = app.OnUsageError
 		c.HideHelpCommand = true
+		demand(c)
 	}
 	err := app.RunContext(ctx, args)
 	if err == nil {
@@ -104,12 +111,41 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return exitFailed
 }
 
+// misused is a mistake in the command line, and where to read how it is written.
+func misused(c *cli.Context, words string) error {
+	return mistake{fmt.Errorf("%s; see %s --help", words, c.Command.HelpName)}
+}
+
 func unknown(c *cli.Context) error {
 	if name := c.Args().First(); name != "" {
-		return mistake{fmt.Errorf("there is no command %q; see sealedge --help", name)}
+		return misused(c, fmt.Sprintf("there is no command %q", name))
 	}
+	c.App.Writer = c.App.ErrWriter // words, not data
 	_ = cli.ShowAppHelp(c)
-	return mistake{errors.New("say which command")}
+	return misused(c, "say which command")
+}
+
+// needed are the flags that a command can't do without. The library's own
+// Required prints the whole help and ends like a failure; demand makes them a
+// mistake like any other.
+var needed = map[string][]string{
+	"operator": {"name", "role"},
+	"restore":  {"config", "from", "identity"},
+	"recover":  {"config"},
+}
+
+func demand(cmd *cli.Command) {
+	act := cmd.Action
+	cmd.Action = func(c *cli.Context) error {
+		for _, name := range needed[cmd.Name] {
+			for _, f := range cmd.Flags {
+				if said, ok := f.(cli.DocGenerationFlag); ok && f.Names()[0] == name && !c.IsSet(name) {
+					return misused(c, fmt.Sprintf("%s needs --%s %s", cmd.Name, name, strings.ReplaceAll(said.GetUsage(), "`", "")))
+				}
+			}
+		}
+		return act(c)
+	}
 }
 
 // argument returns the command's only argument.
