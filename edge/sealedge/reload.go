@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -27,7 +28,11 @@ const (
 	fileSettles = 100 * time.Millisecond
 	// lookAnyway is how often it is looked at though nothing was heard of it.
 	lookAnyway = 30 * time.Second
+	// hangs is how long a reading takes that is said to hang.
+	hangs = lookAnyway / 2
 )
+
+var errHangs = errors.New("its file system doesn't answer")
 
 // reloader takes up what changes in the configuration file while the node runs, as far
 // as that can be: see config.Reloadable. The file's directory is watched and not the
@@ -40,14 +45,24 @@ type reloader struct {
 	record func(changes []config.Change) // has the audit chain say what was
 	log    *slog.Logger
 
-	mu      sync.Mutex
+	// Owned by run.
 	running *config.Config // that the node started with, and what it took up since
 	seen    []byte         // the file as it was looked at last
-	refused error          // why the file as it is now isn't taken
-	restart []string       // its keys that differ, and take a restart
+
+	mu      sync.Mutex
+	refused error    // guarded by mu: why the file as it is now isn't taken
+	restart []string // guarded by mu: its keys that differ, and take a restart
 }
 
-// run looks at the file whenever it changes, and at SIGHUP, until ctx ends.
+// look is a reading of the file.
+type look struct {
+	raw   []byte
+	err   error
+	asked bool // by a person, who is told the outcome in any case
+}
+
+// run looks at the file whenever it changes, and at SIGHUP, until ctx ends. A file system
+// that hangs keeps neither run nor who asks for the state waiting.
 func (r *reloader) run(ctx context.Context) error {
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
@@ -64,11 +79,27 @@ func (r *reloader) run(ctx context.Context) error {
 	if err != nil {
 		r.log.Warn("the configuration file can't be watched; it is looked at now and then, and at SIGHUP", "every", lookAnyway, "err", err)
 	}
-	r.look(false) // it may have changed since the node read it
 	anyway := time.NewTicker(lookAnyway)
 	defer anyway.Stop()
 	settled := time.NewTimer(time.Hour)
 	settled.Stop()
+
+	looks := make(chan look, 1) // has room for the one that is under way when run ends
+	var next *look              // what is to be done after the one that is under way
+	var since time.Time         // when that began; zero: none is
+	begin := func(asked bool) {
+		if !since.IsZero() {
+			// What it has read may be from before the change.
+			next = &look{asked: asked || next != nil && next.asked}
+			return
+		}
+		since = time.Now()
+		go func() {
+			raw, err := os.ReadFile(r.file)
+			looks <- look{raw, err, asked}
+		}()
+	}
+	begin(false) // it may have changed since the node read it
 	for {
 		select {
 		case <-events:
@@ -77,42 +108,48 @@ func (r *reloader) run(ctx context.Context) error {
 			r.log.Warn("watching the configuration file", "err", err)
 			settled.Reset(fileSettles)
 		case <-settled.C:
-			r.look(false)
+			begin(false)
 		case <-anyway.C:
-			r.look(false)
+			if !since.IsZero() && time.Since(since) >= hangs {
+				r.take(look{err: errHangs})
+			}
+			begin(false)
 		case <-hangup:
-			r.look(true)
+			begin(true)
+		case l := <-looks:
+			since = time.Time{}
+			r.take(l)
+			if again := next; again != nil {
+				next = nil
+				begin(again.asked)
+			}
 		case <-ctx.Done():
 			return nil
 		}
 	}
 }
 
-// look takes up what has changed since the last look. asked: by a person, who is told
-// the outcome in any case.
-func (r *reloader) look(asked bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	raw, err := os.ReadFile(r.file)
+// take takes up what has changed since the last look.
+func (r *reloader) take(l look) {
+	was := r.refusal()
 	switch {
-	case err != nil:
-		if asked || r.refused == nil || r.refused.Error() != err.Error() {
-			r.log.Error("the configuration file can't be read; the node goes on as it is", "err", err)
+	case l.err != nil:
+		if l.asked || was == nil || was.Error() != l.err.Error() {
+			r.log.Error("the configuration file can't be read; the node goes on as it is", "err", l.err)
 		}
-		r.refused, r.seen = err, nil
+		r.seen = nil
+		r.refuse(l.err)
 		return
-	case !asked && r.seen != nil && bytes.Equal(raw, r.seen):
+	case !l.asked && r.seen != nil && bytes.Equal(l.raw, r.seen):
 		return
 	}
-	r.seen = raw
-	cfg, err := config.Parse(r.file, raw, r.flags)
+	r.seen = l.raw
+	cfg, err := config.Parse(r.file, l.raw, r.flags)
+	r.refuse(err)
 	if err != nil {
-		r.refused = err
 		r.log.Error("the configuration file has changed, and has mistakes; the node goes on as it is", "err", err)
 		return
 	}
-	was := r.refused
-	r.refused = nil
 	changes, restart := config.Diff(r.running, cfg)
 	if len(changes) > 0 {
 		r.running = r.running.Take(cfg)
@@ -122,17 +159,34 @@ func (r *reloader) look(asked bool) {
 		}
 		r.record(changes)
 	}
-	switch keys := config.Keys(restart); {
-	case len(keys) > 0 && (asked || !slices.Equal(keys, r.restart)):
+	keys := config.Keys(restart)
+	before := r.waitsFor(keys)
+	switch {
+	case len(keys) > 0 && (l.asked || !slices.Equal(keys, before)):
 		r.log.Warn("the configuration file has changed in what takes a restart; the node goes on with the old values", "keys", keys)
-		r.restart = keys
-	case len(keys) > 0:
-	case len(changes) == 0 && (asked || was != nil || len(r.restart) > 0):
+	case len(keys) == 0 && len(changes) == 0 && (l.asked || was != nil || len(before) > 0):
 		r.log.Info("the configuration file is as the node runs")
-		fallthrough
-	default:
-		r.restart = nil
 	}
+}
+
+func (r *reloader) refusal() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.refused
+}
+
+func (r *reloader) refuse(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.refused = err
+}
+
+// waitsFor notes which keys take a restart, and returns those that did before.
+func (r *reloader) waitsFor(keys []string) (before []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	before, r.restart = r.restart, keys
+	return before
 }
 
 // state is how the file stands against what the node runs with.

@@ -67,14 +67,17 @@ func follow(t *testing.T, place func(text string) (file string)) *followed {
 	if err != nil {
 		t.Fatal(err)
 	}
+	running := *cfg
+	running.Log.Level = slog.LevelError
 	f.r = &reloader{
-		file: file, running: cfg, log: slog.New(slog.NewTextHandler(&f.log, nil)),
+		file: file, running: &running, log: slog.New(slog.NewTextHandler(&f.log, nil)),
 		apply: func(c *config.Config) { f.applied <- c }, record: func(c []config.Change) { f.changed <- c },
 	}
 	ended := make(chan error, 1)
 	ctx := t.Context() // ends before what Cleanup registers is called
 	go func() { ended <- f.r.run(ctx) }()
 	t.Cleanup(func() { <-ended })
+	f.takes(cfg.Log.Level) // so that its first look is over
 	return f
 }
 
@@ -202,6 +205,64 @@ func TestReloadConfigMap(t *testing.T) {
 	f.until("loud")
 	place(f.with("log: {level: warn}\n"))
 	f.takes(slog.LevelWarn)
+}
+
+// A file system that hangs, here a pipe that nobody writes to, keeps nobody waiting:
+// neither who asks how the configuration stands, nor the node's end. What is heard
+// meanwhile is looked at afterwards.
+func TestReloadOfAFileThatHangs(t *testing.T) {
+	dir := t.TempDir()
+	var pipes []*os.File
+	t.Cleanup(func() { // after the node's end
+		for _, w := range pipes {
+			_ = w.Close()
+		}
+	})
+	f := follow(t, func(text string) string {
+		file := filepath.Join(dir, "node.yaml")
+		put(t, file, text)
+		return file
+	})
+	instead := func(name string) {
+		if err := os.Rename(filepath.Join(dir, name), f.r.file); err != nil {
+			t.Fatal(err)
+		}
+	}
+	hang := func() *os.File {
+		if err := syscall.Mkfifo(filepath.Join(dir, "pipe"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		instead("pipe")
+		w, err := os.OpenFile(f.r.file, os.O_WRONLY, 0) // waits until it is being read
+		if err != nil {
+			t.Fatal(err)
+		}
+		pipes = append(pipes, w)
+		return w
+	}
+	w := hang()
+	if s, n := f.r.state(), f.r.notes(); s.Refused || s.RestartNeeded || len(n) > 0 {
+		t.Errorf("%+v, %q", s, n)
+	}
+	put(t, filepath.Join(dir, "new"), f.with("log: {level: warn}\n"))
+	instead("new")
+	_, _ = w.WriteString(f.with("log: {level: error}\n"))
+	_ = w.Close()
+	f.takes(slog.LevelError) // what was read late
+	f.takes(slog.LevelWarn)
+	hang() // and the test ends
+}
+
+// That it hangs is said, and that it doesn't any more.
+func TestReloadSaysThatAFileHangs(t *testing.T) {
+	var log notebook
+	r := &reloader{log: slog.New(slog.NewTextHandler(&log, nil))}
+	for range 3 {
+		r.take(look{err: errHangs})
+	}
+	if n := strings.Count(log.text.String(), "its file system doesn't answer"); n != 1 || !r.state().Refused {
+		t.Errorf("it is said %d times, %+v", n, r.state())
+	}
 }
 
 // A peer that is taken off the list isn't heard any more, from its next message on; the
