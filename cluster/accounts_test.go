@@ -103,6 +103,11 @@ func TestDrainedNode(t *testing.T) {
 			t.Fatalf("%s doesn't know that %s is drained", n.cfg.NodeName, others[0].cfg.NodeName)
 		}
 	}
+	for _, p := range leader.Status().Peers {
+		if p.Drained != (p.Name == others[0].cfg.NodeName) {
+			t.Errorf("%s: drained is %v", p.Name, p.Drained)
+		}
+	}
 	c.await("the leader gives it nothing", func() bool {
 		living, drained, all := leader.Living()
 		return !leader.IsLeader() || all && len(living) == 2 && slices.Equal(drained, []string{others[0].cfg.NodeName})

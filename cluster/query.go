@@ -98,6 +98,7 @@ type PeerStatus struct {
 	Name, Address string // the address as this node is configured; empty if it isn't
 	Voter         bool
 	Heard         bool   // it acknowledged within the lease; known on the leader only
+	Drained       bool   // it takes no gateway address and no leadership, as far as this node has heard
 	Applies       uint32 // the highest level of commands; 0: not known; that of others is known on the leader only
 	DiskUsed      int    // percent; -1: not known; that of others is known on the leader only
 	Full          bool   // see Status
@@ -125,6 +126,7 @@ func (n *Node) Status() Status {
 		v := PeerStatus{
 			ID: string(server.ID), Name: name, Address: p.Address, Voter: server.Suffrage == raft.Voter,
 			Heard:    leads && (server.ID == n.id || n.lease.heard(server.ID)),
+			Drained:  n.isDrained(server.ID),
 			DiskUsed: -1,
 		}
 		if g, ok := n.room.peer(server.ID); leads && ok {

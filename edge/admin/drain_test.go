@@ -41,15 +41,16 @@ func TestDrainNode(t *testing.T) {
 	d, on := new(drained), &recorded{oneNode: n}
 	s.cfg.Node, s.cfg.Name, s.cfg.Cluster = d, "node1", on
 	for _, c := range []struct {
-		name, body string
-		status     int
-		told       []bool
+		name, query, body string
+		status            int
+		told              []bool
 	}{
-		{"without a reason", `{}`, http.StatusBadRequest, nil},
-		{"drained", `{"reason": "a new kernel"}`, http.StatusNoContent, []bool{true}},
-		{"undone", `{"undo": true, "reason": "not today"}`, http.StatusNoContent, []bool{true, false}},
+		{"without a reason", "", `{}`, http.StatusBadRequest, nil},
+		{"another is meant", "?node=node2", `{"reason": "a new kernel"}`, http.StatusConflict, nil},
+		{"drained", "?node=node1", `{"reason": "a new kernel"}`, http.StatusNoContent, []bool{true}},
+		{"undone", "", `{"undo": true, "reason": "not today"}`, http.StatusNoContent, []bool{true, false}},
 	} {
-		w := s.send(t, operator, "POST", "/v1/node/drain", c.name, c.body)
+		w := s.send(t, operator, "POST", "/v1/node/drain"+c.query, c.name, c.body)
 		if w.Code != c.status || !slices.Equal(d.told, c.told) {
 			t.Errorf("%s: %d %s, told %v", c.name, w.Code, w.Body, d.told)
 		}

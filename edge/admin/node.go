@@ -53,6 +53,9 @@ func (s *Server) drain(r *http.Request, c Caller) (any, *problem) {
 	if strings.TrimSpace(d.Reason) == "" {
 		return nil, badRequest(errors.New("reason: missing: say why, it goes into the audit chain"))
 	}
+	if node := r.URL.Query().Get("node"); node != "" && node != s.cfg.Name {
+		return nil, refuse(http.StatusConflict, "conflict", "That is for another node.", fmt.Sprintf("It is for %s, and this is %s.", node, s.cfg.Name), "Ask it itself: see the addresses with 'sealctl cluster status'.")
+	}
 	code := "drain"
 	if d.Undo {
 		code = "undo-drain"

@@ -16,6 +16,7 @@ type Member struct {
 	State   string `json:"state"`
 	Leader  bool   `json:"leader"`
 	Answers bool   `json:"answers"` // the leader hears of it; true on no other node
+	Drained bool   `json:"drained"` // it takes no gateway address and no leadership, as far as the node asked has heard
 }
 
 // Removed names the member that was removed.

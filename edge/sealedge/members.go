@@ -24,7 +24,7 @@ func membersOf(s cluster.Status) []adminapi.Member {
 	members := []adminapi.Member{}
 	for _, p := range s.Peers {
 		v := adminapi.Member{
-			ID: p.ID, Name: p.Name, Address: p.Address, Leader: p.ID == s.LeaderID, Answers: p.Heard, State: adminapi.MemberVotes,
+			ID: p.ID, Name: p.Name, Address: p.Address, Leader: p.ID == s.LeaderID, Answers: p.Heard, Drained: p.Drained, State: adminapi.MemberVotes,
 		}
 		switch {
 		case p.Voter:

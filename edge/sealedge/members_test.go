@@ -20,13 +20,13 @@ func TestMembersOf(t *testing.T) {
 	got := membersOf(cluster.Status{LeaderID: "n1_a", Peers: []cluster.PeerStatus{
 		{ID: "n1_a", Name: "n1", Address: "h1:7000", Voter: true, Heard: true},
 		{ID: "n2_b", Name: "n2", Address: "h2:7000", Voter: true},
-		{ID: "n2_c", Name: "n2", Address: "h2:7000", Heard: true},
+		{ID: "n2_c", Name: "n2", Address: "h2:7000", Heard: true, Drained: true},
 		{ID: "n3_d", Name: "n3"},
 	}})
 	want := []adminapi.Member{
 		{ID: "n1_a", Name: "n1", Address: "h1:7000", State: "voter", Leader: true, Answers: true},
 		{ID: "n2_b", Name: "n2", Address: "h2:7000", State: "voter"},
-		{ID: "n2_c", Name: "n2", Address: "h2:7000", State: "waiting", Answers: true},
+		{ID: "n2_c", Name: "n2", Address: "h2:7000", State: "waiting", Answers: true, Drained: true},
 		{ID: "n3_d", Name: "n3", State: "joining"},
 	}
 	if !slices.Equal(got, want) {
