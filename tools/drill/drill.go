@@ -128,7 +128,7 @@ var ErrNotAllowed = errors.New("this drill is not for this cluster")
 // Allowed explains why a drill can't be run here; nil: it can.
 func (t *Target) Allowed(d Drill) error {
 	if d.Destructive && !t.Destructive {
-		return fmt.Errorf("%w: %s is destructive; run it on a local cluster, or say that you want it", ErrNotAllowed, d.Name)
+		return fmt.Errorf("%w: %s is destructive; run it on a local cluster (--local), or say --destructive", ErrNotAllowed, d.Name)
 	}
 	for _, a := range d.needs {
 		if t.Hands == nil {

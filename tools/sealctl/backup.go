@@ -81,7 +81,7 @@ func backupInspect(c *cli.Context) error {
 	}
 	keys, err := os.Open(c.String("identity"))
 	if err != nil {
-		return err
+		return &hinted{exitUsage, err.Error(), "--identity names the file that age-keygen made"}
 	}
 	defer keys.Close()
 	ids, err := backup.Identities(keys)
@@ -90,7 +90,7 @@ func backupInspect(c *cli.Context) error {
 	}
 	f, err := os.Open(a[0])
 	if err != nil {
-		return err
+		return &hinted{exitUsage, err.Error(), "name a file that 'sealctl backup create' wrote"}
 	}
 	defer f.Close()
 	m, _, err := backup.Read(f, ids, nil)

@@ -105,12 +105,7 @@ func drillRun(c *cli.Context) (err error) {
 	}
 	var stopped error
 	report.Results, stopped = target.Series(c.Context, drills, c.Int("rounds"), func(d drill.Drill, n int, r drill.Round) {
-		verdict := "passed"
-		if !r.Passed() {
-			verdict = "FAILED"
-		}
-		fmt.Fprintf(c.App.ErrWriter, "%s %d: %s was holder, %s is; silent for %.0f ms, served %.0f ms after the fault; %s\n",
-			d.Name, n, r.Holder, r.Next, r.Silence, r.Recovered, verdict)
+		fmt.Fprintln(c.App.ErrWriter, roundInWords(d.Name, n, r))
 	})
 	if err := writeDrills(c, report, c.String("report")); err != nil {
 		return errors.Join(err, stopped)
@@ -122,6 +117,18 @@ func drillRun(c *cli.Context) (err error) {
 		return &hinted{exitFailed, "the cluster failed a drill", "the table says what was lost; keep the report and the nodes' logs"}
 	}
 	return nil
+}
+
+// roundInWords is what is said of a round as soon as it is over.
+func roundInWords(name string, n int, r drill.Round) string {
+	holder, verdict := fmt.Sprintf("%s was holder, %s is", r.Holder, r.Next), "passed"
+	if r.Next == "" || r.Next == r.Holder {
+		holder = r.Holder + " was holder, and is"
+	}
+	if !r.Passed() {
+		verdict = "FAILED"
+	}
+	return fmt.Sprintf("%s %d: %s; silent for %.0f ms, served %.0f ms after the fault; %s", name, n, holder, r.Silence, r.Recovered, verdict)
 }
 
 func drillsNamed(names []string) ([]drill.Drill, error) {
@@ -171,7 +178,7 @@ func drillTarget(c *cli.Context) (t *drill.Target, where string, done func(faile
 	}
 	t.Admin = drill.NewAdmin(cl.addresses, cl.http.Transport.(*http.Transport).TLSClientConfig)
 	if t.Canary, err = drill.NewCanary(c.Context, who); err != nil {
-		return nil, "", nil, err
+		return nil, "", nil, &hinted{exitFailed, err.Error(), "its subscribers must be on the allow-list, in these handsets, and its address in gateway.gtp.allowed_peers: docs/drills.md"}
 	}
 	return t, fmt.Sprintf("live cluster of %d nodes", len(cl.addresses)), func(bool) { t.Canary.Close() }, nil
 }
