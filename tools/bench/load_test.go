@@ -11,6 +11,7 @@ import (
 	"slices"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/sealedge/sealedge/edge/inner"
@@ -59,12 +60,15 @@ func TestPacketsAreLetThrough(t *testing.T) {
 	}
 }
 
-func TestWindow(t *testing.T) {
+func TestWindow(t *testing.T) { synctest.Test(t, testWindow) }
+
+func testWindow(t *testing.T) {
 	w := newWindow(4)
 	var under, most atomic.Int64
 	bursts, _, err := w.run(20*time.Millisecond, 2, func() error {
 		most.Store(max(most.Load(), under.Add(2)))
 		go func() {
+			time.Sleep(time.Millisecond) // of the bubble: the way there and back
 			for range 2 {
 				under.Add(-1)
 				w.returned()
@@ -172,7 +176,7 @@ func TestAttachers(t *testing.T) {
 	}
 	defer a.close()
 	m, err := a.attach(t.Context(), round{outstanding: 64, most: 300, time: time.Minute})
-	if err != nil || m.calls != 300 || m.repeats != 1 || slices.Contains(a.control, 0) {
+	if err != nil || m.calls != 300 || m.repeats < 1 || slices.Contains(a.control, 0) { // more, on a busy machine
 		t.Errorf("%d calls, %d sent again, %v", m.calls, m.repeats, err)
 	}
 	if err := a.detach(t.Context()); err != nil || slices.Max(a.control) != 0 {
@@ -182,13 +186,18 @@ func TestAttachers(t *testing.T) {
 
 // What comes at a rate of its own isn't sent again: it is lost.
 func TestPacedAttachers(t *testing.T) {
-	for cause, refused := range map[byte]int{16: 0, 73: 99} {
+	for cause, refuses := range map[byte]bool{16: false, 73: true} {
 		a, err := newAttachers(2, netip.MustParseAddr("127.0.0.1"), gatewayOf(t, cause), 0, 100)
 		if err != nil {
 			t.Fatal(err)
 		}
 		m, err := a.attachPaced(t.Context(), 5_000, time.Minute)
-		if err != nil || m.calls != 100 || m.lost != 1 || m.refused != refused || quantile(m.latencies, 1) != pacedPatience {
+		refused := 0
+		if refuses {
+			refused = 100 - m.lost
+		}
+		// On a busy machine more may come too late, or late.
+		if err != nil || m.calls != 100 || m.lost < 1 || m.refused != refused || quantile(m.latencies, 1) < pacedPatience {
 			t.Errorf("cause %d: %d calls, %d lost, %d refused, %v", cause, m.calls, m.lost, m.refused, err)
 		}
 		a.close()
