@@ -163,12 +163,10 @@ func TestLockWithAHeartbeat(t *testing.T) {
 }
 
 func TestLostLease(t *testing.T) {
-	s := newScene(t, nil)
-	s.gateway.lease = 300 * time.Millisecond
-	s.ready()
+	s := newScene(t, nil).ready()
 	s.open(today(1, 1))
 	s.press()
-	s.gateway.set(func() { s.gateway.silent = true })
+	s.gateway.set(func() { s.gateway.last = 300 * time.Millisecond })
 	s.locked()
 	s.gateway.set(func() { s.gateway.silent = false })
 	if st := s.statement(); st.Stamped != 1 {

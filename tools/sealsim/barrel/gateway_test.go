@@ -33,6 +33,7 @@ type gateway struct {
 	silent   bool             // answers no heartbeat
 	noQuorum bool             // takes no reports
 	lease    time.Duration
+	last     time.Duration    // the lease of the next heartbeat, after which it is silent; 0: it goes on
 	locks    []wire.LockOrder // with the next heartbeats
 	signed   [][]byte         // receipts and statements taken
 }
@@ -141,9 +142,13 @@ func (g *gateway) handle(_ context.Context, r coap.Request) coap.Response {
 		if g.silent {
 			return coap.Response{Code: coap.ServiceUnavailable}
 		}
+		lease := g.lease
+		if g.last > 0 {
+			lease, g.last, g.silent = g.last, 0, true
+		}
 		answer.Format = wire.ContentCBOR
 		answer.Payload = wire.MarshalCBOR(wire.HeartbeatAnswer{
-			LeaseMillis: uint32(g.lease.Milliseconds()), Time: time.Now().UnixMilli(), Locks: g.locks,
+			LeaseMillis: uint32(lease.Milliseconds()), Time: time.Now().UnixMilli(), Locks: g.locks,
 		})
 		g.locks = nil
 	case wire.PathBarrelReceipt, wire.PathBarrelSettle:
