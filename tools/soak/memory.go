@@ -98,7 +98,7 @@ func growthOf(node string, seen []memory) growth {
 // check fails when a node grew.
 func (g growth) check() error {
 	switch {
-	case g.after.heap > g.before.heap*(1+tolerance)+heapSlack:
+	case g.before.heap > 0 && g.after.heap > g.before.heap*(1+tolerance)+heapSlack: // 0: nothing was collected yet
 		return fmt.Errorf("the heap of %s grew from %s to %s", g.node, megabytes(g.before.heap), megabytes(g.after.heap))
 	case g.after.resident > g.before.resident*(1+tolerance)+residentSlack:
 		return fmt.Errorf("the memory of %s grew from %s to %s", g.node, megabytes(g.before.resident), megabytes(g.after.resident))

@@ -87,11 +87,11 @@ func (t tap) WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error) {
 	return t.UDPConn.WriteToUDPAddrPort(b, to)
 }
 
-// newPeer starts a node of a carrier. sent sees what it sends: in the control
-// plane, or as a user.
+// newPeer starts a node of a carrier, which is as patient as a busy machine needs it. sent
+// sees what it sends: in the control plane, or as a user.
 func newPeer(at, gateway netip.Addr, sent func(user bool, b []byte)) (*carrier.Carrier, error) {
 	return carrier.New(carrier.Config{
-		Address: at, Gateway: gateway, RestartCounter: restarts, T3: 500 * time.Millisecond, N3: 4,
+		Address: at, Gateway: gateway, RestartCounter: restarts, T3: 500 * time.Millisecond, N3: 40,
 		Listen: func(at netip.AddrPort) (carrier.Conn, error) {
 			conn, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(at))
 			if err != nil {
