@@ -75,7 +75,7 @@ func local(t *testing.T) *Target {
 	if err := built(); err != nil {
 		t.Fatal(err)
 	}
-	l, err := StartLocal(t.Context(), LocalConfig{Bin: bin, Dir: filepath.Join(t.TempDir(), "site"), Set: []string{"cluster.disk_stall=3s"}})
+	l, err := StartLocal(t.Context(), LocalConfig{Bin: bin, Dir: filepath.Join(t.TempDir(), "site"), Set: []string{"cluster.disk_stall=8s"}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,7 +20,7 @@ func plants(ts *testscript.TestScript, _ bool, _ []string) {
 // awaits FILE REGEXP: what a command in the background writes comes to have it.
 func awaits(ts *testscript.TestScript, _ bool, args []string) {
 	want := regexp.MustCompile("(?m)" + args[1])
-	for end := time.Now().Add(20 * time.Second); ; {
+	for end := time.Now().Add(2 * time.Minute); ; {
 		b, err := os.ReadFile(ts.MkAbs(args[0]))
 		if err == nil && want.Match(b) {
 			return

@@ -170,7 +170,7 @@ func TestHostapdTakesIt(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		ctx, stop := context.WithTimeout(t.Context(), 20*time.Second)
+		ctx, stop := context.WithTimeout(t.Context(), 2*time.Minute)
 		var out seen
 		out.want, out.found = []byte("AP-ENABLED"), stop
 		// It buffers what it says, unless it is told not to.
