@@ -219,20 +219,8 @@ func mount(t *testing.T, a *authority, o *objects, pod *corev1.PodSpec, root str
 // environ sets a container's variables as the kubelet does.
 func environ(t *testing.T, c corev1.Container, pod, root string) {
 	t.Helper()
-	have := map[string]string{}
 	for _, e := range c.Env {
-		v := e.Value
-		if e.ValueFrom != nil {
-			known := map[string]string{"metadata.name": pod, "status.podIP": "127.0.10.9", "spec.nodeName": "worker-1"}
-			if e.ValueFrom.FieldRef == nil || known[e.ValueFrom.FieldRef.FieldPath] == "" {
-				t.Fatalf("%s comes from %+v", e.Name, e.ValueFrom)
-			}
-			v = known[e.ValueFrom.FieldRef.FieldPath]
-		}
-		for name, known := range have {
-			v = strings.ReplaceAll(v, "$("+name+")", known)
-		}
-		have[e.Name] = v
+		v := expanded(t, e, pod, "127.0.10.9", c.Env)
 		t.Setenv(e.Name, strings.Replace(v, "/etc/sealedge", root+"/etc/sealedge", 1))
 	}
 }

@@ -21,7 +21,8 @@ type objects struct {
 	Nodes        *appsv1.StatefulSet
 	Backup       *batchv1.CronJob
 	Budget       *policyv1.PodDisruptionBudget
-	Policy       *networkingv1.NetworkPolicy
+	Policy       *networkingv1.NetworkPolicy // of the nodes
+	Policies     []*networkingv1.NetworkPolicy
 	Account      *corev1.ServiceAccount
 	Config       *corev1.ConfigMap
 	Claim        *corev1.PersistentVolumeClaim
@@ -107,8 +108,8 @@ func decode(manifests string) (*objects, error) {
 			o.Budget = new(policyv1.PodDisruptionBudget)
 			into = o.Budget
 		case "networking.k8s.io/v1 NetworkPolicy":
-			o.Policy = new(networkingv1.NetworkPolicy)
-			into = o.Policy
+			p := new(networkingv1.NetworkPolicy)
+			o.Policies, into = append(o.Policies, p), p
 		case "v1 ServiceAccount":
 			o.Account = new(corev1.ServiceAccount)
 			into = o.Account
@@ -164,6 +165,11 @@ func decode(manifests string) (*objects, error) {
 			return nil, fmt.Errorf("%s lacks its namespace or its labels", id)
 		}
 		seen[id] = true
+	}
+	for _, p := range o.Policies {
+		if p.Spec.PodSelector.MatchLabels["app.kubernetes.io/component"] == "gateway" {
+			o.Policy = p
+		}
 	}
 	return o, nil
 }

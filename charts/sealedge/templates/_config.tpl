@@ -1,6 +1,6 @@
 {{/*
 The file of all nodes. What differs between them is in the environment: see
-sealedge.environment.
+sealedge.environment. Listeners that name no host are at the pod's addresses.
 */}}
 {{- define "sealedge.file" -}}
 {{- $root := . -}}
@@ -52,7 +52,7 @@ sealedge.environment.
 {{- $_ := set $chart "telemetry" $telemetry -}}
 {{- end -}}
 {{- if .Values.fallback.enabled -}}
-{{- $fallback := dict "listen" ":7448" -}}
+{{- $fallback := dict "listen" (ternary "0.0.0.0:7448" ":7448" .Values.fallback.everyInterface) -}}
 {{- if .Values.fallback.existingSecret -}}
 {{- $_ := set $fallback "cert" "/etc/sealedge/fallback/tls.crt" -}}
 {{- $_ := set $fallback "key" "/etc/sealedge/fallback/tls.key" -}}
@@ -103,6 +103,14 @@ where another pod works on its data.
   {{- else }}
   valueFrom: {fieldRef: {fieldPath: metadata.name}}
   {{- end }}
+{{- if not .node }}
+# All of a pod's addresses that Kubernetes knows of, of both families, and not those of Multus. "kubectl
+# port-forward" comes by loopback.
+- name: POD_IPS
+  valueFrom: {fieldRef: {fieldPath: status.podIPs}}
+- name: SEALEDGE_NODE_LISTEN_AT
+  value: $(POD_IPS),127.0.0.1
+{{- end }}
 {{- if include "sealedge.service" .root }}
 - name: SEALEDGE_GATEWAY_BIND
   valueFrom: {fieldRef: {fieldPath: status.podIP}}
