@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 
@@ -40,8 +41,9 @@ func clusterCommand() *cli.Command {
 					&cli.BoolFlag{Name: "undo", Usage: "the node isn't to be stopped after all"},
 				},
 				Description: "Its gateway addresses and the leadership go to other nodes, and it gets none back until it is started anew, or --undo. It goes on voting. " +
-					"It is asked itself, as 'sealedge drain' on it does. When it can't be, an address is moved to another node and stays there: " +
-					"'sealctl cluster move-address ADDRESS' lets the cluster place it again.",
+					"It is asked itself, as 'sealedge drain' on it does. When it can't be, because it isn't reached from here or is of an older version, an address is moved to another node and stays there: " +
+					"'sealctl cluster move-address ADDRESS' lets the cluster place it again. " +
+					"It is refused when the others would be no majority without the node, or are all drained.",
 				Action: clusterDrain,
 			},
 			{Name: "step-down", Usage: "hand the leadership to another node", Action: clusterStepDown},
@@ -78,15 +80,40 @@ func leader(c *cli.Context) (*client, string, error) {
 // as long as the client's patience lasts: an election takes a second or two. What
 // is asked of the leader is asked once, as it may be another by the next time.
 func (cl *client) leader(ctx context.Context) (*client, string, error) {
-	end := time.Now().Add(cl.patience)
-	for {
-		for _, a := range askAll(ctx, cl.staleReads()) {
-			if a.Status != nil && a.Status.IsLeader {
-				return cl.at(a.Address).once().staleReads(), a.Status.Node, nil
-			}
+	var leads answer
+	cl.askUntil(ctx, func(a answer) bool {
+		if leads.Status == nil && a.Status.IsLeader {
+			leads = a
 		}
-		if ctx.Err() != nil || time.Now().Add(firstPause).After(end) {
-			return nil, "", &hinted{exitNoLeader, "no node says that it leads", "see 'sealctl cluster status'"}
+		return leads.Status != nil
+	})
+	if leads.Status == nil {
+		return nil, "", &hinted{exitNoLeader, "no node says that it leads", "see 'sealctl cluster status'"}
+	}
+	return cl.at(leads.Address).once().staleReads(), leads.Status.Node, nil
+}
+
+// find tells at which addresses nodes answer. It waits for those that don't as it does
+// for a leader.
+func (cl *client) find(ctx context.Context, nodes []string) (at map[string]string) {
+	at = map[string]string{}
+	cl.askUntil(ctx, func(a answer) bool {
+		at[a.Status.Node] = a.Address
+		return !slices.ContainsFunc(nodes, func(node string) bool { return at[node] == "" })
+	})
+	return at
+}
+
+// askUntil asks all nodes, and again for as long as the client's patience lasts, until
+// what one says is enough.
+func (cl *client) askUntil(ctx context.Context, enough func(answer) bool) {
+	for end := time.Now().Add(cl.patience); ; {
+		known := false
+		for _, a := range askAll(ctx, cl.staleReads()) {
+			known = a.Status != nil && enough(a) || known
+		}
+		if known || ctx.Err() != nil || time.Now().Add(firstPause).After(end) {
+			return
 		}
 		select {
 		case <-ctx.Done():
@@ -122,7 +149,11 @@ func clusterMembers(c *cli.Context) error {
 		case led:
 			answers = yes(m.Answers)
 		}
-		rows = append(rows, []string{m.Name, m.ID, m.Address, m.State, answers})
+		state := m.State
+		if m.Drained {
+			state += ", drained"
+		}
+		rows = append(rows, []string{m.Name, m.ID, m.Address, state, answers})
 	}
 	return show(c, members, []string{"NAME", "ID", "ADDRESS", "STATE", "ANSWERS"}, rows)
 }

@@ -2,8 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -13,7 +12,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/sealedge/sealedge/edge/adminapi"
-	"github.com/sealedge/sealedge/edge/wire"
 )
 
 func retireCommand() *cli.Command {
@@ -23,8 +21,9 @@ func retireCommand() *cli.Command {
 			&cli.StringFlag{Name: "reason", Usage: "`why`, for the audit chain", Required: true},
 			&cli.DurationFlag{Name: "timeout", Value: 2 * time.Minute, Usage: "how long to wait until it is done"},
 		},
-		Description: "Their gateway addresses go to nodes that stay, and so does the leadership; then they are removed, one after the other. " +
-			"Stop them afterwards. What is done already is left out, so it may be repeated. It is refused when those that stay couldn't go on without them.",
+		Description: "They are drained, so that their gateway addresses and the leadership go to nodes that stay; then they are removed, one after the other. " +
+			"Stop them afterwards. What is done already is left out, so it may be repeated. It waits while those that stay couldn't go on without them, or none of them may take over. " +
+			"If it ends before it is done, those that are members yet stay drained until they are started anew, or 'sealctl cluster drain --undo'.",
 		Action: clusterRetire,
 	}
 }
@@ -43,152 +42,68 @@ func clusterRetire(c *cli.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(c.Context, c.Duration("timeout"))
 	defer cancel()
-	r := retirement{names: names, reason: c.String("reason"), say: func(format string, args ...any) { fmt.Fprintf(c.App.ErrWriter, format+"\n", args...) }}
-	return r.run(ctx, cl)
+	return newRelief(c, names...).retire(ctx, cl)
 }
 
-// retirement takes nodes out of a cluster.
-type retirement struct {
-	names  []string
-	reason string
-	say    func(format string, args ...any)
-	told   []string // addresses that were told to go
-	waits  string   // what it said last that it waits for
-}
-
-// mayPass tells whether it may succeed a little later: in an election, say.
-func (r *retirement) mayPass(err error) bool {
-	var p *wire.Problem
-	gone := errors.As(err, &p) && p.Status == http.StatusNotFound // it was removed after all
-	return gone || passing(err) || exitCode(err) == exitConflict || exitCode(err) == exitNoLeader
-}
-
-// run goes step by step, and looks anew before each: after an election somebody
-// else has to be asked, and what a lost answer did is seen.
-func (r *retirement) run(ctx context.Context, cl *client) error {
-	for {
-		left, err := r.step(ctx, cl)
-		switch {
-		case err == nil && len(left) == 0:
-			r.say("%s: no member of the cluster; what runs of it may be stopped", strings.Join(r.names, ", "))
-			return nil
-		case err != nil && !r.mayPass(err):
-			return err
-		case err != nil && words(err) != r.waits:
-			r.waits = words(err)
-			r.say("waiting: %s", r.waits)
-		}
-		select {
-		case <-time.After(drainAgain):
-		case <-ctx.Done():
-			if err == nil {
-				err = &hinted{exitFailed, fmt.Sprintf("it isn't done yet: there is %s", strings.Join(left, ", ")), "see 'sealctl cluster status', and run it again"}
-			}
-			return err
-		}
+// retire relieves the nodes and takes them out of the cluster.
+func (r *relief) retire(ctx context.Context, cl *client) error {
+	err := r.patiently(ctx, cl, func(v view) ([]string, error) { return r.remove(ctx, cl, v) })
+	if err == nil {
+		r.say("%s: no member of the cluster; what runs of it may be stopped", strings.Join(r.nodes, ", "))
+		return nil
 	}
+	for _, node := range slices.Sorted(maps.Keys(r.asked)) {
+		r.say("%s stays drained; if it isn't to go after all: 'sealctl cluster drain --undo %s --reason WHY'", node, node)
+	}
+	return err
 }
 
-// step does one thing that can be done now, and returns what is left.
-func (r *retirement) step(ctx context.Context, cl *client) (left []string, err error) {
-	one, leads, err := cl.leader(ctx)
-	if err != nil {
-		return nil, err
-	}
-	members, err := allOf[adminapi.Member](ctx, one, "/v1/cluster/members")
-	if err != nil {
-		return nil, err
-	}
+// remove does one thing that can be done now, and returns what is left.
+func (r *relief) remove(ctx context.Context, cl *client, v view) (left []string, err error) {
 	var going []adminapi.Member
-	for _, m := range members {
-		if slices.Contains(r.names, m.Name) {
+	for _, m := range v.members {
+		if slices.Contains(r.nodes, m.Name) {
 			going = append(going, m)
 			left = append(left, m.ID)
 		}
 	}
 	if len(going) == 0 {
-		return nil, r.release(ctx, one)
+		return nil, r.release(ctx, v)
 	}
-	staying, err := r.staying(members)
+	heirs, err := r.heirs(v, false)
 	if err != nil {
 		return nil, err
 	}
-	var s adminapi.Status
-	if err := one.call(ctx, http.MethodGet, "/v1/status", nil, &s); err != nil {
-		return nil, err
+	held, err := r.step(ctx, cl, v, heirs)
+	if left = append(left, held...); err != nil || len(held) > 0 {
+		return left, err
 	}
-	held, err := r.move(ctx, one, s.Addresses, staying)
-	if err != nil || len(held) > 0 {
-		return append(left, held...), err
+	if _, asked := r.asked[v.leads]; asked && slices.Contains(r.nodes, v.leads) {
+		return append(left, "the leadership of "+v.leads), nil
 	}
-	// The leader goes last: it can't remove itself, and might hand over to another that goes.
+	// A leader that couldn't be asked goes last: it can't remove itself, and might hand over to another that goes.
 	for _, m := range going {
-		if m.Name == leads {
+		if m.Name == v.leads {
 			continue
 		}
 		path := "/v1/cluster/members/" + url.PathEscape(m.ID) + "?reason=" + url.QueryEscape(r.reason)
-		if err := one.call(ctx, http.MethodDelete, path, nil, nil); err != nil {
+		if err := v.one.call(ctx, http.MethodDelete, path, nil, nil); err != nil {
 			return left, err
 		}
+		delete(r.asked, m.Name)
 		r.say("%s is removed", m.ID)
 		return left, nil
 	}
-	if err := one.call(ctx, http.MethodPost, "/v1/cluster/step-down", nil, nil); err != nil {
-		return left, err
-	}
-	r.say("%s hands the leadership over", leads)
-	return left, nil
+	return left, r.stepDown(ctx, v)
 }
 
-// staying are the voters that answer and don't go. They must be a majority of their own.
-func (r *retirement) staying(members []adminapi.Member) (names []string, err error) {
-	voters := 0
-	for _, m := range members {
-		if m.State != adminapi.MemberVotes || slices.Contains(r.names, m.Name) {
-			continue
-		}
-		voters++
-		if m.Answers || m.Leader {
-			names = append(names, m.Name)
-		}
-	}
-	if 2*len(names) <= voters {
-		return nil, &hinted{exitConflict, fmt.Sprintf("of the %d voters that stay %d answer: the cluster would lose its quorum", voters, len(names)), "bring those up first that stay; see 'sealctl cluster members'"}
-	}
-	return names, nil
-}
-
-// move has addresses go to nodes that stay, and returns what there still is to go. An
-// only address goes with the leadership.
-func (r *retirement) move(ctx context.Context, one *client, all []adminapi.GatewayAddress, staying []string) (held []string, err error) {
-	if len(all) < 2 {
-		return nil, nil
-	}
-	for i, at := range all {
-		if !slices.Contains(r.names, at.Holder) {
-			continue
-		}
-		held = append(held, at.Name+" at "+at.Holder)
-		if slices.Contains(r.told, at.Name) {
-			continue
-		}
-		to := staying[i%len(staying)]
-		if err := one.call(ctx, http.MethodPost, "/v1/cluster/addresses/"+url.PathEscape(at.Name)+"/move", adminapi.MoveAddress{To: to, Reason: r.reason}, nil); err != nil {
-			return held, err
-		}
-		r.told = append(r.told, at.Name)
-		r.say("%s goes from %s to %s", at.Name, at.Holder, to)
-	}
-	return held, nil
-}
-
-// release lets the cluster place the addresses by itself again.
-func (r *retirement) release(ctx context.Context, one *client) error {
-	for len(r.told) > 0 {
-		if err := one.call(ctx, http.MethodPost, "/v1/cluster/addresses/"+url.PathEscape(r.told[0])+"/move", adminapi.MoveAddress{Reason: r.reason}, nil); err != nil {
+// release lets the cluster place by itself again what was moved.
+func (r *relief) release(ctx context.Context, v view) error {
+	for len(r.moved) > 0 {
+		if err := r.move(ctx, v, r.moved[0], ""); err != nil {
 			return err
 		}
-		r.told = r.told[1:]
+		r.moved = r.moved[1:]
 	}
 	return nil
 }

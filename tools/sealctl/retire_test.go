@@ -3,202 +3,183 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
-	"maps"
-	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
-
-	"github.com/sealedge/sealedge/edge/adminapi"
-	"github.com/sealedge/sealedge/edge/wire"
 )
 
-// fakeCluster behaves as the admin API of several nodes does about members: only the
-// leader changes them, it doesn't remove itself, and it hands over to the voter with
-// the highest name, which is the worst choice for who takes the highest away.
-type fakeCluster struct {
-	mu      sync.Mutex
-	names   []string          // guarded by mu: of the members
-	silent  []string          // guarded by mu: of those that don't answer
-	leader  string            // guarded by mu
-	holders map[string]string // guarded by mu: address to holder
-	homes   map[string]string // guarded by mu: where it was told to stay
-	done    []string          // guarded by mu: what was changed
-	lose    bool              // guarded by mu: the next answer to a removal is lost
-	behind  bool              // guarded by mu: the next freeing is refused, as an epoch was seen that is past
-	viewer  bool              // the caller may only look
-	hosts   []*httptest.Server
-}
-
-func newFakeCluster(t *testing.T, size int, addresses ...string) *fakeCluster {
-	f := &fakeCluster{holders: map[string]string{}, homes: map[string]string{}}
-	for i := range size {
-		name := fmt.Sprintf("n%d", i)
-		f.names = append(f.names, name)
-		host := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { f.serve(name, w, r) }))
-		t.Cleanup(host.Close)
-		f.hosts = append(f.hosts, host)
-	}
-	for i, a := range addresses {
-		f.holders[a] = f.names[len(f.names)-1-i]
-	}
-	f.leader = f.names[size-1]
-	return f
-}
-
-func (f *fakeCluster) client() *client {
-	c := &client{answered: new(atomic.Int32), stderr: io.Discard, http: f.hosts[0].Client()}
-	for _, h := range f.hosts {
-		c.addresses = append(c.addresses, h.Listener.Addr().String())
-	}
-	return c
-}
-
-func (f *fakeCluster) serve(name string, w http.ResponseWriter, r *http.Request) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	refuse := func(status int, code wire.Code) {
-		w.WriteHeader(status)
-		_ = json.NewEncoder(w).Encode(wire.Problem{Status: status, Code: code, Title: "no"})
-	}
-	answer := func(v any) { _ = json.NewEncoder(w).Encode(v) }
-	leads := name == f.leader
-	switch path := r.URL.Path; {
-	case slices.Contains(f.silent, name):
-		panic(http.ErrAbortHandler)
-	case path == "/v1/status":
-		s := adminapi.Status{Node: name, IsLeader: leads}
-		for _, a := range slices.Sorted(maps.Keys(f.holders)) {
-			s.Addresses = append(s.Addresses, adminapi.GatewayAddress{Name: a, Holder: f.holders[a]})
-		}
-		answer(s)
-	case path == "/v1/cluster/members":
-		var all []adminapi.Member
-		for _, n := range f.names {
-			all = append(all, adminapi.Member{ID: n + "_0a", Name: n, State: adminapi.MemberVotes, Leader: n == f.leader, Answers: !slices.Contains(f.silent, n)})
-		}
-		answer(adminapi.Whole(all))
-	case f.viewer:
-		refuse(http.StatusForbidden, "role-missing")
-	case !leads && !strings.HasSuffix(path, "/move"):
-		refuse(http.StatusConflict, "not-leader")
-	case path == "/v1/cluster/step-down":
-		f.leader = slices.Max(slices.DeleteFunc(slices.Clone(f.names), func(n string) bool { return n == name }))
-		f.done = append(f.done, "lead "+f.leader)
-	case r.Method == http.MethodDelete:
-		id := path[strings.LastIndex(path, "/")+1:]
-		n := strings.TrimSuffix(id, "_0a")
-		switch {
-		case r.URL.Query().Get("reason") == "":
-			refuse(http.StatusBadRequest, "bad-request")
-			return
-		case n == name:
-			refuse(http.StatusConflict, "conflict")
-			return
-		case !slices.Contains(f.names, n):
-			refuse(http.StatusNotFound, "not-found")
-			return
-		}
-		f.names = slices.DeleteFunc(f.names, func(have string) bool { return have == n })
-		f.done = append(f.done, "remove "+n)
-		for _, holder := range f.holders {
-			if holder == n {
-				f.done = append(f.done, "an address was lost")
-			}
-		}
-		if f.lose {
-			f.lose = false
-			panic(http.ErrAbortHandler)
-		}
-		answer(adminapi.Removed{ID: id})
-	case strings.HasSuffix(path, "/move"):
-		var m adminapi.MoveAddress
-		_ = json.NewDecoder(r.Body).Decode(&m)
-		address := strings.Split(path, "/")[4]
-		if f.behind && m.To == "" {
-			f.behind = false
-			refuse(http.StatusConflict, "conflict")
-			return
-		}
-		if f.homes[address] = m.To; m.To != "" {
-			f.holders[address] = m.To
-			f.done = append(f.done, "move "+address+" "+m.To)
-		} else {
-			f.done = append(f.done, "free "+address)
-		}
-		answer(adminapi.GatewayAddress{Name: address})
-	default:
-		refuse(http.StatusNotFound, "not-found")
-	}
-}
-
-func (f *fakeCluster) retire(ctx context.Context, names ...string) (said string, err error) {
-	var b bytes.Buffer
-	r := retirement{names: names, reason: "smaller", say: func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }}
-	err = r.run(ctx, f.client())
-	return b.String(), err
-}
-
 func TestRetire(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name      string
 		size      int
 		addresses []string
 		going     []string
-		silent    []string
-		lose      bool
-		behind    bool
+		set       func(f *fakeCluster)
 		want      string
 	}{
-		{name: "the leader goes last, when it can only hand over to one that stays", size: 5, going: []string{"n3", "n4"}, want: "remove n3, lead n2, remove n4"},
-		{name: "three to one", size: 3, going: []string{"n1", "n2"}, want: "remove n1, lead n0, remove n2"},
-		{name: "an address goes first, and is then the cluster's to place", size: 5, addresses: []string{"gw1", "gw2"}, going: []string{"n3", "n4"}, want: "move gw1 n0, move gw2 n1, remove n3, lead n2, remove n4, free gw1, free gw2"},
-		{name: "an election goes on when an address is to be freed", size: 5, addresses: []string{"gw1", "gw2"}, going: []string{"n3", "n4"}, behind: true, want: "move gw1 n0, move gw2 n1, remove n3, lead n2, remove n4, free gw1, free gw2"},
-		{name: "a node that is dead", size: 5, silent: []string{"n3"}, going: []string{"n3"}, want: "remove n3"},
-		{name: "an answer that was lost", size: 5, lose: true, going: []string{"n3"}, want: "remove n3"},
+		{name: "the leader goes, and another", size: 5, going: []string{"n3", "n4"}, want: "drain n3, drain n4, n2 leads, remove n3, remove n4"},
+		{name: "three to one", size: 3, going: []string{"n1", "n2"}, want: "drain n1, drain n2, n0 leads, remove n1, remove n2"},
+		{
+			name: "nobody is removed who holds an address", size: 5, addresses: []string{"gw1", "gw2"}, going: []string{"n3", "n4"},
+			want: "drain n3, drain n4, n2 leads, n2 has gw1, n2 has gw2, remove n3, remove n4",
+		},
+		{
+			name: "the only address goes with the leadership", size: 5, addresses: []string{"gw"}, going: []string{"n3", "n4"},
+			want: "drain n3, drain n4, n2 leads, n2 has gw, remove n3, remove n4",
+		},
+		{
+			name: "a node that is dead has what it has until it is taken over", size: 5, addresses: []string{"gw1", "gw2"}, going: []string{"n3"},
+			set: func(f *fakeCluster) { f.silent = []string{"n3"} }, want: "n4 has gw2, remove n3",
+		},
+		{
+			name: "who is drained already isn't asked again", size: 5, going: []string{"n3", "n4"},
+			set: func(f *fakeCluster) { f.drained = []string{"n3"} }, want: "drain n4, n2 leads, remove n3, remove n4",
+		},
+		{
+			name: "who is started anew is", size: 5, going: []string{"n3", "n4"},
+			set: func(f *fakeCluster) { f.slow, f.restart = 2, "n3" }, want: "drain n3, drain n4, n3 leads, drain n3, n2 leads, remove n3, remove n4",
+		},
+		{
+			name: "of those that stay one is drained, and gets nothing", size: 5, addresses: []string{"gw1", "gw2"}, going: []string{"n3", "n4"},
+			set:  func(f *fakeCluster) { f.drained, f.old = []string{"n0"}, []string{"n3"} },
+			want: "drain n4, move gw2 n2, n3 leads, n3 has gw1, move gw1 n1, remove n4, n2 leads, remove n3, free gw2, free gw1",
+		},
+		{
+			name: "of a version that can't be asked the leader goes last", size: 5, addresses: []string{"gw1", "gw2"}, going: []string{"n3", "n4"},
+			set:  func(f *fakeCluster) { f.old = []string{"n0", "n1", "n2", "n3", "n4"} },
+			want: "move gw1 n0, move gw2 n1, remove n3, n2 leads, remove n4, free gw1, free gw2",
+		},
+		{
+			name: "and has the only address until then", size: 3, addresses: []string{"gw"}, going: []string{"n1", "n2"},
+			set:  func(f *fakeCluster) { f.old = []string{"n0", "n1", "n2"} },
+			want: "remove n1, n0 leads, n0 has gw, remove n2",
+		},
+		{
+			name: "a node that isn't reached from here", size: 5, addresses: []string{"gw1", "gw2"}, going: []string{"n3"},
+			set: func(f *fakeCluster) { f.hidden = []string{"n3"} }, want: "move gw2 n1, remove n3, free gw2",
+		},
+		{
+			name: "an election goes on when an address is to be freed", size: 5, addresses: []string{"gw1", "gw2"}, going: []string{"n3"},
+			set: func(f *fakeCluster) { f.hidden, f.behind = []string{"n3"}, true }, want: "move gw2 n1, remove n3, free gw2",
+		},
+		{name: "an answer that was lost", size: 5, going: []string{"n3"}, set: func(f *fakeCluster) { f.lose = true }, want: "drain n3, remove n3"},
 		{name: "what is done already", size: 3, going: []string{"n3", "n4"}, want: ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			f := newFakeCluster(t, c.size, c.addresses...)
-			f.silent, f.lose, f.behind = c.silent, c.lose, c.behind
-			said, err := f.retire(t.Context(), c.going...)
-			if err != nil || strings.Join(f.done, ", ") != c.want {
-				t.Errorf("%v: did %q, want %q", err, f.done, c.want)
+			if c.set != nil {
+				c.set(f)
 			}
-			if !strings.Contains(said, strings.Join(c.going, ", ")+": no member") {
-				t.Errorf("it said %q", said)
+			var said bytes.Buffer
+			err := f.relieves(&said, c.going...).retire(t.Context(), f.client())
+			if err != nil || f.did() != c.want {
+				t.Errorf("%v: did\n%s, want\n%s", err, f.did(), c.want)
+			}
+			if !strings.HasSuffix(said.String(), strings.Join(c.going, ", ")+": no member of the cluster; what runs of it may be stopped\n") {
+				t.Errorf("it said %q", said.String())
 			}
 		})
 	}
 }
 
-// Of those that stay one answers, and two do not.
-func TestRetireKeepsTheQuorum(t *testing.T) {
-	f := newFakeCluster(t, 5)
-	f.silent = []string{"n0", "n1"}
-	ctx, cancel := context.WithCancel(t.Context())
-	var said []string
-	r := retirement{names: []string{"n3", "n4"}, reason: "smaller", say: func(format string, args ...any) {
-		said = append(said, fmt.Sprintf(format, args...))
-		cancel() // it waits; the time is up
-	}}
-	err := r.run(ctx, f.client())
-	if exitCode(err) != exitConflict || len(f.done) > 0 || len(said) != 1 || !strings.Contains(said[0], "would lose its quorum") {
-		t.Errorf("%v: %q, did %q", err, said, f.done)
+// Wherever it is interrupted, it is done when it is run again, and leaves nothing behind.
+func TestRetireInterrupted(t *testing.T) {
+	t.Parallel()
+	for at := 1; at <= 7; at++ {
+		t.Run(fmt.Sprintf("after %d changes", at), func(t *testing.T) {
+			t.Parallel()
+			f := newFakeCluster(t, 5, "gw1", "gw2")
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			f.onDone = func(done int) {
+				if done == at {
+					cancel()
+				}
+			}
+			var said bytes.Buffer
+			err := f.relieves(&said, "n3", "n4").retire(ctx, f.client())
+			if err == nil || ctx.Err() == nil {
+				t.Fatalf("it wasn't interrupted: %v, did %s", err, f.did())
+			}
+			if err := f.relieves(&said, "n3", "n4").retire(t.Context(), f.client()); err != nil {
+				t.Fatal(err)
+			}
+			if strings.Contains(f.did(), "lost") || len(f.homes) > 0 || !slices.Equal(f.names, []string{"n0", "n1", "n2"}) || f.leader != "n2" {
+				t.Errorf("did %s; homes %v, members %v, %s leads", f.did(), f.homes, f.names, f.leader)
+			}
+		})
 	}
 }
 
-// Who isn't allowed to is told at once.
+// It waits, and does nothing, while those that stay couldn't go on; and says so.
 func TestRetireIsRefused(t *testing.T) {
-	f := newFakeCluster(t, 3)
-	f.viewer = true
-	if said, err := f.retire(t.Context(), "n1"); exitCode(err) != exitDenied || said != "" {
-		t.Errorf("%v: %s", err, said)
+	t.Parallel()
+	for _, c := range []struct {
+		name string
+		set  func(f *fakeCluster)
+		code int
+		says string
+	}{
+		{
+			"of those that stay one answers, and two do not", func(f *fakeCluster) { f.silent = []string{"n0", "n1"} }, exitConflict,
+			"waiting: without n3, n4 the cluster would lose its quorum: of 3 voters [n2] would answer\n",
+		},
+		{
+			"those that stay are drained themselves", func(f *fakeCluster) { f.drained = []string{"n0", "n1", "n2"} }, exitConflict,
+			"waiting: nobody would take over from n3, n4: n0, n1, n2 are drained, too\n",
+		},
+		{"who calls may not", func(f *fakeCluster) { f.viewer = true }, exitDenied, ""},
+		{
+			"one of those that go was drained by a run before", func(f *fakeCluster) { f.silent, f.drained = []string{"n0", "n1"}, []string{"n3"} }, exitConflict,
+			"waiting: without n3, n4 the cluster would lose its quorum: of 3 voters [n2] would answer\n" +
+				"n3 stays drained; if it isn't to go after all: 'sealctl cluster drain --undo n3 --reason WHY'\n",
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			f := newFakeCluster(t, 5)
+			c.set(f)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			var said bytes.Buffer
+			r := f.relieves(&said, "n3", "n4")
+			r.say = whenItWaits(r.say, cancel) // the time is up
+			err := r.retire(ctx, f.client())
+			if exitCode(err) != c.code || f.did() != "" || said.String() != c.says {
+				t.Errorf("%v: said %q, did %q", err, said.String(), f.did())
+			}
+		})
+	}
+}
+
+// When it ends before it is done, it says who was drained for nothing.
+func TestRetireSaysHowToUndo(t *testing.T) {
+	t.Parallel()
+	f := newFakeCluster(t, 5, "gw1", "gw2")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	f.onDone = func(done int) {
+		if f.done[done-1] == "remove n3" {
+			f.silent = []string{"n0", "n1"}
+		}
+	}
+	var said bytes.Buffer
+	r := f.relieves(&said, "n3", "n4")
+	r.say = whenItWaits(r.say, cancel)
+	err := r.retire(ctx, f.client())
+	if undo := "n4 stays drained; if it isn't to go after all: 'sealctl cluster drain --undo n4 --reason WHY'\n"; exitCode(err) != exitConflict || !strings.HasSuffix(said.String(), undo) ||
+		strings.Contains(said.String(), "n3 stays") || f.did() != "drain n3, drain n4, n2 leads, n2 has gw1, n2 has gw2, remove n3" {
+		t.Errorf("%v: did %s and said\n%s", err, f.did(), said.String())
+	}
+}
+
+func whenItWaits(say func(format string, args ...any), do func()) func(format string, args ...any) {
+	return func(format string, args ...any) {
+		if say(format, args...); strings.HasPrefix(format, "waiting") {
+			do()
+		}
 	}
 }

@@ -25,7 +25,7 @@ var (
 
 // colours of the words in telling columns.
 var colours = map[string]paint{
-	"active": green, "open": green, "leader": green, "leads": green, "voter": green, "allow": green, "allowed": green,
+	"active": green, "open": green, "leader": green, "leads": green, "voter": green, "voter, drained": yellow, "allow": green, "allowed": green,
 	"approved": green, "applied": green, "in force": green, "passed": green, "ok": green,
 	"suspended": yellow, "pending": yellow, "proposed": yellow, "reserved": yellow, "stopped": yellow, "waiting": yellow,
 	"overdue": yellow, "expired": yellow, "behind": yellow, "joins": yellow, "conflict": yellow, "withdrawn": yellow,
