@@ -64,6 +64,7 @@ var scenarios = []struct {
 	{"install", (*site).install},
 	{"attach and use a seal", (*site).attachAndUse},
 	{"helm test", (*site).helmTest},
+	{"knock from the carriers' network", (*site).closed},
 	{"change what is taken up while nodes run", (*site).reload},
 	{"upgrade to another value", (*site).changeValue},
 	{"upgrade to another image", (*site).changeImage},
