@@ -40,18 +40,33 @@ func Open(ctx context.Context, file, evidenceDir string) (*Store, error) {
 			return nil, fmt.Errorf("store: %w", err)
 		}
 	}
-	// A write is durable when it is acknowledged: evidence and disconnects are
-	// promises. One connection makes writers queue instead of failing busy.
-	db, err := sql.Open("sqlite", "file:"+file+"?_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)&_pragma=busy_timeout(5000)&_txlock=immediate")
-	if err != nil {
+	s := &Store{evidence: evidenceDir, uploading: map[Key]bool{}}
+	if err := s.open(file, "rwc"); err != nil {
+		return nil, err
+	}
+	if err := errors.Join(s.migrate(ctx), s.db.Close()); err != nil {
 		return nil, fmt.Errorf("store: %s: %w", file, err)
 	}
-	db.SetMaxOpenConns(1)
-	s := &Store{db: db, evidence: evidenceDir, uploading: map[Key]bool{}}
-	if err := s.migrate(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("store: %s: %w", file, err), db.Close())
+	// A connection is made anew when a request is given up in the middle of a
+	// statement. Should the file have been moved away, the server has to say so, and
+	// not to go on with an empty one.
+	if err := s.open(file, "rw"); err != nil {
+		return nil, err
 	}
 	return s, nil
+}
+
+// open opens the database file, in a mode of SQLite's.
+func (s *Store) open(file, mode string) error {
+	// A write is durable when it is acknowledged: evidence and disconnects are
+	// promises. One connection makes writers queue instead of failing busy.
+	db, err := sql.Open("sqlite", "file:"+file+"?mode="+mode+"&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)&_pragma=busy_timeout(5000)&_txlock=immediate")
+	if err != nil {
+		return fmt.Errorf("store: %s: %w", file, err)
+	}
+	db.SetMaxOpenConns(1)
+	s.db = db
+	return nil
 }
 
 // Close closes the database.

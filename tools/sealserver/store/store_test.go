@@ -45,6 +45,27 @@ func TestPasswords(t *testing.T) {
 	}
 }
 
+// Somebody moves the files away under the server, and its connection breaks: it says so
+// from then on, and doesn't go on with an empty database.
+func TestMovedFilesAreMissed(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	s := open(t, dir)
+	fill(t, s)
+	if err := os.Rename(dir, dir+".old"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s.db.SetMaxIdleConns(0) // closes it
+	if _, err := s.Order(t.Context(), "WO-1"); err == nil || !strings.Contains(err.Error(), "unable to open database file") {
+		t.Errorf("the order is told, or missed for another reason: %v", err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("an empty database was made: %v, %v", left, err)
+	}
+}
+
 func TestRestartKeepsEverything(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
