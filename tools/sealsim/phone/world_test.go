@@ -55,7 +55,7 @@ type world struct {
 	carrier *carrier.Carrier
 	inner   *ipstack.Stack // the gateway's
 	mux     *http.ServeMux
-	creates atomic.Int32 // Create Session Requests
+	creates atomic.Int32 // Create Session Requests, without those that were sent again
 	overGTP atomic.Int32 // uplink packets
 	overWG  atomic.Int32
 
@@ -97,7 +97,8 @@ func newWorld(t *testing.T, change func(*Config)) *world {
 	serving.Go(func() { w.serveControl(control[1]) })
 	serving.Go(w.serveUser)
 	w.carrier, err = carrier.New(carrier.Config{
-		Address: sgw, Gateway: pgw, T3: 50 * time.Millisecond, N3: 2,
+		// As patient as a busy machine needs it; that nobody answers comes out after three seconds.
+		Address: sgw, Gateway: pgw, T3: 50 * time.Millisecond, N3: 60,
 		Listen: func(at netip.AddrPort) (carrier.Conn, error) {
 			if at.Port() == carrier.ControlPort {
 				return control[0], nil
@@ -180,6 +181,7 @@ func subscriber() carrier.Subscriber {
 // serveControl is a packet gateway of three messages.
 func (w *world) serveControl(conn *pipeEnd) {
 	buf := make([]byte, 65535)
+	created := make(map[uint32]bool) // by sequence number
 	for {
 		n, from, err := conn.ReadFromUDPAddrPort(buf)
 		if err != nil {
@@ -194,7 +196,10 @@ func (w *world) serveControl(conn *pipeEnd) {
 		var answer message.Message
 		switch m := msg.(type) {
 		case *message.CreateSessionRequest:
-			w.creates.Add(1)
+			if !created[m.Sequence()] {
+				created[m.Sequence()] = true
+				w.creates.Add(1)
+			}
 			w.mu.Lock()
 			for _, i := range m.BearerContextsToBeCreated[0].ChildIEs {
 				if i.Type == ie.FullyQualifiedTEID {
