@@ -27,7 +27,7 @@ func TestDiskFull(t *testing.T) {
 	c, tap := s.carrier(1)
 	p := s.attach(c, s.enlist(1))
 
-	n := s.holding()
+	n := s.held()
 	full := s.nodes[n]
 	empty := disks.fill(n)
 	for i := 2; !full.ended(); i++ { // each of them is written down

@@ -141,19 +141,18 @@ func TestDissector(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, 1)
 	c, tap := s.carrier(1)
-	ctx := s.soon()
 	sim := s.enlist(1)
 	p := s.attach(c, sim)
-	if _, err := p.App().Status(ctx); err != nil { // TCP inside
+	if _, err := p.App().Status(s.soon()); err != nil { // TCP inside
 		t.Fatal(err)
 	}
 	for _, move := range []carrier.Move{{}, {TAC: 7, Cell: 9}, {RAT: carrier.NR}, {NewTunnel: true}} {
-		if err := p.Bearer().ModifyBearer(ctx, move); err != nil {
+		if err := p.Bearer().ModifyBearer(s.soon(), move); err != nil {
 			t.Fatalf("%+v: %v", move, err)
 		}
 		s.ping(p)
 	}
-	if _, err := c.Echo(ctx); err != nil {
+	if _, err := c.Echo(s.soon()); err != nil {
 		t.Fatal(err)
 	}
 
@@ -166,7 +165,7 @@ func TestDissector(t *testing.T) {
 		who   carrier.Subscriber
 		cause uint8 // TS 29.274 table 8.4-1
 	}{{other, 93}, {apn, 78}, {foreign, 93}, {unseen, 93}} {
-		_, err := c.Attach(ctx, r.who)
+		_, err := c.Attach(s.soon(), r.who)
 		var refused *carrier.RefusedError
 		if !errors.As(err, &refused) || refused.Cause != r.cause {
 			t.Errorf("%+v: %v, want cause %d", r.who, err, r.cause)
@@ -199,7 +198,7 @@ func TestDissector(t *testing.T) {
 		tap.send(o.from, o.to, o.send)
 		s.until("an answer to "+o.what, func() bool { return answers() > before })
 	}
-	if err := p.Detach(ctx); err != nil {
+	if err := p.Detach(s.soon()); err != nil {
 		t.Fatal(err)
 	}
 	if frames := dissect(t, tap.capture(), s.gateway); frames < 20 {

@@ -61,10 +61,7 @@ func TestReadinessWithoutAQuorum(t *testing.T) {
 	for n := range s.nodes {
 		s.until("each node is ready", func() bool { ok, _ := s.ready(n); return ok })
 	}
-	left := s.holding() // who led, and may think that it still does
-	if left < 0 {
-		left = 0
-	}
+	left := s.held() // who led, and may think that it still does
 	others := slices.DeleteFunc([]int{0, 1, 2}, func(n int) bool { return n == left })
 	for _, n := range others {
 		s.nodes[n].kill()

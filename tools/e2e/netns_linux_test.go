@@ -157,8 +157,7 @@ func (s *shift) enlistMore(ctx context.Context) {
 // may have happened to anything that was promised.
 func (s *shift) endure(faults ...fault) {
 	s.Helper()
-	s.until("a node holds the gateway address", func() bool { return s.holder() != nil })
-	holder := s.holding()
+	holder := s.held()
 	epoch, turns := s.epoch(), len(s.lan.turns())
 	s.mu.Lock()
 	s.silence = 0
@@ -262,16 +261,6 @@ func (s *shift) nothingIsLost(name string) {
 			}
 		}
 	}
-}
-
-// epoch is that of the gateway address.
-func (s *shift) epoch() (most uint64) {
-	for _, v := range s.status() {
-		if v != nil {
-			most = max(most, v.Epoch)
-		}
-	}
-	return most
 }
 
 // goOn has faults come for a time, drawn from all there are; every other one comes

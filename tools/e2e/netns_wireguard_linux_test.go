@@ -60,7 +60,7 @@ func TestWireGuardClient(t *testing.T) {
 	c.run("wg", "set", tunnelName, "peer", c.setting("PublicKey"), "persistent-keepalive", "0")
 	p.answered("the holder answers before it dies")
 	before := c.shaken()
-	w.holder().kill()
+	w.nodes[w.held()].kill()
 	died := time.Now()
 	w.until("the new holder shakes hands with the client", func() bool { return c.shaken() > before })
 	w.Logf("the new holder has shaken hands with the client after %v", time.Since(died).Round(time.Millisecond))
@@ -91,13 +91,13 @@ func TestWireGuardClient(t *testing.T) {
 
 	// Revoked: the gateway says itself how long the tunnel lived.
 	var out adminapi.Revoked
-	holder := string(w.cfgs[w.holding()].Admin.Listen)
-	text := w.sealctl("device", "revoke", imsi(1), "--reason", "stolen", "--yes", "-o", "json", "--wait", "5s", "--address", holder)
+	holder := string(w.cfgs[w.held()].Admin.Listen)
+	text := w.sealctl("device", "revoke", imsi(1), "--reason", "stolen", "--yes", "-o", "json", "--wait", "10s", "--address", holder)
 	if err := json.Unmarshal([]byte(text), &out); err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("revoked: %s", text)
-	if out.Timing.TunnelsDown == nil {
+	if out.Timing.TunnelsDown == nil && len(out.Timing.Elsewhere) == 0 { // an election can bring that about
 		t.Error("when the tunnel ended isn't told")
 	}
 	p.silent("the terminal is revoked")

@@ -55,8 +55,9 @@ func start(t *testing.T, dir, name string, cmd *exec.Cmd) *process {
 	return p
 }
 
-// grace is how long a program may take to stop.
-const grace = 10 * time.Second
+// grace is how long a program may take to stop: longer than any time-out that it could
+// wait for by mistake on a machine with nothing else to do, and no measure on a busy one.
+const grace = 30 * time.Second
 
 // stop asks the program to end. One that doesn't is a failure.
 func (p *process) stop() {
@@ -71,9 +72,10 @@ func (p *process) stop() {
 			p.t.Errorf("%s ends with exit code %d when it is asked to end:\n%s", p.name, code, p.lastWords(5))
 		}
 	case <-time.After(grace):
-		p.t.Errorf("%s does not stop; its goroutines are in its log, %s", p.name, p.log)
-		_ = p.cmd.Process.Signal(syscall.SIGQUIT)
+		before := len(p.words())
+		_ = p.cmd.Process.Signal(syscall.SIGQUIT) // it says what its goroutines do
 		<-p.done
+		p.t.Errorf("%s does not stop within %v; it says:\n%s\nand its goroutines:\n%.60000s", p.name, grace, lastLines(p.words()[:before], 10), p.words()[before:])
 	}
 }
 
@@ -106,14 +108,16 @@ func (p *process) said(pattern string) bool {
 	return regexp.MustCompile(pattern).MatchString(p.words())
 }
 
-func (p *process) lastWords(n int) string {
-	lines := strings.Split(strings.TrimSpace(p.words()), "\n")
+func (p *process) lastWords(n int) string { return lastLines(p.words(), n) }
+
+func lastLines(text string, n int) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
 	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }
 
 // patience is how long a condition may take to come about. It is long because
 // the machine may be busy; nothing waits longer than it must.
-const patience = 30 * time.Second
+const patience = 90 * time.Second
 
 // until waits for a condition, looking often.
 func until(t *testing.T, what string, ok func() bool) {

@@ -151,10 +151,7 @@ func TestPrometheusWatchesTheCluster(t *testing.T) {
 	p.awaits("nothing is wrong", nil, all)
 	p.panels()
 
-	leader := s.holding()
-	if leader < 0 {
-		leader = 0
-	}
+	leader := s.held()
 	first, second := (leader+1)%3, (leader+2)%3
 	s.nodes[first].kill()
 	p.awaits("the dead node is noticed, and the others serve", oneDead, append(noQuorum, elsewhere...))

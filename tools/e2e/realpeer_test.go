@@ -30,9 +30,9 @@ import (
 // The SGW runs as it is. The MME runs twice. As it is, it shows attach and
 // detach; what it sends through the tunnel is a ping of 8.8.8.8 with a wrong
 // header checksum, which the gateway has to drop for either fault. Before that
-// it runs with its ping mended, its timing, and nothing else (see mendedMME):
-// the answer of the gateway inside the tunnel comes back by way of SGW and base
-// station.
+// it runs with its ping mended, and with the test telling it when to go on, and
+// nothing else (see mendedMME): the answer of the gateway inside the tunnel comes
+// back by way of SGW and base station.
 func TestRealPeers(t *testing.T) {
 	gtptest.ShowsIn(t, "29.274/create-session-request", "")
 	gtptest.ShowsIn(t, "29.274/create-session-response", "")
@@ -69,8 +69,9 @@ func TestRealPeers(t *testing.T) {
 	for _, at := range []string{"20.1:2123", "20.2:2152", "21.1:2123", "21.2:2152"} {
 		odd.until("the SGW serves", func() bool { return taken(fmt.Sprintf("127.%d.%s", odd.block[1], at)) })
 	}
-	// life runs an MME until all five subscribers were there and are gone.
-	life := func(name, program string) *process {
+	// life runs an MME until all five subscribers were there and are gone; meanwhile
+	// is what happens while they are there.
+	life := func(name, program string, meanwhile func(mme *process)) *process {
 		p := start(t, odd.dir, name, exec.Command(program,
 			"-s11mme", odd.ip(22, 1).String(), "-s1enb", odd.ip(22, 2).String(), "-s11sgw", odd.ip(21, 1).String()))
 		sessions := func(n, m int) {
@@ -79,20 +80,36 @@ func TestRealPeers(t *testing.T) {
 			even.until(fmt.Sprintf("%d sessions at the second gateway", m), func() bool { return len(list[adminapi.Session](even, "session")) == m })
 		}
 		sessions(3, 2)
-		<-p.done // it ends once all have detached
+		meanwhile(p)
+		odd.until("the MME has ended, as all have detached", p.ended)
 		sessions(0, 0)
 		return p
 	}
 
-	mme := life("mended", mendedMME(t, odd.inner))
+	tell := func(p *process, s syscall.Signal) {
+		t.Helper()
+		if err := p.cmd.Process.Signal(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mme := life("mended", mendedMME(t, odd.inner), func(p *process) {
+		for n := range 5 {
+			who := mmeSubscriber + string(rune('1'+n))
+			odd.until("the SGW can serve "+who, func() bool { return sgw.said("Session created with MME and P-GW for Subscriber: " + who) })
+		}
+		tell(p, modify)
+		odd.until("each terminal has its ping answered", func() bool { return strings.Count(p.words(), "Received from ") >= 5 })
+		tell(p, detach)
+	})
 	if got := pongs(t, mme, odd.inner); len(got) != 5 {
 		t.Errorf("%d of 5 terminals had their ping answered: %v\n%s", len(got), got, mme.words())
 	}
 	for n := range 5 {
 		who := mmeSubscriber + string(rune('1'+n))
-		if !mme.said("Bearer modified with S-GW for Subscriber: "+who) || !sgw.said("Session deleted for Subscriber: "+who) {
-			t.Errorf("subscriber %d has missed something", n+1)
+		if !mme.said("Bearer modified with S-GW for Subscriber: " + who) {
+			t.Errorf("the bearer of %s wasn't modified", who)
 		}
+		odd.until("the SGW has deleted the session of "+who, func() bool { return sgw.said("Session deleted for Subscriber: " + who) })
 	}
 	if mme.said("Warning|error") || sgw.said("Warning|error") {
 		t.Errorf("the peers are not content:\n%s\n%s", mme.words(), sgw.words())
@@ -101,8 +118,9 @@ func TestRealPeers(t *testing.T) {
 	if !testing.Short() { // the MME waits for 30 s before it detaches
 		const dropped = "inner.header-checksum"
 		before := odd.counters()[dropped]
-		life("mme", filepath.Join(bin, "mme"))
-		if odd.counters()[dropped] == before {
+		mme := life("mme", filepath.Join(bin, "mme"), func(*process) {})
+		// It asks for a bearer at once, which the SGW may not serve yet.
+		if mme.said("Bearer modified with S-GW for Subscriber: "+mmeSubscriber+"[135]") && odd.counters()[dropped] == before {
 			t.Errorf("no ping with a wrong checksum was counted as such")
 		}
 	}
@@ -122,6 +140,9 @@ func TestRealPeers(t *testing.T) {
 // mmeSubscriber is the IMSI of the MME's subscribers, without its last digit.
 const mmeSubscriber = "12345123456789"
 
+// What the mended MME is told by: to ask for the bearers, and to detach.
+const modify, detach = syscall.SIGUSR1, syscall.SIGUSR2
+
 // taken tells whether somebody has a UDP port open.
 func taken(at string) bool {
 	c, err := net.ListenPacket("udp4", at)
@@ -134,9 +155,9 @@ func taken(at string) bool {
 // mendedMME builds the MME of the same sources, with the ping addressed to the
 // gateway inside the tunnel and its checksums right, sent once; with a base
 // station that takes packets instead of answering each with an Error
-// Indication; with less time until it detaches; and with a pause before Modify
+// Indication; and with signals to wait for (see modify and detach) before Modify
 // Bearer, which the SGW can't serve yet at the moment when it answers Create
-// Session.
+// Session, and before it detaches.
 func mendedMME(t *testing.T, to netip.Addr) string {
 	t.Helper()
 	cmd := exec.Command("go", "list", "-f", "{{.Dir}}", "github.com/wmnsk/go-gtp/examples/mme")
@@ -149,9 +170,10 @@ func mendedMME(t *testing.T, to netip.Addr) string {
 	args := []string{"build", "-o", filepath.Join(dir, "mme")}
 	for name, mends := range map[string][]string{
 		"main.go": {
-			"time.After(30 * time.Second)", "time.After(3 * time.Second)",
+			"time.After(30 * time.Second)", "detach",
+			"\t\"time\"\n", "",
 			"uConn = gtpv1.NewUPlaneConn(enbUPlaneAddr)", "uConn = gtpv1.NewUPlaneConn(enbUPlaneAddr); uConn.DisableErrorIndication()",
-			"sess, err := s11Conn.GetSessionByIMSI(imsi)", "time.Sleep(time.Second); sess, err := s11Conn.GetSessionByIMSI(imsi)",
+			"sess, err := s11Conn.GetSessionByIMSI(imsi)", "<-modify; sess, err := s11Conn.GetSessionByIMSI(imsi)",
 			"if _, err := s11Conn.DeleteSession(teid, sess); err != nil {", "delWG.Add(1); if _, err := s11Conn.DeleteSession(teid, sess); err != nil {",
 			"delWG.Add(1)\n\t\t\t\tlog", "log",
 		},
@@ -177,7 +199,22 @@ func mendedMME(t *testing.T, to netip.Addr) string {
 	b := to.As4()
 	args = append(args, writeFile(t, dir, "mended.go", fmt.Sprintf(`package main
 
-import "net"
+import (
+	"net"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// modify is closed when the MME is told to go on, and detach has a token when it is told that.
+var modify, detach = make(chan struct{}), make(chan os.Signal, 1)
+
+func init() {
+	told := make(chan os.Signal, 1)
+	signal.Notify(told, syscall.Signal(%d))
+	signal.Notify(detach, syscall.Signal(%d))
+	go func() { <-told; close(modify) }()
+}
 
 // mended is the ping from a terminal to the gateway inside the tunnel.
 func mended(ping []byte, from string) []byte {
@@ -199,7 +236,7 @@ func checksum(at, over []byte) {
 	sum = ^(sum + sum>>16)
 	at[0], at[1] = byte(sum>>8), byte(sum)
 }
-`, b[0], b[1], b[2], b[3])))
+`, modify, detach, b[0], b[1], b[2], b[3])))
 	cmd = exec.Command("go", args...)
 	cmd.Dir = module
 	if out, err := cmd.CombinedOutput(); err != nil {

@@ -91,7 +91,7 @@ func TestTravelRouter(t *testing.T) {
 		t.Error("a revoked barrel may join")
 	}
 
-	s.holder().kill()
+	s.nodes[s.held()].kill()
 	s.until("another node holds the address", func() bool { return s.holder() != nil })
 	s.ping(van) // it takes 15 s to see that the new holder doesn't have its keys
 	if !may("02005e100001") || may("02005e100002") {

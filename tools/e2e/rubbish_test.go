@@ -60,14 +60,22 @@ func TestRubbish(t *testing.T) {
 	node := s.nodes[0]
 	memory, files := resident(t, node), descriptors(t, node)
 
-	d := &deluge{site: s, until: time.Now().Add(howLong(t)), seed: seed(t)}
+	d := &deluge{site: s, seed: seed(t)}
+	d.ctx, d.dry = context.WithCancel(t.Context())
+	t.Cleanup(d.stop)
 	d.outside(tap3)
 	d.streams()
 	d.inside(tap2, noisy.Bearer().Send, noisy.Stack().DialContext)
-	for d.on() {
+	for end := time.Now().Add(howLong(t)); time.Now().Before(end); {
 		s.ping(bystander)
 	}
-	d.all.Wait()
+	for _, name := range []string{
+		"gtpc.peer-not-allowed", "gtpc.short", "gtpc.unknown-type", "gtpu.peer-not-allowed", "gtpu.version", "gtpu.unknown-teid",
+		"gtpu.inner-malformed", "inner.header-checksum", "inner.tcp-port", "inner.udp-port",
+	} {
+		s.until("rubbish is counted as "+name, func() bool { return s.counters()[name] > before[name] })
+	}
+	d.stop()
 	t.Logf("%d pieces of rubbish", d.sent.Load())
 
 	if node.ended() {
@@ -81,16 +89,7 @@ func TestRubbish(t *testing.T) {
 	if is := s.sessions(imsi(765432)); len(is) != 1 || len(was) != 1 || is[0].ID != was[0].ID || is[0].Address != was[0].Address || is[0].Peer != was[0].Peer {
 		t.Errorf("the bystander's session was %+v and is %+v", was, is)
 	}
-	after := s.counters()
-	for _, name := range []string{
-		"gtpc.peer-not-allowed", "gtpc.short", "gtpc.unknown-type", "gtpu.peer-not-allowed", "gtpu.version", "gtpu.unknown-teid",
-		"gtpu.inner-malformed", "inner.header-checksum", "inner.tcp-port", "inner.udp-port",
-	} {
-		if after[name] <= before[name] {
-			t.Errorf("%s was %d and is %d: nothing of that kind was counted", name, before[name], after[name])
-		}
-	}
-	for name, n := range after {
+	for name, n := range s.counters() {
 		if strings.HasSuffix(name, "panic") && n > 0 {
 			t.Errorf("%s is %d", name, n)
 		}
@@ -147,16 +146,23 @@ func descriptors(t *testing.T, p *process) int {
 	return len(open)
 }
 
-// deluge sends rubbish until a moment.
+// deluge sends rubbish until it is stopped.
 type deluge struct {
 	*site
-	until time.Time
-	seed  uint64
-	all   sync.WaitGroup
-	sent  atomic.Uint64
+	ctx  context.Context
+	dry  context.CancelFunc
+	seed uint64
+	all  sync.WaitGroup
+	sent atomic.Uint64
 }
 
-func (d *deluge) on() bool { return time.Now().Before(d.until) }
+func (d *deluge) on() bool { return d.ctx.Err() == nil }
+
+// stop ends it.
+func (d *deluge) stop() {
+	d.dry()
+	d.all.Wait()
+}
 
 // pour sends pieces of rubbish, some every few milliseconds: the point is what
 // is in them, not to drown the machine.
@@ -230,9 +236,7 @@ func (d *deluge) connect(dial func(ctx context.Context) (net.Conn, error), cfg *
 		defer tick.Stop()
 		for d.on() {
 			<-tick.C
-			ctx, cancel := context.WithDeadline(d.Context(), d.until)
-			conn, err := dial(ctx)
-			cancel()
+			conn, err := dial(d.ctx)
 			if err != nil {
 				continue // it may be slow to accept, and it may refuse
 			}

@@ -99,18 +99,28 @@ func emulatorSite(t *testing.T, terminals int) *site {
 }
 
 // read lists fields of the frames of a capture that a filter lets through, one
-// frame a line, by tshark.
+// frame a line, by tshark. A message that was sent again, as on a busy machine it may
+// be, is listed once.
 func read(t *testing.T, capture, filter string, fields ...string) []string {
 	t.Helper()
 	args := []string{"-r", capture, "-n", "-Y", filter, "-T", "fields"}
-	for _, f := range fields {
+	same := []string{"ip.src", "ip.dst", "gtp.message", "gtp.seq_number"}
+	for _, f := range slices.Concat(same, fields) {
 		args = append(args, "-e", f)
 	}
 	out, err := exec.Command("tshark", args...).Output()
 	if err != nil {
 		t.Fatalf("tshark: %v", err)
 	}
-	return slices.DeleteFunc(strings.Split(string(out), "\n"), func(line string) bool { return line == "" })
+	var lines []string
+	seen := map[string]bool{}
+	for line := range strings.SplitSeq(strings.TrimRight(string(out), "\n"), "\n") {
+		if all := strings.Split(line, "\t"); line != "" && !seen[line] {
+			seen[line] = true
+			lines = append(lines, strings.Join(all[len(same):], "\t"))
+		}
+	}
+	return lines
 }
 
 // A foreign SGSN attaches its subscribers and they ping; those who may not are

@@ -50,21 +50,20 @@ func TestCarrierProcedures(t *testing.T) {
 	s := newSite(t, 3, func(o *setup.Options) { o.Inner6, o.Pool6 = gateway6, netip.MustParsePrefix("fd00:90::/48") })
 	sgw, tap := s.carrier(1)
 	sgsn, tap2 := s.carrier(2)
-	ctx := s.soon()
 	sim := s.enlist(1)
 	sim.PDNType = carrier.IPv4v6
-	b, err := sgw.Attach(ctx, sim)
+	b, err := sgw.Attach(s.soon(), sim)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.Autoconfigure(ctx); err != nil {
+	if _, err := b.Autoconfigure(s.soon()); err != nil {
 		t.Fatal(err)
 	}
 	granted := b.Granted()
 	lives := func(where string) {
 		t.Helper()
 		for _, to := range []netip.Addr{s.inner, gateway6} {
-			if _, err := b.Ping(ctx, to); err != nil {
+			if _, err := b.Ping(s.soon(), to); err != nil {
 				t.Fatalf("%s: %s doesn't answer: %v", where, to, err)
 			}
 		}
@@ -77,20 +76,20 @@ func TestCarrierProcedures(t *testing.T) {
 		name string
 		do   func() error
 	}{
-		{"to 3G", func() error { return b.UpdatePDPContext(ctx, carrier.Move{RAT: carrier.UTRAN, To: sgsn}) }},
-		{"a change of location in 3G", func() error { return b.NotifyChange(ctx, carrier.Move{Cell: 4}) }},
-		{"to 2G", func() error { return b.UpdatePDPContext(ctx, carrier.Move{RAT: carrier.GERAN}) }},
-		{"back to 4G", func() error { return b.ModifyBearer(ctx, carrier.Move{RAT: carrier.EUTRAN, To: sgw}) }},
+		{"to 3G", func() error { return b.UpdatePDPContext(s.soon(), carrier.Move{RAT: carrier.UTRAN, To: sgsn}) }},
+		{"a change of location in 3G", func() error { return b.NotifyChange(s.soon(), carrier.Move{Cell: 4}) }},
+		{"to 2G", func() error { return b.UpdatePDPContext(s.soon(), carrier.Move{RAT: carrier.GERAN}) }},
+		{"back to 4G", func() error { return b.ModifyBearer(s.soon(), carrier.Move{RAT: carrier.EUTRAN, To: sgw}) }},
 		{"another quality of service", func() error {
-			return b.ModifyBearerCommand(ctx, carrier.AMBR{Up: 9000, Down: 8000}, carrier.QoS{QCI: 8, ARP: 3})
+			return b.ModifyBearerCommand(s.soon(), carrier.AMBR{Up: 9000, Down: 8000}, carrier.QoS{QCI: 8, ARP: 3})
 		}},
-		{"a change of location", func() error { return b.NotifyChange(ctx, carrier.Move{TAC: 3, Cell: 5}) }},
+		{"a change of location", func() error { return b.NotifyChange(s.soon(), carrier.Move{TAC: 3, Cell: 5}) }},
 		{"the holder dies", func() error {
-			s.holder().kill()
+			s.nodes[s.held()].kill()
 			s.until("another node holds the address", func() bool { return s.holder() != nil })
 			return nil
 		}},
-		{"suspended and resumed", func() error { return errors.Join(b.Suspend(ctx), b.Resume(ctx)) }},
+		{"suspended and resumed", func() error { return errors.Join(b.Suspend(s.soon()), b.Resume(s.soon())) }},
 	} {
 		if err := step.do(); err != nil {
 			t.Fatalf("%s: %v", step.name, err)
@@ -100,40 +99,40 @@ func TestCarrierProcedures(t *testing.T) {
 	if ambr := b.Granted().AMBR; ambr != (carrier.AMBR{Up: 9000, Down: 8000}) {
 		t.Errorf("AMBR %+v", ambr)
 	}
-	if err := b.BearerResourceCommand(ctx, carrier.QoS{QCI: 1, ARP: 1}); cause(err) != 68 {
+	if err := b.BearerResourceCommand(s.soon(), carrier.QoS{QCI: 1, ARP: 1}); cause(err) != 68 {
 		t.Errorf("a dedicated bearer: %v", err)
 	}
-	if err := b.DeleteBearerCommand(ctx, 6); cause(err) == 0 {
+	if err := b.DeleteBearerCommand(s.soon(), 6); cause(err) == 0 {
 		t.Error("a bearer that isn't there was deleted")
 	}
 
 	// A partial failure of the SGW takes one session of two.
 	lost, spared := s.enlist(4), s.enlist(2)
 	lost.ConnectionSet, spared.ConnectionSet = 7, 8
-	if _, err := sgw.Attach(ctx, lost); err != nil {
+	if _, err := sgw.Attach(s.soon(), lost); err != nil {
 		t.Fatal(err)
 	}
-	b2, err := sgw.Attach(ctx, spared)
+	b2, err := sgw.Attach(s.soon(), spared)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := sgw.DeleteConnectionSet(ctx, 7); err != nil {
+	if err := sgw.DeleteConnectionSet(s.soon(), 7); err != nil {
 		t.Fatal(err)
 	}
 	s.until("the lost set's session is gone", func() bool { return len(s.sessions(imsi(4))) == 0 })
-	if _, err := b2.Ping(ctx, s.inner); err != nil || len(s.sessions(imsi(2))) != 1 {
+	if _, err := b2.Ping(s.soon(), s.inner); err != nil || len(s.sessions(imsi(2))) != 1 {
 		t.Errorf("the other set's session: %v", err)
 	}
 
 	// The SGW restarts: what it had is gone, what it makes since stays.
 	sgw.SetRestartCounter(2)
 	third := s.enlist(3)
-	b3, err := sgw.Attach(ctx, third)
+	b3, err := sgw.Attach(s.soon(), third)
 	if err != nil {
 		t.Fatal(err)
 	}
 	s.until("the sessions of before the restart are gone", func() bool { return len(s.sessions(imsi(1)))+len(s.sessions(imsi(2))) == 0 })
-	if _, err := b3.Ping(ctx, s.inner); err != nil || len(s.sessions(imsi(3))) != 1 {
+	if _, err := b3.Ping(s.soon(), s.inner); err != nil || len(s.sessions(imsi(3))) != 1 {
 		t.Errorf("the session made since: %v", err)
 	}
 	tap.noEnding() // whoever lost sessions isn't told of their end
@@ -150,11 +149,10 @@ func TestCarrierIsToldOfEndings(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, 1)
 	c, _ := s.carrier(1)
-	ctx := s.soon()
 	for n, gtpv1 := range []bool{false, true} {
 		sim := s.enlist(n + 1)
 		sim.GTPv1 = gtpv1
-		b, err := c.Attach(ctx, sim)
+		b, err := c.Attach(s.soon(), sim)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -169,7 +167,7 @@ func TestCarrierIsToldOfEndings(t *testing.T) {
 		s.sealctl("session", "end", "--yes", "--reason", "lost phone", string(id))
 		select {
 		case <-b.Done():
-		case <-ctx.Done():
+		case <-s.soon().Done():
 			t.Fatalf("GTPv1 %t: the carrier wasn't told", gtpv1)
 		}
 		if len(s.sessions(imsi(n+1))) != 0 {
@@ -199,7 +197,6 @@ func TestPasswords(t *testing.T) {
 	}
 	s.sealctl("policy", "apply", file)
 	c, tap := s.carrier(1)
-	ctx := s.soon()
 	sim := s.enlist(1, func(v *adminapi.Terminal) {
 		v.Credentials = &adminapi.Credentials{User: "seal", Password: "a long password", CHAP: true}
 	})
@@ -215,7 +212,7 @@ func TestPasswords(t *testing.T) {
 	} {
 		for _, gtpv1 := range []bool{false, true} {
 			sim.Login, sim.GTPv1 = a.login, gtpv1
-			b, err := c.Attach(ctx, sim)
+			b, err := c.Attach(s.soon(), sim)
 			refused := map[bool]uint8{false: 92, true: 209}[gtpv1]
 			switch {
 			case a.ok && err != nil:
@@ -240,11 +237,10 @@ func TestTrace(t *testing.T) {
 	}
 	s := newSite(t, 3)
 	c, _ := s.carrier(1)
-	ctx := s.soon()
 	sim, other := s.enlist(1), s.enlist(2)
 
 	file := filepath.Join(t.TempDir(), "trace.pcapng")
-	run, stop := context.WithCancel(ctx)
+	run, stop := context.WithCancel(s.Context())
 	defer stop()
 	cmd := exec.CommandContext(run, filepath.Join(bin, "sealctl"), "--context", s.layout.Context, "trace", "imsi="+imsi(1), "-w", file)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
@@ -270,10 +266,10 @@ func TestTrace(t *testing.T) {
 	}
 	s.until("the trace has begun", func() bool { info, err := os.Stat(file); return err == nil && info.Size() > 0 })
 
-	if _, err := c.Attach(ctx, other); err != nil { // somebody else
+	if _, err := c.Attach(s.soon(), other); err != nil { // somebody else
 		t.Fatal(err)
 	}
-	b, err := c.Attach(ctx, sim)
+	b, err := c.Attach(s.soon(), sim)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -281,14 +277,14 @@ func TestTrace(t *testing.T) {
 	seen("its answer", "Create Session Response")
 	wrong := sim
 	wrong.IMEI = other.IMEI
-	if _, err := c.Attach(ctx, wrong); cause(err) != 93 {
+	if _, err := c.Attach(s.soon(), wrong); cause(err) != 93 {
 		t.Fatalf("another handset: %v", err)
 	}
 	seen("the refusal with its reason", "Create Session Request", "handset")
-	s.holder().kill()
+	s.nodes[s.held()].kill()
 	s.until("another node holds the address", func() bool { return s.holder() != nil })
 	s.until("a move is answered and in the trace", func() bool {
-		if err := b.ModifyBearer(ctx, carrier.Move{NewTunnel: true}); err != nil {
+		if err := b.ModifyBearer(s.soon(), carrier.Move{NewTunnel: true}); err != nil {
 			t.Fatal(err)
 		}
 		return slices.ContainsFunc(packets(), func(p string) bool { return strings.Contains(p, "Modify Bearer Request") })

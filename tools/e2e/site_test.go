@@ -203,6 +203,14 @@ func (s *site) holder() *process {
 	return nil
 }
 
+// held is the index of the holder, as soon as there is one: on a busy machine
+// a leader may lose its lease for a moment.
+func (s *site) held() (n int) {
+	s.Helper()
+	s.until("a node holds the gateway address", func() bool { n = s.holding(); return n >= 0 })
+	return n
+}
+
 // holding is the index of the holder, -1 if there is none.
 func (s *site) holding() int {
 	for n, v := range s.status() {
@@ -211,6 +219,16 @@ func (s *site) holding() int {
 		}
 	}
 	return -1
+}
+
+// epoch is that of the gateway address.
+func (s *site) epoch() (most uint64) {
+	for _, v := range s.status() {
+		if v != nil {
+			most = max(most, v.Epoch)
+		}
+	}
+	return most
 }
 
 // caughtUp tells whether all nodes have applied the same.
@@ -247,15 +265,24 @@ func askAll[T any](s *site, node int, path string, all *[]T) (err error) {
 // counters is what the holder has counted, by part and reason.
 func (s *site) counters() map[string]uint64 {
 	s.Helper()
-	n := s.holding()
-	if n < 0 {
-		s.Fatal("no node holds the gateway address")
-	}
 	var all map[string]uint64
-	if err := s.ask(n, "/v1/counters?stale=true", &all); err != nil {
-		s.Fatal(err)
-	}
+	s.until("the holder tells its counters", func() bool {
+		n := s.holding()
+		all = nil
+		return n >= 0 && s.ask(n, "/v1/counters?stale=true", &all) == nil
+	})
 	return all
+}
+
+// counted is what all nodes together have counted: another may be the holder by now.
+func (s *site) counted(name string) (n uint64) {
+	for node := range s.nodes {
+		var all map[string]uint64
+		if s.ask(node, "/v1/counters?stale=true", &all) == nil {
+			n += all[name]
+		}
+	}
+	return n
 }
 
 // sealctl runs the operator's tool and returns what it printed.

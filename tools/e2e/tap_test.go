@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"fmt"
 	"net"
 	"net/netip"
@@ -19,6 +20,7 @@ type tap struct {
 
 	mu      sync.Mutex
 	frames  []frame                         // guarded by mu
+	budget  int                             // guarded by mu: bytes of the user plane that still get through; 0: all do, negative: none
 	sockets map[netip.AddrPort]*net.UDPConn // guarded by mu
 }
 
@@ -80,6 +82,45 @@ func (p *tap) all(wanted func(frame) bool) []frame {
 	return out
 }
 
+// limit has what the carrier sends on the user plane be lost after so many bytes, until
+// the limit is 0.
+func (p *tap) limit(bytes int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.budget = bytes
+}
+
+// spend tells whether bytes of the user plane are lost.
+func (p *tap) spend(bytes int) (lost bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.budget < 0:
+		return true
+	case p.budget > 0:
+		if p.budget -= bytes; p.budget <= 0 {
+			p.budget = -1
+		}
+	}
+	return false
+}
+
+// heardDistinct is how many messages of a type the carrier heard, each counted once:
+// a busy machine answers late, and then a request is sent again as it was.
+func (p *tap) heardDistinct(kind byte) int {
+	return len(distinct(p.all(func(f frame) bool { return f.heard && f.is(carrier.ControlPort, kind) })))
+}
+
+// distinct are the frames without those that are sent again.
+func distinct(frames []frame) (all []frame) {
+	for _, f := range frames {
+		if !slices.ContainsFunc(all, func(g frame) bool { return g.from == f.from && g.to == f.to && bytes.Equal(g.payload, f.payload) }) {
+			all = append(all, f)
+		}
+	}
+	return all
+}
+
 // one waits for the first wanted frame.
 func (p *tap) one(what string, wanted func(frame) bool) frame {
 	p.t.Helper()
@@ -129,6 +170,9 @@ func (c *tapped) ReadFromUDPAddrPort(b []byte) (int, netip.AddrPort, error) {
 
 func (c *tapped) WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error) {
 	c.tap.note(c.at, to, b, false)
+	if to.Port() == carrier.UserPort && c.tap.spend(len(b)) {
+		return len(b), nil // lost on the way
+	}
 	return c.conn.WriteToUDPAddrPort(b, to)
 }
 

@@ -335,11 +335,16 @@ use.request at holder outcome=ok use=N
 
 	// What came is what docs/traces.md says.
 	parents, attributes := documented(t)
+	var came []span
 	byID := map[string]span{}
-	for _, sp := range c.all() {
-		byID[sp.id()] = sp
-	}
-	for _, sp := range c.all() {
+	s.until("no span lacks the one that it is under, which ends later and may be another node's", func() bool {
+		came = c.all()
+		for _, sp := range came {
+			byID[sp.id()] = sp
+		}
+		return !slices.ContainsFunc(came, func(sp span) bool { _, ok := byID[sp.parent()]; return !ok && sp.parent() != "" })
+	})
+	for _, sp := range came {
 		known, ok := attributes[sp.Name]
 		if !ok {
 			t.Errorf("%s is not in docs/traces.md", sp.Name)

@@ -3,11 +3,18 @@
 package k8s
 
 import (
+	"bufio"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
+	"net/http"
 	"net/netip"
+	"os"
+	"os/exec"
 	"strconv"
+	"strings"
 	"syscall"
 )
 
@@ -36,7 +43,49 @@ func (s *site) closed() {
 			}
 		}
 	}
+	for _, port := range []uint16{7443, 9090} {
+		s.forwarded(node(0), port)
+	}
 	s.held("knocking")
+}
+
+// forwarded sees that a pod's port is reached as the documentation says, with "kubectl
+// port-forward", which comes to the pod's loopback.
+func (s *site) forwarded(pod string, port uint16) {
+	s.Helper()
+	kubectl := strings.Fields(s.lab.Command())
+	cmd := exec.CommandContext(s.soon(), kubectl[0], append(kubectl[1:], "--kubeconfig", s.lab.Kubeconfig(), "-n", namespace, "port-forward", "pod/"+pod, fmt.Sprintf(":%d", port))...)
+	cmd.Env = []string{"HOME=" + s.dir, "PATH=" + os.Getenv("PATH")}
+	var words strings.Builder
+	cmd.Stderr = &words
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		s.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		s.Fatal(err)
+	}
+	line, _ := bufio.NewReader(out).ReadString('\n') // Forwarding from 127.0.0.1:NNNNN -> 7443
+	at, _, _ := strings.Cut(strings.TrimPrefix(line, "Forwarding from "), " ")
+	url := map[uint16]string{7443: "https://", 9090: "http://"}[port] + at + "/livez"
+	answer, err := s.forwardedClient().Get(url)
+	if err != nil {
+		s.Errorf("%s by port-forward: %v", url, err)
+	} else if answer.Body.Close(); answer.StatusCode != http.StatusOK {
+		s.Errorf("%s by port-forward: %s", url, answer.Status)
+	}
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait() // it was killed
+	if s.Failed() {
+		s.Logf("port-forward says: %s%s", line, words.String())
+	}
+}
+
+// forwardedClient calls the admin API by the name localhost, which its certificate has.
+func (s *site) forwardedClient() *http.Client {
+	return &http.Client{Timeout: patience, Transport: &http.Transport{
+		DisableKeepAlives: true, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: s.roots(), ServerName: "localhost"},
+	}}
 }
 
 // detour dials a pod's own address by way of that which it has in the carriers' network.

@@ -27,7 +27,7 @@ const (
 func Password(name string) string { return name + "+" + name }
 
 // patience bounds a request.
-const patience = 30 * time.Second
+const patience = 90 * time.Second
 
 // Test is what a failure is told.
 type Test interface {
