@@ -303,6 +303,34 @@ func TestFlappingPreferredNode(t *testing.T) {
 	})
 }
 
+// TestPreferredNodeThatLosesIt: one that is well, as far as anybody sees, and yet leads no
+// more as soon as it was given the leadership isn't given it again, until it is started
+// anew.
+func TestPreferredNodeThatLosesIt(t *testing.T) {
+	rollOut(t, 3, "n1", func(r *rollout) {
+		r.leads("n2")
+		r.changes()
+		loses := func(during time.Duration) (times int) {
+			for began := time.Now(); time.Since(began) < during; time.Sleep(time.Second) {
+				if l := r.leader(); l != nil && l.name == "n1" {
+					times++
+					r.leads("n2")
+				}
+			}
+			return times
+		}
+		if times := loses(time.Hour); times != 1 {
+			t.Errorf("in an hour n1 was given the leadership %d times", times)
+		}
+		r.end(r.nodes[0])
+		r.nodes[0].start()
+		r.keep(r.nodes[0])
+		if times := loses(time.Hour); times != 1 {
+			t.Errorf("in the hour after it was started anew n1 was given the leadership %d times", times)
+		}
+	})
+}
+
 // TestDrainedPreferredNode gets nothing, and gets it when it isn't drained any more.
 func TestDrainedPreferredNode(t *testing.T) {
 	rollOut(t, 3, "n1", func(r *rollout) {

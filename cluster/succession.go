@@ -22,7 +22,10 @@ import (
 // A leader that isn't the preferred node hands over to it, too, when every voter
 // answers, and has done so for a minute, and none is drained: so not in the middle of a
 // rollout, nor while a node is down. That is done at most once in ten minutes, whoever
-// led meanwhile: a node that comes and goes isn't followed each time.
+// led meanwhile: a node that comes and goes isn't followed each time. One that wasn't
+// started anew since didn't take the leadership, or lost it again: it may look well and
+// yet not get the others' votes, and each attempt costs a change to yet another node. So
+// it is tried only every six hours.
 const (
 	// startedLater is by how much a node must have been started after another to count
 	// as updated: those that were started together differ by seconds.
@@ -30,8 +33,10 @@ const (
 	// calmBefore is how long all must have been well before the preferred node gets the
 	// leadership, and for how long their processes must have been running.
 	calmBefore = time.Minute
-	// yieldAgain is how long after that was done last it is done again.
-	yieldAgain = 10 * time.Minute
+	// yieldAgain is how long after that was done last it is done again, and yieldSeldom
+	// if the preferred node hasn't been started anew since.
+	yieldAgain  = 10 * time.Minute
+	yieldSeldom = 6 * time.Hour
 	// near is how many entries a node may be behind what is committed to be handed the
 	// leadership: it gets them first, while nobody serves the addresses.
 	near = 256
@@ -77,7 +82,11 @@ func (n *Node) preferredsTurn() bool {
 	now, term := time.Now(), n.raft.CurrentTerm()
 	all := n.standings(term)
 	well, yielded := allWell(all, name), n.preferred.last()
+	var started time.Time
 	for _, s := range all {
+		if s.votes && memberName(s.id) == name {
+			started = s.started
+		}
 		if at := n.accounts.of(s.id).yielded; at.After(yielded) {
 			yielded = at
 		}
@@ -92,7 +101,17 @@ func (n *Node) preferredsTurn() bool {
 	if well && p.calm.IsZero() {
 		p.calm = now
 	}
-	return well && now.Sub(p.calm) >= calmBefore && !anyYoung(all, now) && (yielded.IsZero() || now.Sub(yielded) >= yieldAgain)
+	return well && now.Sub(p.calm) >= calmBefore && !anyYoung(all, now) && due(yielded, started, now)
+}
+
+// due tells whether the preferred node, whose process began at started, may be handed the
+// leadership again after that was tried at yielded; zero: it wasn't.
+func due(yielded, started, now time.Time) bool {
+	again := yieldAgain
+	if !started.After(yielded) {
+		again = yieldSeldom
+	}
+	return yielded.IsZero() || now.Sub(yielded) >= again
 }
 
 // standing is a member as the leader sees it.

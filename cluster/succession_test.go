@@ -80,3 +80,26 @@ func TestPreferredNodeGetsItOnlyWhenAllIsWell(t *testing.T) {
 		}
 	}
 }
+
+func TestPreferredNodeIsGivenItAgain(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	ago := func(d time.Duration) time.Time { return now.Add(-d) }
+	for _, tc := range []struct {
+		what             string
+		yielded, started time.Time
+		due              bool
+	}{
+		{"it never was", time.Time{}, ago(time.Hour), true},
+		{"nor says since when it runs", time.Time{}, time.Time{}, true},
+		{"a short time ago, and started since", ago(9 * time.Minute), ago(5 * time.Minute), false},
+		{"long ago, and started since", ago(10 * time.Minute), ago(5 * time.Minute), true},
+		{"long ago, and it runs all the time", ago(5 * time.Hour), ago(6 * time.Hour), false},
+		{"long ago, and it doesn't say", ago(5 * time.Hour), time.Time{}, false},
+		{"the day before", ago(6 * time.Hour), ago(7 * time.Hour), true},
+	} {
+		if got := due(tc.yielded, tc.started, now); got != tc.due {
+			t.Errorf("%s: %v", tc.what, got)
+		}
+	}
+}
