@@ -151,6 +151,16 @@ func TestSnapshots(t *testing.T) {
 	})
 }
 
+// Whoever compares what is rendered with what is there, as GitOps does, sees no change
+// where there is none.
+func TestRenderingIsTheSameEachTime(t *testing.T) {
+	first := render(t, "full")
+	again, stderr, ok := call(t, "template", "seals", chartDir, "-n", "seals", "--kube-version", kubernetes, "-f", valuesFile("full"))
+	if !ok || again != first {
+		t.Errorf("two renderings differ: %s", stderr)
+	}
+}
+
 func TestMadeFilesAreCurrent(t *testing.T) {
 	files, err := made(chartDir)
 	if err != nil {

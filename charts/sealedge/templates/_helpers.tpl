@@ -25,14 +25,25 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: gateway
 {{- end -}}
 
+{{/* Of every object. What the chart says by itself goes over commonLabels. */}}
 {{- define "sealedge.labels" -}}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{ include "sealedge.selector" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
-{{- with .Values.commonLabels }}
+{{- with omit .Values.commonLabels "helm.sh/chart" "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/version" "app.kubernetes.io/managed-by" "app.kubernetes.io/component" }}
 {{ toYaml . }}
 {{- end }}
+{{- end -}}
+
+{{/* Of an object that somebody else finds by labels of the values: {root, labels}. Those go over all others. */}}
+{{- define "sealedge.labelsWith" -}}
+{{- toYaml (mergeOverwrite (include "sealedge.labels" .root | fromYaml) .labels) -}}
+{{- end -}}
+
+{{/* Of pods: {root, own, more}, where own are those that selectors want, which go over all others. They don't change with the chart's version. */}}
+{{- define "sealedge.podLabels" -}}
+{{- toYaml (mergeOverwrite dict .root.Values.commonLabels .more (.own | fromYaml)) -}}
 {{- end -}}
 
 {{- define "sealedge.serviceAccount" -}}
@@ -108,6 +119,11 @@ imagePullSecrets:
 
 {{- define "sealedge.tun" -}}
 {{- if eq (include "sealedge.config" (dict "root" . "path" "inner.driver")) "tun" }}true{{ end -}}
+{{- end -}}
+
+{{/* A value as JSON in a string. */}}
+{{- define "sealedge.json" -}}
+{{- toJson . | replace "'" "''" | squote -}}
 {{- end -}}
 
 {{/* The port of a URL. */}}

@@ -18,11 +18,8 @@ securityContext: {{- include "sealedge.podSecurity" . | nindent 2 }}
 
 {{/* The labels of a pod that isn't a node: {root, component}. */}}
 {{- define "sealedge.toolLabels" -}}
-{{- with .root.Values.commonLabels }}
-{{- toYaml . }}
-{{ end -}}
-{{ include "sealedge.selector" .root }}
-app.kubernetes.io/component: {{ .component }}
+{{- $own := printf "%s\napp.kubernetes.io/component: %s" (include "sealedge.selector" .root) .component -}}
+{{- include "sealedge.podLabels" (dict "root" .root "more" dict "own" $own) -}}
 {{- end -}}
 
 {{- define "sealedge.podSecurity" -}}
