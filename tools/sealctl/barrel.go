@@ -54,7 +54,7 @@ func showBarrels[T any](c *cli.Context, v T, list []adminapi.Barrel) error {
 	return show(c, v, barrelHeader, rows)
 }
 
-var barrelHeader = []string{"BARREL", "LABEL", "STATE", "SEAL", "MAC", "CHECKED OUT TO", "GRANTS", "ALIVE"}
+var barrelHeader = []string{"BARREL", "LABEL", "STATE", "SEAL", "MAC", "CHECKED OUT TO", "LAST GRANT", "ALIVE"}
 
 func barrelRow(b adminapi.Barrel) []string {
 	return []string{b.ID, b.Label, b.State, b.SealType, b.MAC, b.CheckedOutTo, strconv.FormatUint(b.GrantCounter, 10), yes(b.Alive)}
