@@ -50,7 +50,7 @@ lint:
 fuzz:
 	.ci/fuzz $(FUZZTIME)
 
-# Medians of what this machine does, in about seven minutes; see docs/performance.md. As root,
+# Medians of what this machine does, in about ten minutes; see docs/performance.md. As root,
 # and with Debian's osmo-ggsn, that is measured beside it.
 bench: build
 	$(GO) run ./tools/bench -bin $(BIN) -dir $(BUILD) $(BENCHFLAGS)
