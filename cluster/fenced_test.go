@@ -5,7 +5,6 @@ import (
 	"errors"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/sealedge/sealedge/cluster/command"
 	"github.com/sealedge/sealedge/cluster/state"
@@ -42,24 +41,24 @@ func TestWhile(t *testing.T) {
 }
 
 // What a leader had begun when it lost its majority, it leaves alone when it is back:
-// meanwhile its peers may have asked the next leader, and have gone on from there.
+// meanwhile its peers may have asked the next leader, and have gone on from there. Who
+// only wants to read is served then.
 func TestALeaderThatLostItsMajorityRepeatsNothing(t *testing.T) {
 	t.Parallel()
 	c := newTestCluster(t, 3, func(cfg *Config) {
-		cfg.ApplyTimeout = 20 * time.Second
-		// Time enough to append something when nobody answers any more.
-		cfg.HeartbeatTimeout, cfg.ElectionTimeout, cfg.LeaderLease = time.Second, time.Second, 500*time.Millisecond
+		patientNodes(cfg) // time enough to append something when nobody answers any more
+		cfg.ApplyTimeout = patience
 	})
 	old := c.leader()
-	c.await("the leader holds", old.Holds)
 	last := old.raft.LastIndex()
 	c.net.isolate(old.cfg.NodeName, c.names...)
-	ended := make(chan error, 1)
+	ended, read := make(chan error, 1), make(chan error, 1)
 	go func() {
 		_, err := old.Propose(context.Background(), put("001010000000001", "r1"))
 		ended <- err
 	}()
-	c.await("the proposal is in its log", func() bool { return old.raft.LastIndex() > last })
+	go func() { read <- old.Barrier(context.Background()) }()
+	c.await("the proposal and the barrier are in its log", func() bool { return old.raft.LastIndex() > last+1 })
 	var next *Node
 	c.await("another leader", func() bool {
 		for _, n := range c.nodes {
@@ -73,6 +72,9 @@ func TestALeaderThatLostItsMajorityRepeatsNothing(t *testing.T) {
 	c.net.heal()
 	if err := <-ended; !errors.Is(err, command.ErrUnknownOutcome) {
 		t.Errorf("it ended with %v", err)
+	}
+	if err := <-read; err != nil || times(old, "001010000000002") != 1 {
+		t.Errorf("the barrier ended with %v, the node knows %d commands of the next leader", err, times(old, "001010000000002"))
 	}
 	c.sameState()
 	if n := times(next, "001010000000001"); n != 0 {

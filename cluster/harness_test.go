@@ -27,8 +27,9 @@ import (
 )
 
 // patience is how long a test waits for what must happen. Reaching it fails the
-// test; nothing waits that long otherwise.
-const patience = 30 * time.Second
+// test; nothing waits that long otherwise. The machine may be busy: heartbeats of the
+// tests' nodes are as short as in service, so that elections come at any time.
+const patience = 90 * time.Second
 
 // testCA signs the certificates of one cluster.
 type testCA struct {
@@ -145,6 +146,19 @@ type testCluster struct {
 	nodes     map[string]*Node  // those that run
 }
 
+// ownLoopback is an address that no other test listens at or dials from: a node that
+// was stopped finds its port free when it starts again.
+func ownLoopback() string {
+	n, pid := requests.Add(1), os.Getpid()
+	return fmt.Sprintf("127.%d.%d.%d:0", 16+n>>8%64, byte(n), 1+pid%254)
+}
+
+// patientNodes is for tests in which nobody but the test may bring about an election:
+// a machine that is busy for a while doesn't.
+func patientNodes(cfg *Config) {
+	cfg.HeartbeatTimeout, cfg.ElectionTimeout, cfg.LeaderLease = 4*time.Second, 4*time.Second, 3*time.Second
+}
+
 func newTestCluster(t testing.TB, size int, change ...func(*Config)) *testCluster {
 	t.Helper()
 	c := prepareTestCluster(t, size, change...)
@@ -165,7 +179,7 @@ func prepareTestCluster(t testing.TB, size int, change ...func(*Config)) *testCl
 	var peers []Peer
 	listeners := map[string]net.Listener{}
 	for i := range size {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		l, err := net.Listen("tcp", ownLoopback())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -181,7 +195,7 @@ func prepareTestCluster(t testing.TB, size int, change ...func(*Config)) *testCl
 			TLS: c.ca.config(t, NodeURI(p.Name)), Bootstrap: true,
 			// The machine of the test may be busy: leaders may change for no reason
 			// that the test gave.
-			DiskStall: patience, ApplyTimeout: patience / 3, AdmissionStop: 100,
+			DiskStall: patience, ApplyTimeout: 10 * time.Second, AdmissionStop: 100,
 			Fatal:    func(err error) { t.Errorf("%s: fatal: %v", p.Name, err) },
 			Logger:   slog.New(slog.DiscardHandler),
 			dial:     c.net.dialer(p.Name, c.byAddress),
@@ -230,13 +244,19 @@ func (c *testCluster) stop(name string) {
 	delete(c.nodes, name)
 }
 
-// await waits until ok, which is asked again whenever anything happens on a node.
+// await waits until ok, which is asked again whenever anything happens on a node, and
+// now and then: not all that a node knows of others is an event.
 func (c *testCluster) await(what string, ok func() bool) {
 	c.t.Helper()
 	deadline := time.NewTimer(patience)
 	defer deadline.Stop()
+	again := time.NewTicker(20 * time.Millisecond)
+	defer again.Stop()
 	for {
-		cases := []reflect.SelectCase{{Dir: reflect.SelectRecv, Chan: reflect.ValueOf(deadline.C)}}
+		cases := []reflect.SelectCase{
+			{Dir: reflect.SelectRecv, Chan: reflect.ValueOf(deadline.C)},
+			{Dir: reflect.SelectRecv, Chan: reflect.ValueOf(again.C)},
+		}
 		for _, n := range c.nodes {
 			cases = append(cases,
 				reflect.SelectCase{Dir: reflect.SelectRecv, Chan: reflect.ValueOf(n.Changed())},
@@ -381,6 +401,7 @@ func insist(t testing.TB, do func() error) {
 		if time.Since(began) > patience {
 			t.Fatal(err)
 		}
+		time.Sleep(time.Millisecond) // the nodes need the processor, too
 	}
 }
 

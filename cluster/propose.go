@@ -138,8 +138,9 @@ func (n *Node) ask(ctx context.Context, q question) (answer, error) {
 		case unknown:
 			// A leader that lost its majority may have stood still for long. Who asked it
 			// may have asked another node since, and have had undone what was done; its
-			// request id may be forgotten. Repeated now, it would be done once more.
-			if open = true; !q.repeatable || led {
+			// request id may be forgotten. Repeated now, it would be done once more. A
+			// barrier does nothing.
+			if open = true; !q.repeatable || led && q.raw != nil {
 				return fail(a.err)
 			}
 		}
