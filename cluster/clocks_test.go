@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -129,7 +130,9 @@ func TestLeaderWithAWrongClock(t *testing.T) {
 		t.Helper()
 		for _, n := range c.nodes {
 			insist(t, func() error {
-				n.askClocks()
+				if !n.askClocks() {
+					return fmt.Errorf("%s doesn't know all clocks", n.cfg.NodeName)
+				}
 				return nil
 			})
 		}

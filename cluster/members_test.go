@@ -242,7 +242,7 @@ func TestClusterBeginsOnlyWithAllPeers(t *testing.T) {
 	c := startLater(t, 3, "n3")
 	for _, n := range c.nodes {
 		for range 3 {
-			if _, err := n.tryToEnter(); err == nil || !strings.Contains(err.Error(), "[n3]") {
+			if _, err := n.tryToEnter(); err == nil || !strings.Contains(err.Error(), "n3]") {
 				t.Errorf("without n3: %v", err)
 			}
 		}

@@ -210,7 +210,7 @@ func TestHungDiskOfTheLeader(t *testing.T) {
 	c := newTestCluster(t, 3, func(cfg *Config) {
 		gates[cfg.NodeName] = new(atomic.Pointer[chan struct{}])
 		cfg.disk = func(s walStore) walStore { return gate{s, gates[cfg.NodeName]} }
-		cfg.DiskStall = 3 * time.Second // the disk is shared with other tests
+		cfg.DiskStall = 10 * time.Second // the disk is shared with other tests, which may hold it up for long
 		cfg.Fatal = func(err error) { fatal <- err }
 	})
 	old := c.leader()
