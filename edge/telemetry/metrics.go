@@ -118,7 +118,7 @@ var (
 	useTime       = histogram("", "seal_use_request_duration_seconds", "Time of a terminal's request for a use, by outcome: granted, or the code of the refusal; other refusals than the gateway's or the seal server's own failures once there was one.", requestBuckets, "outcome")
 
 	tracesExported = counterWhen("with telemetry.traces.endpoint", "traces_exported_total", "Spans of traces that the collector took.")
-	tracesDropped  = counterWhen("with telemetry.traces.endpoint", "traces_dropped_total", "Spans of traces that were dropped, by cause: queue-full (the collector is too slow), undelivered (it can't be reached, or doesn't answer), or rejected (by the collector).", "cause")
+	tracesDropped  = counterWhen("with telemetry.traces.endpoint", "traces_dropped_total", "Spans of traces that were dropped, by cause: queue-full (the collector is too slow), refused (it is, and the trace is of a request that failed: others go first), undelivered (it can't be reached, or doesn't answer), or rejected (by the collector).", "cause")
 
 	procedures = counterWhen(once, "gtp_procedures_total", "Procedures with carriers, theirs and ours, by how they ended. The carrier is called as in the policy, or unnamed.", "protocol", "procedure", "cause", "carrier")
 )

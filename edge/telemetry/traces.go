@@ -52,14 +52,15 @@ type Traces struct {
 	provider *sdk.TracerProvider
 	exporter *otlptrace.Exporter
 	client   *collectorClient
-	queue    chan sdk.ReadOnlySpan
+	adding   sync.Mutex            // held by who puts into queue
+	queue    chan sdk.ReadOnlySpan // of spans whose tree is over
 
 	stop    context.CancelFunc // has run flush and end
 	ended   chan struct{}      // closed when run has
 	closing sync.Once
 
 	exported atomic.Uint64
-	dropped  [3]atomic.Uint64 // by drop
+	dropped  [4]atomic.Uint64 // by drop
 	failing  bool             // the last batch didn't arrive. Owned by run.
 }
 
@@ -68,11 +69,12 @@ type drop int
 
 const (
 	queueFull drop = iota
+	refused
 	undelivered
 	rejected
 )
 
-var drops = [...]string{queueFull: "queue-full", undelivered: "undelivered", rejected: "rejected"}
+var drops = [...]string{queueFull: "queue-full", refused: "refused", undelivered: "undelivered", rejected: "rejected"}
 
 // NewTraces begins to send what Tracer's spans come to; Close ends it.
 func NewTraces(cfg TracesConfig) *Traces {
@@ -88,7 +90,6 @@ func NewTraces(cfg TracesConfig) *Traces {
 		// decides, and so does every node alike.
 		sdk.WithSampler(sdk.ParentBased(root, sdk.WithRemoteParentNotSampled(root))),
 		sdk.WithIDGenerator(ids{chosen}),
-		sdk.WithSpanProcessor(t),
 		sdk.WithRawSpanLimits(sdk.SpanLimits{AttributeValueLengthLimit: 65, AttributeCountLimit: 16}),
 		sdk.WithResource(resource.NewSchemaless(
 			attribute.String("service.name", "sealedge"), attribute.String("service.version", cfg.Version),
@@ -102,7 +103,7 @@ func NewTraces(cfg TracesConfig) *Traces {
 }
 
 // Tracer makes spans. None of its spans' methods waits for the collector.
-func (t *Traces) Tracer() trace.Tracer { return t.provider.Tracer("sealedge") }
+func (t *Traces) Tracer() trace.Tracer { return tracer{t.provider.Tracer("sealedge"), t} }
 
 // Close sends what waits, as far as it can in a short time, and ends. Spans that end
 // later are dropped.
@@ -111,27 +112,6 @@ func (t *Traces) Close() error {
 	<-t.ended
 	return nil
 }
-
-// OnStart implements sdk.SpanProcessor.
-func (t *Traces) OnStart(context.Context, sdk.ReadWriteSpan) {}
-
-// OnEnd implements sdk.SpanProcessor.
-func (t *Traces) OnEnd(s sdk.ReadOnlySpan) {
-	if !s.SpanContext().IsSampled() {
-		return
-	}
-	select {
-	case t.queue <- s:
-	default:
-		t.dropped[queueFull].Add(1)
-	}
-}
-
-// Shutdown implements sdk.SpanProcessor. Close is what ends it.
-func (t *Traces) Shutdown(context.Context) error { return nil }
-
-// ForceFlush implements sdk.SpanProcessor; nobody asks for it.
-func (t *Traces) ForceFlush(context.Context) error { return nil }
 
 // run sends batch after batch until ctx ends, and then, for flushTime, what is left.
 func (t *Traces) run(ctx context.Context) {
