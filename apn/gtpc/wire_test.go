@@ -18,6 +18,10 @@ import (
 	"github.com/sealedge/sealedge/cluster/state"
 )
 
+// patience is how long these tests wait for what must come. The server is as patient
+// with them: on a busy machine it neither repeats nor refuses what it otherwise would.
+const patience = time.Minute
+
 // wire is the product's server on a real socket, with an SGW's socket before
 // it.
 type wire struct {
@@ -42,6 +46,7 @@ func onWire(t *testing.T) *wire {
 	w := &wire{t: t, site: newSite(t), sgw: peer, to: conn.LocalAddr().(*net.UDPAddr).AddrPort()}
 	w.server = New(Config{
 		AllowedPeers: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, RestartCounter: w.site.restartCounter,
+		T3: patience, QueueTime: patience, AnswerTime: 10 * patience,
 	}, w.site.Procedures)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
@@ -80,7 +85,7 @@ func (w *wire) ask(b []byte) gtptest.Answer {
 func (w *wire) receive() []byte {
 	w.t.Helper()
 	buf := make([]byte, 65535)
-	if err := w.sgw.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+	if err := w.sgw.SetReadDeadline(time.Now().Add(patience)); err != nil {
 		w.t.Fatal(err)
 	}
 	n, err := w.sgw.Read(buf)

@@ -12,6 +12,9 @@ import (
 	"github.com/sealedge/sealedge/apn/gtpu"
 )
 
+// patience is how long these tests wait for what must come.
+const patience = time.Minute
+
 // loopback is a plane on a real socket, with a peer on another.
 type loopback struct {
 	plane *gtpu.Plane
@@ -62,7 +65,7 @@ func (l *loopback) say(t testing.TB, b []byte) {
 func (l *loopback) hear(t testing.TB) []byte {
 	t.Helper()
 	b := make([]byte, 65536)
-	if err := l.peer.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+	if err := l.peer.SetReadDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
 	}
 	n, _, err := l.peer.ReadFromUDPAddrPort(b)
@@ -90,7 +93,7 @@ func TestServeLoopback(t *testing.T) {
 			if !bytes.Equal(got, pkt) {
 				t.Errorf("uplink of %d octets came as %d", len(pkt), len(got))
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(patience):
 			t.Fatalf("uplink of %d octets didn't come", len(pkt))
 		}
 		down := ip(gateway, inner(2), 6, bytes.Repeat([]byte{1}, size)...)
