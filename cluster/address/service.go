@@ -179,7 +179,7 @@ func (d *service) write(ctx context.Context, t tenure, endpoints []any) (wrote b
 			return false, err
 		case was.after(t):
 			d.count("superseded")
-			return false, fmt.Errorf("%w: it is at %s, this node at %s; if the cluster was made anew and all its state is gone, remove the annotation %s", errSuperseded, was, t, tenureKey)
+			return false, fmt.Errorf("%w: it is at %s, this node at %s: %s", errSuperseded, was, t, d.here.superseded(was, t))
 		case len(endpoints) == 0 && was != t:
 			return false, nil
 		case !s.say(t, endpoints, d.here.ports()):
@@ -197,6 +197,24 @@ func (d *service) write(ctx context.Context, t tenure, endpoints []any) (wrote b
 		}
 	}
 }
+
+// superseded says what it can be when a tenure is later than this node's, and what to do
+// about it. Which of two clusters is the one that counts, nothing here can tell: not
+// even their epochs' numbers, which are the same after two restores of one backup.
+func (e Endpoint) superseded(was, is tenure) string {
+	remove := fmt.Sprintf("kubectl annotate endpointslice %s %s- -n NAMESPACE", e.Slice, tenureKey)
+	if was.life == is.life {
+		return fmt.Sprintf("another node has held the address since, and nothing needs to be done; but if all volumes were deleted and this cluster began anew, run: %s", remove)
+	}
+	made := "never was"
+	if is.life != 0 {
+		made = "was at " + stamp(is.life)
+	}
+	return fmt.Sprintf("it was written by a cluster that was restored or recovered at %s, and this one %s; if this is the cluster that is to serve, a clock was wrong at one of the two: "+
+		"see that no node of the other runs, set the clocks right, and run: %s", stamp(was.life), made, remove)
+}
+
+func stamp(life int64) string { return time.Unix(0, life).UTC().Format(time.RFC3339) }
 
 // tend sees to it that the slice goes on saying this pod, while this node holds.
 func (d *service) tend(ctx context.Context, a netip.Addr, t tenure) {

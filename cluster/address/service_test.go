@@ -3,8 +3,10 @@ package address
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
+	"os"
 	"reflect"
 	"strings"
 	"testing"
@@ -111,6 +113,53 @@ func TestServiceKeepsOutFormerHolders(t *testing.T) {
 					t.Error("nothing was counted")
 				}
 			})
+		})
+	}
+}
+
+// A cluster that was restored while its clock was behind that of a restore before is
+// taken for the earlier of the two. The log says so, and gives the command, which helps.
+func TestServiceSaysWhatToDoAfterARestoreWithAWrongClock(t *testing.T) {
+	docs, err := os.ReadFile("../../docs/addresses.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const annotate = "kubectl annotate endpointslice edge-gateway sealedge.github.io/tenure- -n NAMESPACE"
+	if !strings.Contains(string(docs), strings.Replace(annotate, "edge-gateway", "NAME-gateway", 1)) {
+		t.Error("docs/addresses.md has another command")
+	}
+	for _, c := range []struct {
+		stored string
+		life   int64
+		epoch  uint64
+		says   []string
+	}{
+		{"1795400000000000000/12", 1764000000000000000, 3, []string{"restored or recovered at 2026-11-23T02:13:20Z, and this one was at 2025-11-24T16:00:00Z", "see that no node of the other runs, set the clocks right, and run: " + annotate}},
+		{"1795400000000000000/12", 0, 900, []string{"at 2026-11-23T02:13:20Z, and this one never was", annotate}},
+		{"0/12", 0, 3, []string{"another node has held the address since, and nothing needs to be done", "if all volumes were deleted and this cluster began anew, run: " + annotate}},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			k := newKubernetes(t)
+			k.annotate(c.stored)
+			a := k.pod(1)
+			a.life.Store(c.life)
+			done := make(chan error, 1)
+			go func() { done <- a.Up(t.Context(), here, c.epoch) }()
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			for _, says := range c.says {
+				if !strings.Contains(a.log.String(), says) {
+					t.Errorf("%s: nothing says %q: %s", c.stored, says, a.log)
+				}
+			}
+			k.edit(func(o map[string]any) {
+				delete(o["metadata"].(map[string]any)["annotations"].(map[string]any), tenureKey)
+			})
+			if err := <-done; err != nil { // with no restart
+				t.Error(err)
+			}
+			expectSays(t, k, fmt.Sprintf("%d/%d: 10.244.1.7", c.life, c.epoch))
+			_ = a.Down(here)
 		})
 	}
 }
