@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -239,10 +240,18 @@ func initialize(c *cli.Context) error {
 		fmt.Fprintf(w, "Keep %s away from the cluster: who has it can make nodes and operators.\n", filepath.Join(dir, "pki", "ca-key.pem"))
 		return nil
 	}
-	fmt.Fprintf(w, "Made in %s. To run it, each in a terminal of its own:\n\n", dir)
-	fmt.Fprintf(w, "  sealserver serve --config %s\n", l.SealServer)
-	for _, n := range l.Nodes {
-		fmt.Fprintf(w, "  sealedge run %s\n", n)
+	if slices.ContainsFunc(o.Hosts, func(h netip.Addr) bool { return !h.IsLoopback() }) {
+		fmt.Fprintf(w, "Made in %s. Each machine gets its node's configuration and the files of %s that this names, and no other;\n", dir, filepath.Join(dir, "pki"))
+		fmt.Fprintf(w, "docs/install-linux.md has the commands. Then run each node on its own:\n\n")
+		for i, n := range l.Nodes {
+			fmt.Fprintf(w, "  %s: sealedge run %s\n", o.Hosts[i], filepath.Base(n))
+		}
+	} else {
+		fmt.Fprintf(w, "Made in %s. To run it, each in a terminal of its own:\n\n", dir)
+		fmt.Fprintf(w, "  sealserver serve --config %s\n", l.SealServer)
+		for _, n := range l.Nodes {
+			fmt.Fprintf(w, "  sealedge run %s\n", n)
+		}
 	}
 	fmt.Fprintf(w, "\nThen put the first policy in force:\n\n  sealctl --context %s policy apply %s\n\n", l.Context, l.Policy)
 	fmt.Fprintf(w, "Keep %s off these machines: who has it can make nodes and operators.\n", filepath.Join(dir, "pki", "ca-key.pem"))

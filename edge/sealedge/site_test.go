@@ -27,6 +27,10 @@ func TestInitForMachines(t *testing.T) {
 	if code != exitOK {
 		t.Fatalf("exit code %d: %s", code, &errs)
 	}
+	// The seal server is somewhere else, and no node runs here.
+	if !strings.Contains(out.String(), "\n  192.0.2.12: sealedge run node2.yaml\n") || strings.Contains(out.String(), "sealserver") {
+		t.Errorf("it says:\n%s", &out)
+	}
 	for n := 1; n <= 3; n++ {
 		host := fmt.Sprintf("192.0.2.1%d", n)
 		cfg, err := config.Load(filepath.Join(dir, fmt.Sprintf("node%d.yaml", n)), nil)
