@@ -51,6 +51,71 @@ func (l *lateHandover) begin(term uint64) {
 	})
 }
 
+// handovers keeps Raft from standing still in one. Before it tells the other node to
+// stand for election, Raft has replication to it take everything up, by a channel with
+// room for one request. One that was given up stays there for as long as replication
+// stands. A second one waits for room, deaf to everything: if the leadership is lost
+// then, replication ends and nobody ever makes room, and when this node leads again,
+// Raft takes itself for handing over, and refuses whatever it is asked for
+// (hashicorp/raft issue 696; schedule 77 of the simulation).
+//
+// So in one term a node is asked again only if Raft got past that in the last attempt.
+type handovers struct {
+	mu      sync.Mutex
+	term    uint64                     // of the attempts
+	stuck   map[raft.ServerID]struct{} // who was asked in term, and wasn't told to stand for election
+	running int                        // attempts
+	ended   time.Time                  // the last one that Raft took
+}
+
+// begin is called before a node is asked in a term, and is false if it must not be.
+// Otherwise end has to be called.
+func (h *handovers) begin(term uint64, id raft.ServerID) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.term != term || h.stuck == nil {
+		h.term, h.stuck = term, map[raft.ServerID]struct{}{}
+	}
+	if _, stuck := h.stuck[id]; stuck {
+		return false
+	}
+	h.stuck[id] = struct{}{}
+	h.running++
+	return true
+}
+
+// told is called when the node is told to stand for election.
+func (h *handovers) told(id raft.ServerID) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.stuck, id)
+}
+
+// end is called when Raft says how it went.
+func (h *handovers) end(id raft.ServerID, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.running--
+	if errors.Is(err, raft.ErrLeadershipTransferInProgress) { // it didn't begin
+		delete(h.stuck, id)
+		return
+	}
+	h.ended = time.Now()
+}
+
+// endless tells, of a Raft that takes itself for handing over, whether it can't be
+// any more: whatever an attempt waits for when Raft has said how it went is over.
+func (h *handovers) endless() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.running == 0 && !h.ended.IsZero() && time.Since(h.ended) > lateTransfer
+}
+
+var (
+	errAskedBefore = errors.New("replication to it stood when it was asked before: in this term it can't be asked again")
+	errEndless     = errors.New("raft takes itself for handing the leadership over for ever, and refuses everything: start this process anew")
+)
+
 const termMark = '#'
 
 var errLateHandover = errors.New("the leadership that was handed over is one of before")
@@ -61,6 +126,7 @@ func (t *transport) TimeoutNow(id raft.ServerID, target raft.ServerAddress, args
 	if r == nil {
 		return errLateHandover
 	}
+	t.handovers.told(id)
 	term := r.CurrentTerm()
 	if r.State() != raft.Leader || r.CurrentTerm() != term {
 		return errLateHandover

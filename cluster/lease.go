@@ -149,6 +149,7 @@ type transport struct {
 	rounds   *rounds
 
 	heartbeats *heartbeats
+	handovers  *handovers
 }
 
 // Close implements raft.WithClose. Raft would close the transport before Node knows

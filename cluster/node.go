@@ -44,6 +44,7 @@ type Node struct {
 	logs       raft.LogStore // as Raft has it
 	yielding   atomic.Int32  // not 0: the lease doesn't count, as a StepDown is under way, or the node in quarantine
 	late       lateHandover  // nor does it in its term
+	handovers  handovers
 	leading    latest[bool]
 	roleChange event // the leader changed, or this node's lease began
 
@@ -231,7 +232,7 @@ func (n *Node) startRaft(logger hclog.Logger) error {
 	n.rounds = newRounds(n.id, n.members)
 	beats := &heartbeats{rpcs: make(chan raft.RPC), closed: n.down}
 	go beats.carry(n.trans.Consumer())
-	trans := &transport{NetworkTransport: n.trans, lease: n.lease, progress: &n.progress, rounds: n.rounds, heartbeats: beats}
+	trans := &transport{NetworkTransport: n.trans, lease: n.lease, progress: &n.progress, rounds: n.rounds, heartbeats: beats, handovers: &n.handovers}
 	roles := make(chan bool, 8)
 	rc := raft.DefaultConfig()
 	rc.LocalID = n.id

@@ -302,9 +302,12 @@ func (n *Node) settle() {
 func (n *Node) outcome(f raft.Future) answer {
 	switch err := f.Error(); {
 	case err == nil:
-	case errors.Is(err, raft.ErrNotLeader),
-		errors.Is(err, raft.ErrLeadershipTransferInProgress),
-		errors.Is(err, raft.ErrEnqueueTimeout):
+	case errors.Is(err, raft.ErrLeadershipTransferInProgress):
+		if n.handovers.endless() {
+			n.fatal(errEndless)
+		}
+		return answer{verdict: notDone, err: err}
+	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrEnqueueTimeout):
 		return answer{verdict: notDone, err: err}
 	default:
 		return answer{verdict: unknown, err: err}

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -297,28 +298,50 @@ func (n *Node) heir(to string) (standing, bool) {
 	return successorOf(all, n.began, n.cfg.PreferredLeader)
 }
 
-// transfer has Raft hand over to a node, and to the most advanced if that one fails or
-// none is known. Each attempt ends within the election timeout.
+// transfer has Raft hand over to a node, and to the most advanced of the others if that
+// one fails or none is known. Each attempt ends within the election timeout.
 func (n *Node) transfer(ctx context.Context, next standing, known bool) error {
+	var first error
 	if known {
-		err := n.raft.LeadershipTransferToServer(next.id, next.address).Error()
-		if err == nil || errors.Is(err, raft.ErrNotLeader) {
-			return err
+		first = n.transferTo(ctx, next)
+		if first == nil || errors.Is(first, raft.ErrNotLeader) {
+			return first
 		}
-		n.log.Warn("the leadership was not taken over; another node is asked", "node", next.id, "error", err)
+		n.log.Warn("the leadership was not taken over; another node is asked", "node", next.id, "error", first)
 	}
-	for {
-		err := n.raft.LeadershipTransfer().Error()
-		// Raft says how the last attempt ended a moment before it takes another.
-		if !known || !errors.Is(err, raft.ErrLeadershipTransferInProgress) {
+	others := slices.DeleteFunc(n.standings(n.raft.CurrentTerm()), func(s standing) bool {
+		return s.self || !s.votes || known && s.id == next.id
+	})
+	if len(others) == 0 {
+		return cmp.Or(first, errors.New("no other node votes"))
+	}
+	return n.transferTo(ctx, slices.MaxFunc(others, func(a, b standing) int {
+		switch {
+		case a.answers == b.answers:
+			return cmp.Compare(a.match, b.match)
+		case a.answers:
+			return 1
+		}
+		return -1
+	}))
+}
+
+// transferTo has Raft hand over to a node.
+func (n *Node) transferTo(ctx context.Context, next standing) error {
+	for n.handovers.begin(n.raft.CurrentTerm(), next.id) {
+		err := n.raft.LeadershipTransferToServer(next.id, next.address).Error()
+		n.handovers.end(next.id, err)
+		if !errors.Is(err, raft.ErrLeadershipTransferInProgress) {
 			return err
 		}
+		// Raft says how the last attempt ended a moment before it takes another.
 		select {
 		case <-time.After(n.cfg.HeartbeatTimeout / 20):
 		case <-ctx.Done():
 			return err
 		}
 	}
+	return fmt.Errorf("%s: %w", memberName(next.id), errAskedBefore)
 }
 
 var errSole = errors.New("this is the cluster's only node: there is none to hand leadership to")
