@@ -24,13 +24,14 @@ import (
 )
 
 // carrier starts the n-th serving gateway of the mobile operator, which the
-// gateway listens to, with a tap on its sockets.
+// gateway listens to, with a tap on its sockets. It asks for as long as a busy machine
+// may take for an election or two.
 func (s *site) carrier(n byte) (*carrier.Carrier, *tap) {
 	s.Helper()
 	tap := newTap(s.T)
 	c, err := carrier.New(carrier.Config{
 		Address: s.ip(20, n), Gateway: s.gateway, RestartCounter: n, Listen: tap.listen, Logger: s.simLog(),
-		T3: 500 * time.Millisecond, N3: 20,
+		T3: 500 * time.Millisecond, N3: 150,
 	})
 	if err != nil {
 		s.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/sealedge/sealedge/tools/sealsim/carrier"
 	"github.com/sealedge/sealedge/tools/sealsim/phone"
@@ -53,9 +54,14 @@ func TestHolderKilled(t *testing.T) {
 		same := func() int {
 			return len(tap.all(func(f frame) bool { return f.heard && bytes.Equal(f.payload, answers[i].payload) }))
 		}
-		before := same()
-		tap.send(r.from, gtpc, r.payload)
-		s.until("the new holder answers the repeated request as the old one did", func() bool { return same() > before })
+		before, sent := same(), time.Time{}
+		s.until("the new holder answers the repeated request as the old one did", func() bool {
+			if time.Since(sent) > time.Second { // as carriers do: on a busy machine there may be yet another election
+				tap.send(r.from, gtpc, r.payload)
+				sent = time.Now()
+			}
+			return same() > before
+		})
 	}
 	if n := tap.heardDistinct(createSessionResponse); n != 3 {
 		t.Errorf("%d Create Session Responses that differ, want 3: one for each request", n)
