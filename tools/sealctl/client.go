@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -55,12 +56,18 @@ func newClient(c *cli.Context) (*client, error) {
 		patience:  c.Duration("retry"),
 		verbose:   c.Bool("verbose"),
 		stderr:    c.App.ErrWriter,
-		http: &http.Client{Timeout: 5 * time.Minute, Transport: &http.Transport{
-			TLSClientConfig:       conf,
-			TLSHandshakeTimeout:   3 * time.Second,
-			ResponseHeaderTimeout: 15 * time.Second,
-		}},
+		http:      &http.Client{Timeout: 5 * time.Minute, Transport: transport(conf)},
 	}, nil
+}
+
+// transport gives a machine that is gone up soon: that one doesn't even refuse.
+func transport(conf *tls.Config) *http.Transport {
+	return &http.Transport{
+		DialContext:           (&net.Dialer{Timeout: 3 * time.Second}).DialContext,
+		TLSClientConfig:       conf,
+		TLSHandshakeTimeout:   3 * time.Second,
+		ResponseHeaderTimeout: 15 * time.Second,
+	}
 }
 
 // at is a client of one node alone.
