@@ -142,20 +142,25 @@ func clusterMembers(c *cli.Context) error {
 	}
 	var rows [][]string
 	for _, m := range members {
-		answers := "unknown"
-		switch {
-		case m.Leader && led:
-			answers = "leads"
-		case led:
-			answers = yes(m.Answers)
-		}
-		state := m.State
-		if m.Drained {
-			state += ", drained"
-		}
-		rows = append(rows, []string{m.Name, m.ID, m.Address, state, answers})
+		rows = append(rows, memberRow(m, led))
 	}
 	return show(c, members, []string{"NAME", "ID", "ADDRESS", "STATE", "ANSWERS"}, rows)
+}
+
+// memberRow is a member as the leader knows it, or another node.
+func memberRow(m adminapi.Member, led bool) []string {
+	answers := "unknown"
+	switch {
+	case m.Leader && led:
+		answers = "leads"
+	case led:
+		answers = yes(m.Answers)
+	}
+	state := m.State
+	if m.Drained {
+		state += ", drained"
+	}
+	return []string{m.Name, m.ID, m.Address, state, answers}
 }
 
 // clusterRemove has the leader remove a member.

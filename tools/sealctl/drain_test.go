@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"strings"
 	"testing"
+
+	"github.com/sealedge/sealedge/edge/adminapi"
 )
 
 func TestDrain(t *testing.T) {
@@ -64,5 +66,23 @@ func TestDrainIsUndone(t *testing.T) {
 	f.hidden = []string{"n1"}
 	if err := f.relieves(&said, "n1").undo(t.Context(), f.client()); exitCodeOf(err) != exitFailed {
 		t.Errorf("who isn't reached: %v", err)
+	}
+}
+
+func TestMembersTellWhoIsDrained(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		m    adminapi.Member
+		led  bool
+		want string
+	}{
+		{adminapi.Member{State: adminapi.MemberVotes, Leader: true}, true, "voter leads"},
+		{adminapi.Member{State: adminapi.MemberVotes, Answers: true, Drained: true}, true, "voter, drained yes"},
+		{adminapi.Member{State: adminapi.MemberWaiting}, true, "waiting no"},
+		{adminapi.Member{State: adminapi.MemberVotes, Drained: true}, false, "voter, drained unknown"},
+	} {
+		if got := strings.Join(memberRow(c.m, c.led)[3:], " "); got != c.want {
+			t.Errorf("%+v is shown as %q", c.m, got)
+		}
 	}
 }
