@@ -20,7 +20,7 @@ func auditCommand() *cli.Command {
 				Description: withExamples("With --follow it goes on with every entry as it comes, until it is interrupted.",
 					"sealctl audit tail", "sealctl audit tail -n 50 --type PUT_POLICY", "sealctl audit tail --follow --device SB-0001"),
 				Flags: append(aboutFlags(),
-					&cli.IntFlag{Name: "n", Usage: "`HOW` many", Value: 20},
+					&cli.IntFlag{Name: "n", Usage: "`NUMBER` of entries", Value: 20},
 					&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "go on with what comes"}),
 				Action: auditTail,
 			},
@@ -34,7 +34,7 @@ func auditCommand() *cli.Command {
 					&cli.Uint64Flag{Name: "from", Usage: "not before entry `NUMBER`"},
 					&cli.Uint64Flag{Name: "to", Usage: "not after entry `NUMBER`"},
 					&cli.BoolFlag{Name: "newest", Usage: "begin with the newest"},
-					&cli.IntFlag{Name: "limit", Usage: "`HOW` many at most", Value: 1000}),
+					&cli.IntFlag{Name: "limit", Usage: "`NUMBER` of entries at most", Value: 1000}),
 				Action: auditSearch,
 			},
 			{

@@ -29,7 +29,7 @@ func changeCommand() *cli.Command {
 		Subcommands: []*cli.Command{
 			{
 				Name: "list", Usage: "list changes, the oldest first", Action: changeList,
-				Flags:       []cli.Flag{&cli.StringFlag{Name: "state", Usage: "only those `pending`, in-force, rejected, expired or outdated"}},
+				Flags:       []cli.Flag{&cli.StringFlag{Name: "state", Usage: "only those in the `STATE`: pending, in-force, rejected, expired or outdated"}},
 				Description: withExamples("", "sealctl change list", "sealctl change list --state pending"),
 			},
 			{

@@ -67,7 +67,7 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 		Flags: append(settingFlags(),
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "`FORMAT`: table, json or yaml", Value: "table"},
 			&cli.BoolFlag{Name: "stale", Usage: "read what the node knows, without asking the cluster (works without a quorum)"},
-			&cli.DurationFlag{Name: "retry", Usage: "`HOW` long to go on trying while no node can answer", Value: 5 * time.Second, EnvVars: []string{"SEALCTL_RETRY"}},
+			&cli.DurationFlag{Name: "retry", Usage: "`TIME` to go on trying while no node can answer", Value: 5 * time.Second, EnvVars: []string{"SEALCTL_RETRY"}},
 			&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "do not ask before something that cannot be taken back"},
 			&cli.BoolFlag{Name: "no-input", Usage: "never ask: what would need an answer is a usage error, unless --yes gives it"},
 			&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "say which node answered what"},

@@ -25,8 +25,8 @@ func traceCommand() *cli.Command {
 		Name: "trace", Usage: "write the carrier's signalling of one subscriber to a file for Wireshark", ArgsUsage: "imsi=IMSI", Action: trace,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "write", Aliases: []string{"w"}, Usage: "`FILE` to make (pcapng); - for standard output", Required: true},
-			&cli.DurationFlag{Name: "for", Usage: "how long", Value: 10 * time.Minute},
-			&cli.IntFlag{Name: "bytes", Usage: "how much at most", Value: 16 << 20},
+			&cli.DurationFlag{Name: "for", Usage: "`TIME` to go on", Value: 10 * time.Minute},
+			&cli.IntFlag{Name: "bytes", Usage: "`NUMBER` of bytes at most", Value: 16 << 20},
 		},
 		Description: "Each message has the gateway's decision as its comment. The trace follows the gateway address from node to node;\n" +
 			"what is said while it moves is missing. It ends with its time, its size or an interrupt. Who traced whom stands in the audit chain.",

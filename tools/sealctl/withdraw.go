@@ -16,7 +16,7 @@ import (
 // withdrawCommands take devices out of service, and back.
 func withdrawCommands() []*cli.Command {
 	why := &cli.StringFlag{Name: "reason", Usage: "why; it goes into the audit chain", Required: true}
-	wait := &cli.DurationFlag{Name: "wait", Usage: "`HOW` long to watch what comes of it, at most 10s", Value: 2 * time.Second}
+	wait := &cli.DurationFlag{Name: "wait", Usage: "`TIME` to watch what comes of it, at most 10s", Value: 2 * time.Second}
 	return []*cli.Command{
 		{
 			Name: "revoke", Usage: "revoke a terminal or a barrel for ever, at once", ArgsUsage: "IMSI|BARREL", Flags: []cli.Flag{why, wait}, Action: deviceRevoke,
