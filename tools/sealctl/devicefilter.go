@@ -12,10 +12,10 @@ import (
 // filterFlags choose some of the devices.
 func filterFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "group", Usage: "only terminals of the `GROUP`"},
+		&cli.StringFlag{Name: "group", Usage: "only terminals of the `GROUP`, or barrels that they have"},
 		&cli.StringFlag{Name: "state", Usage: "only those in the `STATE`: active, suspended or revoked"},
 		&cli.StringFlag{Name: "seal-type", Usage: "only barrels with the `TYPE` of seal, or terminals that have such a barrel"},
-		&cli.StringFlag{Name: "text", Usage: "only those with the `TEXT` in a number, address or label; case doesn't matter"},
+		&cli.StringFlag{Name: "text", Usage: "only those with the `TEXT` in a number, address, label or group; case doesn't matter"},
 	}
 }
 
