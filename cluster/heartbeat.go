@@ -27,15 +27,34 @@ func (h *heartbeats) carry(in <-chan raft.RPC) {
 	for {
 		select {
 		case rpc := <-in:
-			if req, ok := rpc.Command.(*raft.TimeoutNowRequest); ok && !h.handedOver(req) {
-				rpc.Respond(new(raft.TimeoutNowResponse), errLateHandover)
-				continue
+			switch req := rpc.Command.(type) {
+			case *raft.TimeoutNowRequest:
+				if !h.handedOver(req) {
+					rpc.Respond(new(raft.TimeoutNowResponse), errLateHandover)
+					continue
+				}
+			case *raft.AppendEntriesRequest:
+				commitWhatIsShown(req)
 			}
 			h.wait(rpc)
 		case <-h.closed:
 			return
 		}
 	}
+}
+
+// commitWhatIsShown has a message commit entries up to the last one that it shows this
+// node to have in common with the leader (Raft's paper, figure 2: "index of last new
+// entry"). Raft's library takes this node's last entry instead. A leader that was just
+// elected decides how far to send, and says later, in the same message, how far is
+// committed: meanwhile it may have committed more with others. If it sends nothing, what
+// an earlier leader left at the end of this node's log would be taken for that.
+func commitWhatIsShown(req *raft.AppendEntriesRequest) {
+	last := req.PrevLogEntry
+	if n := len(req.Entries); n > 0 {
+		last = req.Entries[n-1].Index
+	}
+	req.LeaderCommitIndex = min(req.LeaderCommitIndex, last)
 }
 
 func (h *heartbeats) wait(rpc raft.RPC) {
