@@ -23,9 +23,10 @@ demo: build
 	$(BIN)/sealsim demo --bin $(BIN) $(if $(STAY),--stay)
 
 # Every test; of the fuzz targets their seeds and what was found before. `make fuzz`
-# looks further.
+# looks further. Some build the programs without cgo first, which takes minutes of a
+# cold cache: only a test that hangs is ended.
 test:
-	$(GO) test ./...
+	$(GO) test -timeout 30m ./...
 
 # The packages with goroutines under the race detector, but for the reference seal
 # server, whose database takes minutes to build for it: RACE=./tools/sealserver/...
