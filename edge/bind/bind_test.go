@@ -6,8 +6,10 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -28,6 +30,27 @@ func freePort(t *testing.T) string {
 	}
 	defer l.Close()
 	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
+}
+
+// opened listens at a port that was free; somebody else on the machine may be quicker.
+func opened(t *testing.T, own []netip.Addr, host string) (l net.Listener, port string) {
+	t.Helper()
+	for {
+		port = freePort(t)
+		l, err := Listen(own, net.JoinHostPort(host, port), slog.New(slog.DiscardHandler))
+		if errors.Is(err, syscall.EADDRINUSE) && t.Context().Err() == nil {
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l, port
+	}
+}
+
+// mine is an address of loopback that no other process tests with.
+func mine() netip.Addr {
+	return netip.AddrFrom4([4]byte{127, 247, byte(os.Getpid() >> 8), byte(os.Getpid())})
 }
 
 // echo answers each connection with the address that it came to.
@@ -61,7 +84,7 @@ func echo(t *testing.T, l net.Listener) {
 // answers dials and tells whether the listener that is there answered.
 func answers(host, port string) bool {
 	at := net.JoinHostPort(host, port)
-	c, err := net.DialTimeout("tcp", at, 5*time.Second)
+	c, err := net.DialTimeout("tcp", at, time.Minute) // nothing is lost on the way
 	if err != nil {
 		return false
 	}
@@ -93,11 +116,7 @@ func TestListen(t *testing.T) {
 			if host6 == "" && len(c.own) > 0 && c.own[0].Is6() {
 				t.Skip("no IPv6")
 			}
-			port := freePort(t)
-			l, err := Listen(c.own, net.JoinHostPort(c.host, port), slog.New(slog.DiscardHandler))
-			if err != nil {
-				t.Fatal(err)
-			}
+			l, port := opened(t, c.own, c.host)
 			echo(t, l)
 			for _, host := range c.there {
 				if (host != "::1" || host6 != "") && !answers(host, port) {
@@ -116,11 +135,11 @@ func TestListen(t *testing.T) {
 // An address that the machine hasn't is told of, and what was open by then is closed.
 func TestListenElsewhere(t *testing.T) {
 	port := freePort(t)
-	_, err := Listen(addrs("127.0.10.9", "192.0.2.77"), ":"+port, slog.New(slog.DiscardHandler))
+	_, err := Listen([]netip.Addr{mine(), netip.MustParseAddr("192.0.2.77")}, ":"+port, slog.New(slog.DiscardHandler))
 	if err == nil || !strings.Contains(err.Error(), "no interface of this machine has the address 192.0.2.77") {
 		t.Fatalf("%v", err)
 	}
-	again, err := net.Listen("tcp", "127.0.10.9:"+port)
+	again, err := net.Listen("tcp", net.JoinHostPort(mine().String(), port))
 	if err != nil {
 		t.Fatal(err)
 	}
