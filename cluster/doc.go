@@ -63,7 +63,7 @@
 //	snapshots/  the last two snapshots
 //	audit/      the audit chain, in segment files
 //	node        the name that the directory belongs to
-//	node-id     the id, for people: the log's own store has it
+//	node-id     the id, for people: the log's own store has it, and that it was a member
 //	lock        held while a process uses the directory
 //	unfinished  a restore or a forced recovery was broken off: no node starts
 //	quarantined why this directory is not to be used any more; absent otherwise

@@ -138,6 +138,9 @@ func (n *Node) enter() {
 // node is a member.
 func (n *Node) tryToEnter() (waiting string, err error) {
 	if n.isMember(n.id) {
+		if err := n.memberLog.mark(); err != nil { // of a build that didn't
+			return "", err
+		}
 		// Of a configuration that may not be committed: what the log has now is
 		// what has to be.
 		last := n.raft.LastIndex()
@@ -150,6 +153,9 @@ func (n *Node) tryToEnter() (waiting string, err error) {
 			return "its membership is not committed", nil
 		}
 		return "", nil
+	}
+	if n.memberLog.belonged.Load() {
+		return notAgain, nil
 	}
 	greetings, err := n.greetPeers()
 	if n.ctx.Err() != nil {

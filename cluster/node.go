@@ -42,6 +42,7 @@ type Node struct {
 	rounds     *rounds
 	commits    commits
 	logs       raft.LogStore // as Raft has it
+	memberLog  *memberLog    // below that
 	yielding   atomic.Int32  // not 0: the lease doesn't count, as a StepDown is under way, or the node in quarantine
 	late       lateHandover  // nor does it in its term
 	handovers  handovers
@@ -221,7 +222,12 @@ func (n *Node) startRaft(logger hclog.Logger) error {
 	if n.cfg.snapshots != nil {
 		snapshots = n.cfg.snapshots(files)
 	}
-	logs, err := raft.NewLogCache(1024, n.disk)
+	beats := &heartbeats{rpcs: make(chan raft.RPC), closed: n.down}
+	n.memberLog = &memberLog{watchedStore: n.disk, id: n.id, raft: &beats.raft}
+	if err := n.memberLog.open(snapshots); err != nil {
+		return err
+	}
+	logs, err := raft.NewLogCache(1024, n.memberLog)
 	if err != nil {
 		return err
 	}
@@ -230,7 +236,6 @@ func (n *Node) startRaft(logger hclog.Logger) error {
 	})
 	n.logs = logs
 	n.rounds = newRounds(n.id, n.members)
-	beats := &heartbeats{rpcs: make(chan raft.RPC), closed: n.down}
 	go beats.carry(n.trans.Consumer())
 	trans := &transport{NetworkTransport: n.trans, lease: n.lease, progress: &n.progress, rounds: n.rounds, heartbeats: beats, handovers: &n.handovers}
 	roles := make(chan bool, 8)
