@@ -22,10 +22,13 @@ const worldBin = "E2E_WORLD_BIN"
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
-	// What else fills this machine's disk is no matter of the scenarios.
-	if err := os.Setenv("SEALEDGE_CLUSTER_ADMISSION_STOP", "100"); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
+	// What else fills this machine's disk is no matter of the scenarios, nor how long an
+	// election takes while it is busy.
+	for name, value := range map[string]string{"SEALEDGE_CLUSTER_ADMISSION_STOP": "100", "SEALCTL_RETRY": "20s"} {
+		if err := os.Setenv(name, value); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
 	}
 	// A process that another made of this program uses the other's.
 	if bin = os.Getenv(worldBin); bin == "" {

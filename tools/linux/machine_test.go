@@ -77,7 +77,7 @@ func (m *machine) within(args ...string) *exec.Cmd {
 	cmd := exec.Command("nsenter", append([]string{
 		"-t", fmt.Sprint(m.keeper.Process.Pid), "-n", "-m", "chroot", m.root,
 	}, args...)...)
-	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8"}
+	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8", "SEALCTL_RETRY=20s"} // for elections on a busy machine
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	return cmd
 }
