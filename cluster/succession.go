@@ -316,14 +316,20 @@ func (n *Node) transfer(ctx context.Context, next standing, known bool) error {
 		return cmp.Or(first, errors.New("no other node votes"))
 	}
 	return n.transferTo(ctx, slices.MaxFunc(others, func(a, b standing) int {
-		switch {
-		case a.answers == b.answers:
-			return cmp.Compare(a.match, b.match)
-		case a.answers:
-			return 1
-		}
-		return -1
+		return cmp.Or(cmp.Compare(a.willingness(), b.willingness()), cmp.Compare(a.match, b.match))
 	}))
+}
+
+// willingness orders nodes of which none is as is wanted: rather one that is behind than
+// one that is about to stop, and rather that one than one that doesn't answer.
+func (s standing) willingness() int {
+	switch {
+	case !s.answers:
+		return 0
+	case s.drained:
+		return 1
+	}
+	return 2
 }
 
 // transferTo has Raft hand over to a node.
