@@ -39,6 +39,12 @@ func (n *notebook) has(text string) bool {
 	return strings.Contains(n.text.String(), text)
 }
 
+func (n *notebook) forget() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.text.Reset()
+}
+
 // followed is a file that a reloader follows until the test ends.
 type followed struct {
 	t       *testing.T
@@ -121,7 +127,9 @@ func TestReloadFile(t *testing.T) {
 	put(t, f.r.file, f.with("log: {level: debug}\n"))
 	f.takes(slog.LevelDebug)
 
-	// Half of it is no configuration; the whole is.
+	// Half of it is no configuration; the whole is. (Before, it may have been looked at
+	// while it was being written.)
+	f.log.forget()
 	put(t, f.r.file, f.text[:len(f.text)/2])
 	f.until("has mistakes; the node goes on as it is")
 	if s := f.r.state(); !s.Refused || s.RestartNeeded {
@@ -163,9 +171,7 @@ func TestReloadFile(t *testing.T) {
 	// At SIGHUP it says how things stand.
 	put(t, f.r.file, f.with("log: {level: info}\nradius: {port: 1812}\n"))
 	f.until("keys=[radius.port]")
-	f.log.mu.Lock()
-	f.log.text.Reset()
-	f.log.mu.Unlock()
+	f.log.forget()
 	if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
