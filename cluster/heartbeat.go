@@ -1,6 +1,8 @@
 package cluster
 
 import (
+	"slices"
+	"strconv"
 	"sync/atomic"
 
 	"github.com/hashicorp/raft"
@@ -20,6 +22,7 @@ type heartbeats struct {
 	rpcs   chan raft.RPC
 	closed <-chan struct{}
 	raft   atomic.Pointer[raft.Raft] // set when there is one
+	logs   raft.LogStore             // as Raft has it
 }
 
 // carry brings what the network transport hands to the main goroutine there.
@@ -34,6 +37,7 @@ func (h *heartbeats) carry(in <-chan raft.RPC) {
 					continue
 				}
 			case *raft.AppendEntriesRequest:
+				h.skipSnapshot(req)
 				commitWhatIsShown(req)
 			}
 			h.wait(rpc)
@@ -55,6 +59,36 @@ func commitWhatIsShown(req *raft.AppendEntriesRequest) {
 		last = req.Entries[n-1].Index
 	}
 	req.LeaderCommitIndex = min(req.LeaderCommitIndex, last)
+}
+
+// skipSnapshot has a message begin behind this node's snapshot, if it begins before what
+// the log still has. All in a snapshot is committed, so that every leader's log has the
+// same up to there; a message that ends before shows that this node has what it says.
+//
+// Raft's library refuses such a message, and doesn't say how far this node is. A leader
+// that thinks so, as the snapshot came from one of before, then goes back entry by entry
+// to the first, and never forward again: the node stays behind until the leader's log
+// is compacted.
+func (h *heartbeats) skipSnapshot(req *raft.AppendEntriesRequest) {
+	if req.PrevLogEntry == 0 && len(req.Entries) == 0 {
+		return // a heartbeat
+	}
+	r := h.raft.Load()
+	first, err := h.logs.FirstIndex()
+	if r == nil || err != nil || first != 0 && first <= max(req.PrevLogEntry, 1) {
+		return
+	}
+	stats := r.Stats()
+	index, err := strconv.ParseUint(stats["last_snapshot_index"], 10, 64)
+	if err != nil || index <= req.PrevLogEntry {
+		return
+	}
+	term, err := strconv.ParseUint(stats["last_snapshot_term"], 10, 64)
+	if err != nil {
+		return
+	}
+	req.PrevLogEntry, req.PrevLogTerm = index, term
+	req.Entries = slices.DeleteFunc(req.Entries, func(l *raft.Log) bool { return l.Index <= index })
 }
 
 func (h *heartbeats) wait(rpc raft.RPC) {

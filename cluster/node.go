@@ -234,7 +234,7 @@ func (n *Node) startRaft(logger hclog.Logger) error {
 	n.trans = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream: n.port, ServerAddressProvider: n.port, MaxPool: 3, MaxRPCsInFlight: 1, Timeout: raftIO, Logger: logger,
 	})
-	n.logs = logs
+	n.logs, beats.logs = logs, logs
 	n.rounds = newRounds(n.id, n.members)
 	go beats.carry(n.trans.Consumer())
 	trans := &transport{NetworkTransport: n.trans, lease: n.lease, progress: &n.progress, rounds: n.rounds, heartbeats: beats, handovers: &n.handovers}
