@@ -145,8 +145,10 @@ func TestSimulation(t *testing.T) {
 		schedules = 1 << 62
 	}
 	schedules = envNumber(t, "SIM_SCHEDULES", schedules)
-	// Schedules leave much garbage and little else.
+	// Schedules leave much garbage and little else: what waits for ever in a process that
+	// ended, see Node.settle, some half a megabyte each.
 	defer debug.SetGCPercent(debug.SetGCPercent(400))
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(8 << 30))
 	began := time.Now()
 	var next, ran, undecided, ops, lasted atomic.Uint64
 	var faultsMu sync.Mutex
